@@ -1,0 +1,505 @@
+"""Alignment: pipelines resolved to arrays, boxes cut, poses put back.
+
+`align` is three functions in a row: `subtomograms` cuts boxes in each particle's
+frame, `align_subtomograms` finds each box's pose, `apply_alignment` moves the
+molecules there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
+
+import numpy as np
+import toolz
+from numpy.typing import NDArray
+
+from funpipe import arguments as check
+from funpipe.arguments import Image, fail
+from funpipe.fourier import Tilt, as_tilt
+from funpipe.geometry import rotation_grid
+from funpipe.matching import Match, masked, match, template_bank
+from funpipe.molecules import Molecules, as_molecules
+from funpipe.pipeline import ImageConverter, ImageProvider
+from funpipe.stage_functions import StageFunction
+from funpipe.subtomograms import (
+    Tomogram,
+    check_molecules,
+    open_tomogram,
+    subtomograms,
+)
+
+if TYPE_CHECKING:
+    from scipy.spatial.transform import Rotation
+
+__all__ = [
+    "Alignment",
+    "Prepared",
+    "align",
+    "align_subtomograms",
+    "apply_alignment",
+    "prepare",
+]
+
+Array: TypeAlias = NDArray[Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _curried(function: Function) -> Function:
+    """Curry a function, and let it keep its signature for type checkers."""
+    return cast("Function", toolz.curry(function))
+
+
+class Prepared(NamedTuple):
+    """The template and the mask that an alignment uses, at its scale."""
+
+    template: Image
+    """(z, y, x), or (m, z, y, x) for several templates."""
+    mask: Image
+    """Of the same shape; all 1 where no mask is given."""
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Where the template lies in each of n boxes.
+
+    Template point q lies in box i at ``R_i @ (q − c) + c + t_i / scale``.
+    """
+
+    rotations: Rotation
+    """n rotations, template to box, on zyx vectors."""
+    shifts: NDArray[np.float64]
+    """(n, 3), nm, z, y, x."""
+    scores: NDArray[np.float64]
+    """(n,), the normalised correlation, −1 to 1."""
+    templates: NDArray[np.int64]
+    """(n,), which template fits best."""
+    shift_errors: NDArray[np.float64]
+    """(n,), nm, one standard deviation; NaN where not estimated."""
+    angle_errors: NDArray[np.float64]
+    """(n,), degrees, one standard deviation; NaN where not estimated."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@_curried
+def align(
+    tomogram: Any,
+    molecules: Any,
+    *,
+    template: Any,
+    mask: Any = None,
+    scale: float | None = None,
+    max_shifts: Any = 1.0,
+    rotations: Any = None,
+    tilt: Any = None,
+    resolution: float | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> Molecules:
+    """Align the particles of a tomogram to a template.
+
+    Parameters
+    ----------
+    tomogram : array-like, or path
+        Axes z, y, x; of a file only the blocks that are needed are read.
+    molecules : Molecules, (n, 3) array, or object with .pos and .rotator
+        Where the particles are, in nm, and how they are turned.
+    template : ImageProvider, (z, y, x) array, or several of them
+        What is looked for; an array is taken to have the tomogram's scale. Boxes
+        have its shape.
+    mask : ImageConverter, ImageProvider, (z, y, x) array, or None
+        Where the template counts, from 0 to 1; a converter is applied to the
+        template.
+    scale : float, optional
+        nm per voxel; by default what the tomogram's file says.
+    max_shifts : float or (float, float, float)
+        The largest shift along z, y, x of the particle's frame, in nm.
+    rotations : None, three pairs (maximum, step), or Rotation
+        The rotations to try, on top of the particles' own: none; or degrees about
+        z, y, x of the particle's frame; or any.
+    tilt : None, (float, float), or tilt weights
+        What the tilt series measured: all; or a range in degrees about y; or
+        `single_axis`, `dual_axis`.
+    resolution : float, optional
+        The finest period used, in nm; by default Nyquist's, two voxels.
+    executor : concurrent.futures.Executor, optional
+        Where the work runs; by default in this process.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Molecules
+        At their new positions and rotations, in the same order, with the features
+        they had and ``score``, ``template``, ``shift`` (nm moved), ``angle``
+        (degrees turned), ``shift_error`` and ``angle_error``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Before any work starts, if an argument is wrong or two do not go together.
+
+    Notes
+    -----
+    Called without a tomogram and molecules it waits for them:
+    ``align(template=t, mask=m)`` is a function of the two.
+
+    Examples
+    --------
+    >>> import funpipe as fp
+    >>> blob = fp.from_gaussian((8.0, 8.0, 8.0), sigma=(0.5, 1.0, 1.5))
+    >>> tomogram = np.zeros((20, 20, 20)); tomogram[6:14, 6:14, 6:14] = blob(1.0)
+    >>> picks = np.array([[9.0, 9.0, 10.0]])
+    >>> found = align(tomogram, picks, template=blob, scale=1.0, progress=False)
+    >>> found.positions.round(2)
+    array([[9.5, 9.5, 9.5]])
+    """
+    source = open_tomogram(tomogram, scale)
+    particles = as_molecules("molecules", molecules)
+    search = _search(source.scale, max_shifts, rotations, tilt, resolution)
+    prepared = _prepare_all(template, mask, source.scale)
+    box = prepared.template.shape[1:]
+    _check_window(search, box)
+    _check_fits(source, box)
+    check_molecules(source, particles, box)
+    boxes = subtomograms(source, particles, shape=box)
+    found = _align_boxes(
+        boxes, prepared, search, source.scale, particles.rotations, executor, progress
+    )
+    return apply_alignment(particles, found)
+
+
+@_curried
+def align_subtomograms(
+    boxes: Any,
+    *,
+    template: Any,
+    mask: Any = None,
+    scale: float,
+    max_shifts: Any = 1.0,
+    rotations: Any = None,
+    tilt: Any = None,
+    orientations: Rotation | None = None,
+    resolution: float | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> Alignment:
+    """Align subtomograms to a template.
+
+    Parameters
+    ----------
+    boxes : (n, z, y, x) array
+        Subtomograms, each in its particle's own frame.
+    template, mask, max_shifts, rotations, tilt, resolution, executor, progress
+        See `align`.
+    scale : float
+        nm per voxel.
+    orientations : Rotation, optional
+        n rotations from the particles' frames to the tomogram's, for the missing
+        wedge; by default the identity.
+
+    Returns
+    -------
+    Alignment
+        The best pose of each box.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Before any work starts, if an argument is wrong or two do not go together.
+
+    Examples
+    --------
+    >>> import funpipe as fp
+    >>> blob = fp.from_gaussian((8.0, 8.0, 8.0), sigma=(0.5, 1.0, 1.5))
+    >>> moved = fp.shift((0.0, 0.0, 0.5)) @ blob
+    >>> found = align_subtomograms(
+    ...     moved(1.0)[None], template=blob, scale=1.0, progress=False
+    ... )
+    >>> found.shifts.round(2) + 0
+    array([[0. , 0. , 0.5]])
+    """
+    scale = check.positive("scale", scale)
+    search = _search(scale, max_shifts, rotations, tilt, resolution)
+    prepared = _prepare_all(template, mask, scale)
+    array = _check_boxes(boxes, prepared.template.shape[1:])
+    _check_window(search, array.shape[1:])
+    frames = _check_orientations(orientations, len(array))
+    return _align_boxes(array, prepared, search, scale, frames, executor, progress)
+
+
+def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
+    """Move and turn molecules to where their boxes' alignment found the template.
+
+    Parameters
+    ----------
+    molecules : Molecules, (n, 3) array, or object with .pos and .rotator
+        The molecules whose boxes were aligned, in the same order.
+    found : Alignment
+        What `align_subtomograms` returned.
+
+    Returns
+    -------
+    Molecules
+        With ``x + O @ t`` for the position x and ``O R`` for the rotation O, and
+        features as `align` says.
+
+    Raises
+    ------
+    ValueError
+        If their numbers differ.
+
+    Examples
+    --------
+    >>> from scipy.spatial.transform import Rotation
+    >>> nothing, one = np.full(1, np.nan), np.ones(1)
+    >>> found = Alignment(
+    ...     Rotation.identity(1), np.array([[0, 0, 2.0]]), one, one, nothing, nothing
+    ... )
+    >>> apply_alignment(np.array([[5.0, 5.0, 5.0]]), found).positions
+    array([[5., 5., 7.]])
+    """
+    particles = as_molecules("molecules", molecules)
+    if len(particles) != len(found):
+        raise ValueError(
+            f"molecules must be {len(found)}, as many as were aligned, "
+            f"not {len(particles)}"
+        )
+    return Molecules(
+        particles.positions + particles.rotations.apply(found.shifts),
+        particles.rotations * found.rotations,
+        {
+            **particles.features,
+            "score": found.scores,
+            "template": found.templates,
+            "shift": np.linalg.norm(found.shifts, axis=1),
+            "angle": np.degrees(found.rotations.magnitude()),
+            "shift_error": found.shift_errors,
+            "angle_error": found.angle_errors,
+        },
+    )
+
+
+def prepare(template: Any, mask: Any = None, scale: float = 1.0) -> Prepared:
+    """Return the very template and mask that `align` uses at a scale.
+
+    Parameters
+    ----------
+    template, mask
+        See `align`.
+    scale : float
+        nm per voxel.
+
+    Returns
+    -------
+    Prepared
+        ``template`` and ``mask``, each (z, y, x) float32, or (m, z, y, x) for
+        several templates.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no template or mask, their shapes differ, the mask is empty, or
+        the template constant under it.
+
+    Examples
+    --------
+    >>> import funpipe as fp
+    >>> blob = fp.from_gaussian((8.0, 8.0, 8.0), sigma=1.0)
+    >>> template, mask = prepare(blob, fp.soft_otsu(0.5, 0.5), scale=1.0)
+    >>> template.shape, mask.shape
+    ((8, 8, 8), (8, 8, 8))
+    """
+    prepared = _prepare_all(template, mask, check.positive("scale", scale))
+    if len(prepared.template) == 1:
+        return Prepared(prepared.template[0], prepared.mask[0])
+    return prepared
+
+
+class _Search(NamedTuple):
+    """Where a pose is looked for, in voxels."""
+
+    window: tuple[float, float, float]
+    rotations: Rotation
+    tilt: Tilt
+    finest: float
+
+
+def _search(
+    scale: float, max_shifts: Any, rotations: Any, tilt: Any, resolution: float | None
+) -> _Search:
+    z, y, x = check.non_negative_vector("max_shifts", max_shifts)
+    finest = check.optional_positive("resolution", resolution) or 2 * scale
+    if finest < 2 * scale * (1 - 1e-6):
+        raise ValueError(
+            f"resolution must be {2 * scale:.6g} nm or more, two voxels, not {finest}"
+        )
+    return _Search(
+        (z / scale, y / scale, x / scale),
+        rotation_grid(rotations),
+        as_tilt("tilt", tilt),
+        finest / scale,
+    )
+
+
+def _prepare_all(template: Any, mask: Any, scale: float) -> Prepared:
+    templates = _template_images(template, scale)
+    masks = _mask_images(mask, templates, scale)
+    for image, under in zip(templates, masks, strict=True):
+        if image.shape != templates[0].shape:
+            raise ValueError(
+                "template: several must have one shape, not "
+                f"{templates[0].shape} and {image.shape}"
+            )
+        if under.shape != image.shape:
+            raise ValueError(
+                f"mask must have the template's shape {image.shape}, not {under.shape}"
+            )
+        if not (under > 0).any():
+            raise ValueError("mask must be above 0 somewhere, but is empty")
+        inside = image[under > 0]
+        if np.ptp(inside) <= 1e-6 * np.abs(inside).max():
+            raise ValueError(
+                "template must vary under its mask, but is constant there: "
+                "there is nothing to align to"
+            )
+    return Prepared(np.stack(templates), np.stack(masks))
+
+
+def _template_images(template: Any, scale: float) -> list[Image]:
+    images = _images("template", template, scale)
+    if images is None:
+        fail("template", "a provider, a 3-D array, or several of them", template)
+    return images
+
+
+def _mask_images(mask: Any, templates: list[Image], scale: float) -> list[Image]:
+    if mask is None:
+        return [np.ones_like(each) for each in templates]
+    if isinstance(mask, ImageConverter):
+        return [mask(each, scale) for each in templates]
+    images = _images("mask", mask, scale)
+    if images is None:
+        fail("mask", "a converter, a provider, a 3-D array, or None", mask)
+    if len(images) == 1:
+        images = images * len(templates)
+    if len(images) != len(templates):
+        raise ValueError(
+            f"mask must be one, or {len(templates)}, one for each template, "
+            f"not {len(images)}"
+        )
+    return images
+
+
+def _images(name: str, value: Any, scale: float) -> list[Image] | None:
+    """Return the images of a provider, an array, or several; None for other things."""
+    if isinstance(value, StageFunction):
+        value.refuse()
+    if isinstance(value, ImageProvider):
+        given: Any = value(scale)
+        images = given if isinstance(given, list) else [given]
+        return [check.image(name, each) for each in images]
+    if isinstance(value, np.ndarray) and value.ndim == 3:
+        return [check.image(name, value)]
+    if isinstance(value, list | tuple | np.ndarray) and len(value):
+        found = [_images(f"{name}[{i}]", each, scale) for i, each in enumerate(value)]
+        if all(each is not None for each in found):
+            return [image for each in found if each is not None for image in each]
+    return None
+
+
+def _check_boxes(boxes: Any, box: tuple[int, ...]) -> Array:
+    array = np.asarray(boxes)
+    if array.ndim != 4 or array.dtype.kind not in "biuf":
+        fail("boxes", "an array of shape (n, z, y, x)", boxes)
+    if len(array) == 0:
+        raise ValueError("boxes must be one subtomogram or more, not none")
+    if array.shape[1:] != box:
+        raise ValueError(
+            f"boxes must have the template's shape {box}, not {array.shape[1:]}"
+        )
+    finite = np.isfinite(array).all(axis=(1, 2, 3))
+    if not finite.all():
+        raise ValueError(
+            f"boxes[{int(np.argmin(finite))}] must be finite, not with NaN or infinity"
+        )
+    return array.astype(np.float32, copy=False)
+
+
+def _check_window(search: _Search, box: tuple[int, ...]) -> None:
+    for axis, limit, size in zip("zyx", search.window, box, strict=True):
+        if limit > (size - 1) / 2:
+            raise ValueError(
+                f"max_shifts must stay within half the box, {(size - 1) / 2:g} voxels "
+                f"along {axis}, not {limit:.6g}"
+            )
+
+
+def _check_fits(source: Tomogram, box: tuple[int, ...]) -> None:
+    shape = tuple(source.array.shape)
+    if any(inner > outer for inner, outer in zip(box, shape, strict=True)):
+        raise ValueError(
+            f"template must fit into the tomogram of {shape} voxels, but is {box} at "
+            f"{source.scale:.6g} nm per voxel"
+        )
+
+
+def _check_orientations(orientations: Any, count: int) -> Rotation:
+    from scipy.spatial.transform import Rotation
+
+    if orientations is None:
+        return Rotation.identity(count)
+    if not isinstance(orientations, Rotation) or orientations.single:
+        fail("orientations", f"a Rotation of length {count}", orientations)
+    if len(orientations) != count:
+        raise ValueError(
+            f"orientations must be {count}, one for each box, not {len(orientations)}"
+        )
+    return orientations
+
+
+def _align_boxes(
+    boxes: Array,
+    prepared: Prepared,
+    search: _Search,
+    scale: float,
+    orientations: Rotation,
+    executor: Executor | None,
+    progress: bool,
+) -> Alignment:
+    templates = np.stack([masked(*pair) for pair in zip(*prepared, strict=True)])
+    task = partial(
+        match,
+        bank=template_bank(templates, search.rotations),
+        window=search.window,
+        tilt=search.tilt,
+        finest=search.finest,
+    )
+    parts = np.array_split(np.arange(len(boxes)), min(len(boxes), 64))
+    run = map if executor is None else executor.map
+    found = run(
+        task, [boxes[part] for part in parts], [orientations[part] for part in parts]
+    )
+    matches = list(_with_bar(found, parts, progress))
+    indices, shifts, scores, best = map(np.concatenate, zip(*matches, strict=True))
+    unknown = np.full(len(boxes), np.nan)
+    return Alignment(
+        search.rotations[indices], shifts * scale, scores, best, unknown, unknown
+    )
+
+
+def _with_bar(
+    found: Iterable[Match], parts: list[NDArray[np.intp]], progress: bool
+) -> Iterable[Match]:
+    from tqdm import tqdm
+
+    total = sum(map(len, parts))
+    with tqdm(total=total, unit="particle", disable=not progress) as bar:
+        for each, part in zip(found, parts, strict=True):
+            bar.update(len(part))
+            yield each

@@ -1,0 +1,269 @@
+"""Checks of arguments: each takes a name and a value, returns the value in its
+canonical form, or raises an error that names the argument, the value and what
+would be right.
+
+Stages declare them in their signatures, ``sigma: Annotated[float, non_negative]``,
+and they run where the pipeline is built.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+import re
+import reprlib
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Image: TypeAlias = NDArray[np.float32]
+Vector3: TypeAlias = tuple[float, float, float]
+
+
+def describe(value: object) -> str:
+    """Say in a few words what a value is, for an error message.
+
+    Examples
+    --------
+    >>> describe(np.zeros((2, 3)))
+    'an array of shape (2, 3) and type float64'
+    >>> describe(-1.0)
+    '-1.0'
+    """
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and type {value.dtype}"
+    return reprlib.repr(value)
+
+
+def fail(name: str, wanted: str, value: object) -> NoReturn:
+    """Raise the one error of this module: ``name`` must be ``wanted``, not ``value``.
+
+    A value of a wrong kind is a TypeError, a wrong value of the right kind a
+    ValueError.
+    """
+    kind = ValueError if isinstance(value, numbers.Number | str | tuple) else TypeError
+    if isinstance(value, np.ndarray):
+        kind = ValueError
+    raise kind(f"{name} must be {wanted}, not {describe(value)}")
+
+
+def _real(name: str, wanted: str, value: Any, valid: Callable[[float], bool]) -> float:
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        fail(name, wanted, value)
+    real = float(value)
+    if not math.isfinite(real) or not valid(real):
+        fail(name, wanted, value)
+    return real
+
+
+def _any(value: float) -> bool:
+    return True
+
+
+def _positive(value: float) -> bool:
+    return value > 0
+
+
+def _non_negative(value: float) -> bool:
+    return value >= 0
+
+
+def number(name: str, value: Any) -> float:
+    """Return any finite number as a float."""
+    return _real(name, "a finite number", value, _any)
+
+
+def positive(name: str, value: Any) -> float:
+    """Return a finite number above 0 as a float.
+
+    Examples
+    --------
+    >>> positive("scale", 0)
+    Traceback (most recent call last):
+    ...
+    ValueError: scale must be a number above 0, not 0
+    """
+    return _real(name, "a number above 0", value, _positive)
+
+
+def non_negative(name: str, value: Any) -> float:
+    """Return a finite number, 0 or more, as a float."""
+    return _real(name, "a number of 0 or more", value, _non_negative)
+
+
+def optional_positive(name: str, value: Any) -> float | None:
+    """Return None, or a finite number above 0 as a float."""
+    if value is None:
+        return None
+    return _real(name, "a number above 0, or None", value, _positive)
+
+
+def whole_number(name: str, value: Any, minimum: int = 0) -> int:
+    """Return a whole number of at least ``minimum`` as an int."""
+    wanted = f"a whole number of {minimum} or more"
+    whole = _real(name, wanted, value, _any)
+    if not whole.is_integer() or whole < minimum:
+        fail(name, wanted, value)
+    return int(whole)
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """Return a whole number of 1 or more as an int."""
+    return whole_number(name, value, 1)
+
+
+def spline_order(name: str, value: Any) -> int:
+    """Return the order of a spline, 0 to 5, as an int."""
+    if isinstance(value, bool) or value not in range(6):
+        fail(name, "the order of a spline, 0 to 5", value)
+    return int(value)
+
+
+def _three(name: str, wanted: str, value: Any, valid: Callable[[float], bool]) -> Any:
+    if isinstance(value, numbers.Real) or np.ndim(value) == 0:
+        value = _real(name, wanted, value, valid)
+        return (value, value, value)
+    if isinstance(value, str) or np.shape(value) != (3,):
+        fail(name, wanted, value)
+    return tuple(_real(name, wanted, each, valid) for each in value)
+
+
+def vector(name: str, value: Any) -> Vector3:
+    """Return one number, or three as (z, y, x), as a tuple of three floats.
+
+    Examples
+    --------
+    >>> vector("shift", [1, 2, 3])
+    (1.0, 2.0, 3.0)
+    """
+    return _three(name, "one finite number or three (z, y, x)", value, _any)
+
+
+def positive_vector(name: str, value: Any) -> Vector3:
+    """Return one number above 0, or three as (z, y, x), as a tuple of three floats."""
+    return _three(name, "one number above 0 or three (z, y, x)", value, _positive)
+
+
+def non_negative_vector(name: str, value: Any) -> Vector3:
+    """Return one number of 0 or more, or three as (z, y, x), as three floats."""
+    wanted = "one number of 0 or more, or three (z, y, x)"
+    return _three(name, wanted, value, _non_negative)
+
+
+def shape(name: str, value: Any) -> tuple[int, int, int]:
+    """Return one whole number of voxels, or three as (z, y, x), as three ints."""
+    wanted = "one number of voxels or three (z, y, x), each 1 or more"
+    whole = _three(name, wanted, value, _positive)
+    if any(each != int(each) for each in whole):
+        fail(name, wanted, value)
+    return (int(whole[0]), int(whole[1]), int(whole[2]))
+
+
+def is_image(value: object) -> bool:
+    """Tell whether a value is a 3-D array of real numbers with at least one voxel."""
+    return (
+        isinstance(value, np.ndarray)
+        and value.ndim == 3
+        and value.size > 0
+        and value.dtype.kind in "biuf"
+    )
+
+
+def image(name: str, value: Any) -> Image:
+    """Return a 3-D array as a C-contiguous float32 copy that cannot be written to."""
+    array = np.asarray(value)
+    if not is_image(array):
+        fail(name, "a 3-D array of real numbers", value)
+    copy = np.array(array, dtype=np.float32, order="C")
+    if not np.isfinite(copy).all():
+        raise ValueError(f"{name} must be finite, not with NaN or infinity in it")
+    copy.flags.writeable = False
+    return copy
+
+
+def images(name: str, value: Any) -> tuple[Image, ...]:
+    """Return one or more 3-D arrays as a tuple of read-only float32 copies."""
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        fail(name, "several 3-D arrays", value)
+    each = tuple(image(f"{name}[{i}]", array) for i, array in enumerate(value))
+    if not each:
+        fail(name, "one or more 3-D arrays", value)
+    return each
+
+
+def points(name: str, value: Any) -> NDArray[np.float64]:
+    """Return an (n, 3) array of finite numbers as a read-only float64 copy."""
+    array = np.array(value)
+    wanted = "an array of shape (n, 3), columns z, y, x"
+    if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "biuf":
+        fail(name, wanted, value)
+    array = array.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if bad.size:
+        raise ValueError(f"{name}[{bad[0]}] must be finite, not {array[bad[0]]}")
+    array.flags.writeable = False
+    return array
+
+
+def optional_vector(name: str, value: Any) -> Vector3 | None:
+    """Return None, or three finite numbers (z, y, x) as a tuple of floats."""
+    return None if value is None else vector(name, value)
+
+
+def optional_weights(name: str, value: Any) -> NDArray[np.float64] | None:
+    """Return None, or a 1-D array of finite numbers as a read-only float64 copy."""
+    if value is None:
+        return None
+    array = np.array(value)
+    if array.ndim != 1 or array.dtype.kind not in "biuf":
+        fail(name, "None, or one number for each atom", value)
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, not with NaN or infinity in it")
+    array.flags.writeable = False
+    return array
+
+
+def path(name: str, value: Any) -> str:
+    """Return a path as text."""
+    if not isinstance(value, str | os.PathLike):
+        fail(name, "a path to a file", value)
+    text = os.fspath(value)
+    if not isinstance(text, str) or not text:
+        fail(name, "a path to a file", value)
+    return text
+
+
+def paths(name: str, value: Any) -> tuple[str, ...]:
+    """Return one or more paths as a tuple of texts."""
+    if isinstance(value, str | os.PathLike) or not hasattr(value, "__iter__"):
+        fail(name, "several paths", value)
+    each = tuple(path(f"{name}[{i}]", one) for i, one in enumerate(value))
+    if not each:
+        fail(name, "one or more paths", value)
+    return each
+
+
+def symmetry(name: str, value: Any) -> str:
+    """Return the name of a rotation group: C1, C2, … D1, D2, … T, O or I."""
+    if not isinstance(value, str) or not re.fullmatch(r"[CD][1-9]\d*|T|O|I", value):
+        fail(name, "a symmetry 'C1', 'C2', … 'D2', … 'T', 'O' or 'I'", value)
+    return value
+
+
+Number: TypeAlias = Annotated[float, number]
+Positive: TypeAlias = Annotated[float, positive]
+NonNegative: TypeAlias = Annotated[float, non_negative]
+OptionalPositive: TypeAlias = Annotated[float | None, optional_positive]
+PositiveInteger: TypeAlias = Annotated[int, positive_integer]
+SplineOrder: TypeAlias = Annotated[int, spline_order]
+Vector: TypeAlias = Annotated[float | Vector3 | ArrayLike, vector]
+OptionalVector: TypeAlias = Annotated[Vector3 | ArrayLike | None, optional_vector]
+PositiveVector: TypeAlias = Annotated[float | Vector3 | ArrayLike, positive_vector]
+Path: TypeAlias = Annotated[str | os.PathLike[str], path]
+Symmetry: TypeAlias = Annotated[str, symmetry]
