@@ -96,6 +96,6 @@ def _simulate(folder: Path) -> Molecules:
     blobs = asymmetric_molecule(seed=0)
     template = blob_image(blobs, (2 * _BOX,) * 3, _SCALE / 2)
     write_mrc(folder / "template.mrc", template, _SCALE / 2)
-    volume = tomogram(blobs, truth, (64, 208, 208), _SCALE, tilt=_TILT, noise=1.0)
+    volume = tomogram(blobs, truth, (64, 208, 208), _SCALE, tilt=_TILT, noise=0.6)
     write_mrc(folder / "tomogram.mrc", volume, _SCALE)
     return truth

@@ -62,7 +62,7 @@ def radius(shape: Shape, scale: float = 1.0) -> NDArray[np.float64]:
 def turned_grid(
     shape: Shape, rotation: Rotation, spacing: float = 1.0
 ) -> NDArray[np.float64]:
-    """Return ``R @ (q − c) · spacing`` for all voxels q of a box, shape (3, z, y, x)."""
+    """Return ``R @ (q − c) · spacing`` for all voxels q, shape (3, z, y, x)."""
     grid = np.stack(np.broadcast_arrays(*offsets(shape, spacing)))
     return np.tensordot(rotation.as_matrix(), grid, axes=1)
 

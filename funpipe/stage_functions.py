@@ -34,6 +34,7 @@ class StageFunction(PointwiseOperators, toolz.curry):
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a pipeline, or this function with more of its arguments."""
         args, kwargs = self.args + args, {**self.keywords, **kwargs}
         parameters = own_parameters(self.func, _LEADING[self.kind])
         values = bind(self.__name__, parameters, args, kwargs)
