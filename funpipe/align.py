@@ -7,8 +7,11 @@ molecules there.
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
@@ -20,16 +23,18 @@ from numpy.typing import NDArray
 from funpipe import arguments as check
 from funpipe.arguments import Image, fail
 from funpipe.fourier import Tilt, as_tilt
-from funpipe.geometry import rotation_grid
-from funpipe.matching import Match, masked, match, template_bank
+from funpipe.geometry import RotationGrid, rotation_grid
+from funpipe.matching import Match, masked, match, noise_power, template_bank
 from funpipe.molecules import Molecules, as_molecules
 from funpipe.pipeline import ImageConverter, ImageProvider
 from funpipe.stage_functions import StageFunction
 from funpipe.subtomograms import (
     Tomogram,
+    check_finite,
     check_molecules,
+    cut,
     open_tomogram,
-    subtomograms,
+    warn_of_leaving,
 )
 
 if TYPE_CHECKING:
@@ -78,9 +83,9 @@ class Alignment:
     templates: NDArray[np.int64]
     """(n,), which template fits best."""
     shift_errors: NDArray[np.float64]
-    """(n,), nm, one standard deviation; NaN where not estimated."""
+    """(n,), nm, the root of the expected squared distance; NaN without refinement."""
     angle_errors: NDArray[np.float64]
-    """(n,), degrees, one standard deviation; NaN where not estimated."""
+    """(n,), degrees, likewise; NaN also where rotations were not searched."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -98,6 +103,9 @@ def align(
     rotations: Any = None,
     tilt: Any = None,
     resolution: float | None = None,
+    symmetry: str = "C1",
+    refine: bool = True,
+    whiten: bool = False,
     executor: Executor | None = None,
     progress: bool = True,
 ) -> Molecules:
@@ -119,14 +127,24 @@ def align(
         nm per voxel; by default what the tomogram's file says.
     max_shifts : float or (float, float, float)
         The largest shift along z, y, x of the particle's frame, in nm.
-    rotations : None, three pairs (maximum, step), or Rotation
-        The rotations to try, on top of the particles' own: none; or degrees about
-        z, y, x of the particle's frame; or any.
+    rotations : None, (maximum, step), three such pairs, "all", or Rotation
+        The rotations to try, on top of the particles' own: none; degrees, in a ball
+        of rotations by up to the maximum; degrees about z, y, x of the particle's
+        frame; all there are; or any.
     tilt : None, (float, float), or tilt weights
         What the tilt series measured: all; or a range in degrees about y; or
         `single_axis`, `dual_axis`.
     resolution : float, optional
         The finest period used, in nm; by default Nyquist's, two voxels.
+    symmetry : str
+        Of the template, ``C1``, ``C2``, … ``D2``, … ``T``, ``O`` or ``I``: of
+        rotations that make it look the same only one is tried.
+    refine : bool
+        Whether poses go on from the best of the grid to the continuous optimum;
+        otherwise they are exactly rotations that were tried, and whole voxels.
+    whiten : bool
+        Whether frequencies are weighted by the inverse of the subtomograms' own
+        radial power spectrum, for noise that is not white.
     executor : concurrent.futures.Executor, optional
         Where the work runs; by default in this process.
     progress : bool
@@ -137,7 +155,8 @@ def align(
     Molecules
         At their new positions and rotations, in the same order, with the features
         they had and ``score``, ``template``, ``shift`` (nm moved), ``angle``
-        (degrees turned), ``shift_error`` and ``angle_error``.
+        (degrees turned), ``shift_error`` (nm) and ``angle_error`` (degrees), the
+        roots of the expected squared distances from the truth.
 
     Raises
     ------
@@ -161,15 +180,31 @@ def align(
     """
     source = open_tomogram(tomogram, scale)
     particles = as_molecules("molecules", molecules)
-    search = _search(source.scale, max_shifts, rotations, tilt, resolution)
+    search = _search(
+        source.scale,
+        max_shifts,
+        rotations,
+        symmetry,
+        tilt,
+        resolution,
+        refine,
+        whiten,
+    )
     prepared = _prepare_all(template, mask, source.scale)
     box = prepared.template.shape[1:]
     _check_window(search, box)
     _check_fits(source, box)
     check_molecules(source, particles, box)
-    boxes = subtomograms(source, particles, shape=box)
-    found = _align_boxes(
-        boxes, prepared, search, source.scale, particles.rotations, executor, progress
+    check_finite(source, particles, box)
+    warn_of_leaving(source, particles, box, stacklevel=4)
+    found = _align_parts(
+        partial(_cut_part, source, particles, box),
+        particles.rotations,
+        prepared,
+        search,
+        source.scale,
+        executor,
+        progress,
     )
     return apply_alignment(particles, found)
 
@@ -186,6 +221,9 @@ def align_subtomograms(
     tilt: Any = None,
     orientations: Rotation | None = None,
     resolution: float | None = None,
+    symmetry: str = "C1",
+    refine: bool = True,
+    whiten: bool = False,
     executor: Executor | None = None,
     progress: bool = True,
 ) -> Alignment:
@@ -195,7 +233,9 @@ def align_subtomograms(
     ----------
     boxes : (n, z, y, x) array
         Subtomograms, each in its particle's own frame.
-    template, mask, max_shifts, rotations, tilt, resolution, executor, progress
+    template, mask, max_shifts, rotations, tilt, resolution
+        See `align`.
+    symmetry, refine, whiten, executor, progress
         See `align`.
     scale : float
         nm per voxel.
@@ -225,12 +265,16 @@ def align_subtomograms(
     array([[0. , 0. , 0.5]])
     """
     scale = check.positive("scale", scale)
-    search = _search(scale, max_shifts, rotations, tilt, resolution)
+    search = _search(
+        scale, max_shifts, rotations, symmetry, tilt, resolution, refine, whiten
+    )
     prepared = _prepare_all(template, mask, scale)
     array = _check_boxes(boxes, prepared.template.shape[1:])
     _check_window(search, array.shape[1:])
     frames = _check_orientations(orientations, len(array))
-    return _align_boxes(array, prepared, search, scale, frames, executor, progress)
+    return _align_parts(
+        array.__getitem__, frames, prepared, search, scale, executor, progress
+    )
 
 
 def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
@@ -322,16 +366,25 @@ def prepare(template: Any, mask: Any = None, scale: float = 1.0) -> Prepared:
 
 
 class _Search(NamedTuple):
-    """Where a pose is looked for, in voxels."""
+    """Where and how a pose is looked for, in voxels."""
 
     window: tuple[float, float, float]
-    rotations: Rotation
+    grid: RotationGrid
     tilt: Tilt
     finest: float
+    refined: bool
+    whitened: bool
 
 
 def _search(
-    scale: float, max_shifts: Any, rotations: Any, tilt: Any, resolution: float | None
+    scale: float,
+    max_shifts: Any,
+    rotations: Any,
+    symmetry: str,
+    tilt: Any,
+    resolution: float | None,
+    refine: bool,
+    whiten: bool,
 ) -> _Search:
     z, y, x = check.non_negative_vector("max_shifts", max_shifts)
     finest = check.optional_positive("resolution", resolution) or 2 * scale
@@ -341,9 +394,11 @@ def _search(
         )
     return _Search(
         (z / scale, y / scale, x / scale),
-        rotation_grid(rotations),
+        rotation_grid(rotations, check.symmetry("symmetry", symmetry)),
         as_tilt("tilt", tilt),
         finest / scale,
+        refine,
+        whiten,
     )
 
 
@@ -463,34 +518,74 @@ def _check_orientations(orientations: Any, count: int) -> Rotation:
     return orientations
 
 
-def _align_boxes(
-    boxes: Array,
+def _cut_part(
+    source: Tomogram,
+    molecules: Molecules,
+    box: tuple[int, int, int],
+    part: NDArray[np.intp],
+) -> Array:
+    return cut(source, molecules[part], box)
+
+
+# How the work is cut: parts of the particles, a bounded number of them at a time.
+
+_PART = 32  # particles
+_IN_FLIGHT = 16  # parts that wait for an executor
+_NOISE_SAMPLE = 256  # particles, evenly spread, that the noise is estimated from
+
+
+def _align_parts(
+    cut: Callable[[NDArray[np.intp]], Array],
+    orientations: Rotation,
     prepared: Prepared,
     search: _Search,
     scale: float,
-    orientations: Rotation,
     executor: Executor | None,
     progress: bool,
 ) -> Alignment:
+    count = len(orientations)
     templates = np.stack([masked(*pair) for pair in zip(*prepared, strict=True)])
-    task = partial(
-        match,
-        bank=template_bank(templates, search.rotations),
-        window=search.window,
-        tilt=search.tilt,
-        finest=search.finest,
+    bank = template_bank(
+        templates, search.grid, search.window, search.finest, refined=search.refined
     )
-    parts = np.array_split(np.arange(len(boxes)), min(len(boxes), 64))
-    run = map if executor is None else executor.map
-    found = run(
-        task, [boxes[part] for part in parts], [orientations[part] for part in parts]
-    )
-    matches = list(_with_bar(found, parts, progress))
-    indices, shifts, scores, best = map(np.concatenate, zip(*matches, strict=True))
-    unknown = np.full(len(boxes), np.nan)
+    noise = None
+    if search.whitened:
+        chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
+        noise = noise_power(cut(chosen), bank)
+    task = partial(match, bank=bank, tilt=search.tilt, noise=noise)
+    parts = np.array_split(np.arange(count), math.ceil(count / _PART))
+    work = ((cut(part), orientations[part]) for part in parts)
+    matches = list(_with_bar(_run(task, work, executor), parts, progress))
     return Alignment(
-        search.rotations[indices], shifts * scale, scores, best, unknown, unknown
+        _joined([each.rotations for each in matches]),
+        np.concatenate([each.shifts for each in matches]) * scale,
+        np.concatenate([each.scores for each in matches]),
+        np.concatenate([each.templates for each in matches]),
+        np.concatenate([each.shift_errors for each in matches]) * scale,
+        np.concatenate([each.angle_errors for each in matches]),
     )
+
+
+def _run(
+    task: Callable[..., Match], work: Iterable[Any], executor: Executor | None
+) -> Iterable[Match]:
+    """Run a task on all work, in order; an executor never holds more than some."""
+    if executor is None:
+        yield from itertools.starmap(task, work)
+        return
+    waiting: deque[Future[Match]] = deque()
+    for each in work:
+        waiting.append(executor.submit(task, *each))
+        if len(waiting) >= _IN_FLIGHT:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _joined(several: list[Rotation]) -> Rotation:
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_quat(np.concatenate([each.as_quat() for each in several]))
 
 
 def _with_bar(

@@ -30,10 +30,12 @@ __all__ = [
     "filter_image",
     "fourier_vectors",
     "gaussian",
+    "half_ball",
     "no_tilt",
     "resample",
     "rescaled_size",
     "single_axis",
+    "transform",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -135,7 +137,7 @@ def filter_image(
     return scipy.fft.idctn(waves, norm="ortho").astype(np.float32)
 
 
-# The half of Fourier space that alignment works on.
+# The part of Fourier space that alignment works on.
 
 
 def fourier_vectors(shape: tuple[int, ...], scale: float) -> NDArray[np.float64]:
@@ -143,6 +145,73 @@ def fourier_vectors(shape: tuple[int, ...], scale: float) -> NDArray[np.float64]
     *full, half = shape
     axes = [np.fft.fftfreq(n, scale) for n in full] + [np.fft.rfftfreq(half, scale)]
     return np.stack(np.meshgrid(*axes, indexing="ij"))
+
+
+def half_ball(shape: tuple[int, ...], finest: float) -> NDArray[np.int64]:
+    """Return the waves of a box inside a resolution limit, one of each mirrored pair.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Voxels of the box.
+    finest : float
+        The shortest period, in voxels; waves at Nyquist's frequency are left out,
+        and the constant one.
+
+    Returns
+    -------
+    (N, 3) array of int
+        Whole periods per box along z, y, x.
+
+    Examples
+    --------
+    >>> half_ball((32, 32, 32), 4.0).shape
+    (1054, 3)
+    """
+    reach = [min(math.floor(n / finest + 1e-9), (n - 1) // 2) for n in shape]
+    grid = np.stack(
+        np.meshgrid(*(np.arange(-m, m + 1) for m in reach), indexing="ij"), axis=-1
+    ).reshape(-1, 3)
+    length = np.sqrt(((grid / np.array(shape)) ** 2).sum(axis=1))
+    z, y, x = grid.T
+    upper = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
+    return grid[upper & (length <= (1 + 1e-9) / finest)]
+
+
+def transform(images: Array, frequencies: list[Array]) -> NDArray[np.complex64]:
+    """Return Fourier transforms about the box's centre on a grid of frequencies.
+
+    Parameters
+    ----------
+    images : (n, z, y, x) array
+        Boxes of voxels.
+    frequencies : three arrays
+        Frequencies along z, y and x, in periods per voxel.
+
+    Returns
+    -------
+    (n, a, b, c) array of complex64
+        Σ image(q) exp(−2πi k·(q − c)); as products of matrices, which for few
+        frequencies cost less than a fast Fourier transform.
+    """
+    result: Array = np.asarray(images, dtype=np.float32)
+    for axis in (3, 2, 1):
+        size = images.shape[axis]
+        offset = np.arange(size) - (size - 1) / 2
+        waves = np.exp(-2j * np.pi * np.outer(offset, frequencies[axis - 1]))
+        result = _along(result, waves.astype(np.complex64), axis)
+    return result
+
+
+def _along(images: Array, matrix: Array, axis: int) -> Array:
+    """Multiply an axis of images by a matrix, from the right."""
+    if axis == images.ndim - 1:
+        if np.isrealobj(images):  # one real product instead of a complex one
+            return (images @ matrix.view(np.float32)).view(np.complex64)
+        return images @ matrix
+    tail = images.shape[axis + 1 :]
+    flat = images.reshape(*images.shape[: axis + 1], math.prod(tail))
+    return (matrix.T @ flat).reshape(*images.shape[:axis], -1, *tail)
 
 
 # Tilt weights: what a tilt series measures.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import scipy
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
 __all__ = [
+    "RotationGrid",
     "as_rotation",
     "centre",
     "offsets",
@@ -101,22 +102,38 @@ def rotate_image(image: Array, rotation: Rotation, order: int = 3) -> Array:
     )
 
 
-def rotation_grid(rotations: Any, name: str = "rotations") -> Rotation:
-    """Return the rotations that a search tries, as one ``Rotation`` of some length.
+class RotationGrid(NamedTuple):
+    """The rotations that a search tries."""
+
+    rotations: Rotation
+    """On zyx vectors."""
+    spacing: float | None
+    """How far neighbours are apart, degrees; None where that is not known."""
+
+
+def rotation_grid(
+    rotations: Any, symmetry: str = "C1", name: str = "rotations"
+) -> RotationGrid:
+    """Return the rotations that a search tries.
 
     Parameters
     ----------
-    rotations : None, Rotation, or three pairs (maximum, step)
-        None is the identity alone. Three pairs of degrees, about z, y and x, are
-        the products ``Rz(a) Ry(b) Rx(c)`` with each angle from −maximum to maximum
-        in multiples of its step; a step of 0 leaves that angle at 0.
+    rotations : None, "all", (maximum, step), three such pairs, or Rotation
+        None is the identity alone, "all" an even covering of all rotations. One
+        pair of degrees is the ball of rotations by up to the maximum, evenly the
+        step apart. Three pairs, about z, y and x, are the products
+        ``Rz(a) Ry(b) Rx(c)`` with each angle from −maximum to maximum in multiples
+        of its step; a step of 0 leaves that angle at 0.
+    symmetry : str
+        Of the template: of rotations that make it look the same, the one nearest to
+        the identity is kept.
     name : str
         The argument's name, for the error.
 
     Returns
     -------
-    Rotation
-        The rotations, on zyx vectors.
+    RotationGrid
+        The rotations and their spacing.
 
     Raises
     ------
@@ -125,28 +142,84 @@ def rotation_grid(rotations: Any, name: str = "rotations") -> Rotation:
 
     Examples
     --------
-    >>> len(rotation_grid(((12, 4),) * 3))
-    343
+    >>> grids = ((12, 4),) * 3, (12, 4), "all"
+    >>> [len(rotation_grid(each).rotations) for each in grids]
+    [343, 123, 8640]
+    >>> len(rotation_grid("all", "O").rotations)
+    360
     """
+    grid = _whole_grid(rotations, name)
+    if symmetry == "C1":
+        return grid
+    angles = [(grid.rotations * each).magnitude() for each in symmetry_group(symmetry)]
+    nearest = angles[0] <= np.min(angles, axis=0) + 1e-9
+    return grid._replace(rotations=grid.rotations[nearest])
+
+
+def _whole_grid(rotations: Any, name: str) -> RotationGrid:
     from scipy.spatial.transform import Rotation
 
     if rotations is None:
-        return Rotation.identity(1)
+        return RotationGrid(Rotation.identity(1), None)
     if isinstance(rotations, Rotation):
         if rotations.single:
-            return Rotation.from_quat(rotations.as_quat()[None])
+            rotations = Rotation.from_quat(rotations.as_quat()[None])
         if len(rotations) == 0:
             fail(name, "one rotation or more", rotations)
-        return rotations
-    wanted = "None, a scipy Rotation, or three pairs (maximum, step) in degrees"
-    try:
-        pairs = [(maximum, step) for maximum, step in rotations]
-    except (TypeError, ValueError):
-        fail(name, wanted, rotations)
-    if len(pairs) != 3:
-        fail(name, wanted, rotations)
-    angles = list(itertools.product(*(_angles(name, *pair) for pair in pairs)))
-    return Rotation.from_euler("XYZ", angles, degrees=True)  # axes 0, 1, 2: z, y, x
+        return RotationGrid(rotations, None)
+    if isinstance(rotations, str) and rotations == "all":
+        return RotationGrid(_all_rotations(_ALL_SPACING), _ALL_SPACING)
+    if np.shape(rotations) == (2,):
+        maximum, step = (non_negative(name, each) for each in rotations)
+        return RotationGrid(_ball_of_rotations(maximum, step), step)
+    if np.shape(rotations) != (3, 2):
+        wanted = "a scipy Rotation, or pairs (maximum, step) in degrees: one or three"
+        fail(name, f"None, 'all', {wanted}", rotations)
+    products = list(itertools.product(*(_angles(name, *pair) for pair in rotations)))
+    grid = Rotation.from_euler("XYZ", products, degrees=True)  # axes 0, 1, 2: z, y, x
+    return RotationGrid(grid, max(float(step) for _, step in rotations))
+
+
+_ALL_SPACING = 12.0  # degrees
+
+
+def _all_rotations(spacing: float) -> Rotation:
+    """Return rotations that cover SO(3) evenly: super-Fibonacci spirals.
+
+    The volume of SO(3), measured in rotation vectors, is 8π² rad³. The spirals are
+    those of M. Alexa, CVPR 2022, 8291.
+    """
+    from scipy.spatial.transform import Rotation
+
+    count = math.ceil(8 * math.pi**2 / math.radians(spacing) ** 3)
+    s = np.arange(count) + 0.5
+    inner, outer = np.sqrt(s / count), np.sqrt(1 - s / count)
+    alpha = 2 * np.pi * s / math.sqrt(2)
+    beta = 2 * np.pi * s / 1.533751168755204288118041
+    return Rotation.from_quat(
+        np.stack(
+            [
+                inner * np.sin(alpha),
+                inner * np.cos(alpha),
+                outer * np.sin(beta),
+                outer * np.cos(beta),
+            ],
+            axis=-1,
+        )
+    )
+
+
+def _ball_of_rotations(maximum: float, step: float) -> Rotation:
+    """Return the rotation vectors of a cubic lattice inside a ball, in degrees."""
+    from scipy.spatial.transform import Rotation
+
+    count = math.floor(maximum / step + 1e-6) if step else 0
+    axis = step * np.arange(-count, count + 1)
+    vectors = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    length = np.linalg.norm(vectors, axis=1)
+    return Rotation.from_rotvec(
+        vectors[length <= min(maximum, 180) + 1e-6], degrees=True
+    )
 
 
 def _angles(name: str, maximum: Any, step: Any) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Matching subtomograms to templates: arrays in, arrays out.
+"""The alignment engine: arrays in, arrays out.
 
 A subtomogram in its particle's frame is modelled as
 
@@ -9,111 +9,108 @@ measured. For white noise the best pose maximises
 
     score(R, t) = Re Σ W conj(T_R) F exp(2πi k·t) / √(Σ W |T_R|² · Σ W |F|²)
 
-over the frequencies k inside the resolution limit, k = 0 left out.
+over the frequencies k inside the resolution limit, k = 0 left out, one of each
+mirrored pair. With coloured noise W is divided by the noise's power at |k|.
 
-Here the sums are taken one particle, one template and one rotation at a time, for
-all whole-voxel shifts of the window by an inverse Fourier transform; from the best
-of them t goes on to the nearest maximum between the voxels.
+*Band limit.* T_R(k) = T(Rᵀk). T is evaluated once, by products with matrices of
+waves, on a grid some times finer than the box's own, and between its points by
+linear interpolation. What that does to the template, a factor sinc²(x / L) along
+each axis for a grid of period L, is divided out beforehand in real space
+(gridding: J. D. O'Sullivan, IEEE Trans. Med. Imaging 4, 200, 1985).
+
+*Search.* Over the ball of frequencies and the window of shifts the kernel has low
+rank (A. Rangan et al., Inverse Problems 36, 2020; here by singular vectors),
+
+    exp(2πi k·t) ≈ Σ_c U_c(k) V_c(t),     cos part: U real, sin part: U imaginary,
+
+so that Re Σ W conj(T_R) F exp(2πi k·t) is a product of the real and imaginary parts
+of W F U_c with those of T_R, for all particles, c and R at once, and a small product
+with V. From the best few poses of each particle `funpipe.gauss_newton` climbs on.
 """
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
-from funpipe.fourier import Tilt, fourier_vectors, resample
-from funpipe.geometry import centre, turned_grid
+from funpipe.fourier import Tilt, half_ball, transform
+from funpipe.gauss_newton import Climbed, Poses, Spectra, climb
+from funpipe.geometry import RotationGrid, radius
+from funpipe.spectra import Fields, sample, template_fields
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["Match", "masked", "match", "template_bank", "turned"]
+__all__ = ["Bank", "Match", "masked", "match", "noise_power", "template_bank"]
 
 Array: TypeAlias = NDArray[Any]
 Window: TypeAlias = tuple[float, float, float]
 
+_BATCH_BYTES = 48e6  # of the largest arrays of a batch
+_KERNEL_ERROR = 1e-2  # of exp(2πi k·t), root mean square
+_CANDIDATES = 4  # poses of a particle that are refined, at the most
+_IN_REACH = 0.85  # of the best score: whether a pose may still win
+_CONTENDING = 0.97  # the same once they have climbed at a lower resolution
+_COARSE = 0.3  # of the waves, the longest, for a first climb
+_WIDE_CANDIDATES = 16  # the same after a search at low resolution
+_WIDE_IN_REACH = 0.6
+_APART = 1.8  # spacings within which poses are neighbours
+_STEPS = 10
+_PHASE = 0.8  # rad that half a spacing of rotations may turn the template's rim
+
 
 class Match(NamedTuple):
-    """The best pose of each of n boxes, among m templates and r rotations."""
+    """The best pose of each of n boxes."""
 
-    rotations: NDArray[np.int64]
-    """(n,), which of the rotations."""
+    rotations: Rotation
+    """n, template to box."""
     shifts: NDArray[np.float64]
     """(n, 3), voxels, z, y, x."""
     scores: NDArray[np.float64]
     """(n,), from −1 to 1."""
     templates: NDArray[np.int64]
     """(n,), which of the templates."""
+    shift_errors: NDArray[np.float64]
+    """(n,), voxels: the root of the expected squared distance from the truth."""
+    angle_errors: NDArray[np.float64]
+    """(n,), degrees: the root of the expected squared angle from the truth."""
 
 
-def template_bank(templates: Array, rotations: Rotation) -> Array:
-    """Return the Fourier transforms of templates at all rotations.
+class Bank(NamedTuple):
+    """All of a search that does not depend on the particles."""
 
-    Parameters
-    ----------
-    templates : (m, z, y, x) array
-        The templates, masked.
-    rotations : Rotation
-        r rotations.
-
-    Returns
-    -------
-    (m, r, z, y, x // 2 + 1) array of complex64
-        T_R, as ``scipy.fft.rfftn`` lays it out.
-    """
-    return np.array(
-        [
-            [scipy.fft.rfftn(turned(template, rotation)) for rotation in rotations]
-            for template in templates
-        ]
-    )
-
-
-def match(
-    boxes: Array,
-    orientations: Rotation,
-    *,
-    bank: Array,
-    window: Window,
-    tilt: Tilt,
-    finest: float,
-) -> Match:
-    """Find the best pose of each box.
-
-    Parameters
-    ----------
-    boxes : (n, z, y, x) array
-        The subtomograms, each in its particle's frame.
-    orientations : Rotation
-        n rotations from the particles' frames to the tomogram's.
-    bank : (m, r, z, y, x // 2 + 1) array
-        The templates at the rotations to try, from `template_bank`.
-    window : (float, float, float)
-        The largest shift along z, y, x, in voxels.
-    tilt : callable
-        Weight of frequency vectors (3, ...) in the tomogram's frame.
-    finest : float
-        The finest period that counts, in voxels.
-
-    Returns
-    -------
-    Match
-        For box i: template point q lies at ``R @ (q − c) + c + t``.
-    """
-    shape = boxes.shape[1:]
-    k = fourier_vectors(shape, 1.0)
-    counted = _counted(k, finest)
-    best = [
-        _match_one(box, bank, k, counted * tilt(_turned_vectors(k, each)), window)
-        for box, each in zip(boxes, orientations, strict=True)
-    ]
-    rotation, shift, score, template = zip(*best, strict=True)
-    return Match(
-        np.array(rotation), np.array(shift), np.array(score), np.array(template)
-    )
+    shape: tuple[int, int, int]
+    """Voxels of a box."""
+    waves: NDArray[np.int64]
+    """(N, 3), the frequencies k in periods per box; those searched first."""
+    searched: int
+    """How many of them the search uses: a wide one starts at low resolution."""
+    spectra: NDArray[np.complex64]
+    """(m · r, searched), T_R(k), template by template."""
+    power: NDArray[np.float32]
+    """(m · r, searched), |T_R(k)|²."""
+    grid: RotationGrid
+    """The r rotations."""
+    matrices: NDArray[np.float32]
+    """(r, 3, 3), the same."""
+    apart: float
+    """1 + 2 cos of the angle that poses to be refined are apart."""
+    U: NDArray[np.complex64]
+    """(C, searched), the kernel's functions of frequency."""
+    V: NDArray[np.float32]
+    """(C, S), the kernel's functions of shift."""
+    shifts: NDArray[np.int64]
+    """(S, 3), the whole-voxel shifts of the window."""
+    window: Window
+    """The largest shifts, voxels."""
+    fields: tuple[Fields, ...]
+    """Each template and its derivatives on a fine grid of frequencies."""
+    refined: bool
+    """Whether poses go on from the grid."""
 
 
 def masked(template: Array, mask: Array) -> Array:
@@ -125,81 +122,285 @@ def masked(template: Array, mask: Array) -> Array:
     return (template - np.float32(mean)) * mask
 
 
-def turned(template: Array, rotation: Rotation) -> Array:
-    """Turn a template about its centre, from a box sampled twice as fine."""
-    fine = resample(template, 1.0, 0.5)
-    where = turned_grid(template.shape, rotation.inv(), 2.0)
-    where += centre(fine.shape).reshape(3, 1, 1, 1)
-    return scipy.ndimage.map_coordinates(fine, where, order=3, mode="grid-constant")
+def template_bank(
+    templates: Array,
+    grid: RotationGrid,
+    window: Window,
+    finest: float,
+    *,
+    refined: bool = True,
+) -> Bank:
+    """Prepare a search.
 
-
-def _counted(k: Array, finest: float) -> Array:
-    """Return how often each wave of the half space counts: 2 with its mirror, or 0."""
-    length = np.sqrt((k**2).sum(axis=0))
-    inside = (length > 0) & (length <= 1 / finest) & (length < 0.5)
-    twice = np.where(k[2] > 0, 2, 1)
-    return inside * twice
-
-
-def _turned_vectors(k: Array, orientation: Rotation) -> Array:
-    return np.tensordot(orientation.as_matrix(), k, axes=1)
-
-
-def _match_one(
-    box: Array, bank: Array, k: Array, weight: Array, window: Window
-) -> tuple[int, Array, float, int]:
-    F = scipy.fft.rfftn(box)
-    power = float((weight * np.abs(F) ** 2).sum())
-    best: tuple[int, Array, float, int] = (0, np.zeros(3), -np.inf, 0)
-    for m, turned_templates in enumerate(bank):
-        for r, T in enumerate(turned_templates):
-            products = _normalised(T, F, weight, power)
-            shift, score = _best_voxel(products, box.shape, window)
-            if score > best[2]:
-                best = (r, shift, score, m)
-    r, shift, _, m = best
-    products = _normalised(bank[m][r], F, weight, power)
-    shift, score = _climb(products, k, shift, window)
-    return r, shift, score, m
-
-
-def _normalised(T: Array, F: Array, weight: Array, power: float) -> Array:
-    """Return the terms of the score at zero shift."""
-    norm = np.sqrt(float((weight * np.abs(T) ** 2).sum()) * power)
-    return weight * T.conj() * F / (norm or 1.0)
-
-
-def _best_voxel(
-    products: Array, shape: tuple[int, ...], window: Window
-) -> tuple[Array, float]:
-    """Return the whole-voxel shift of the window with the highest score."""
-    # Waves beside their mirror images are already counted twice; irfftn would double
-    # them again.
-    halved = products / np.where(np.arange(products.shape[2]) > 0, 2, 1)
-    scores = scipy.fft.irfftn(halved, s=shape, norm="forward")
-    reach = [int(each) for each in window]
-    axes = [np.arange(-each, each + 1) for each in reach]
-    inside = scores[np.ix_(*(axis % n for axis, n in zip(axes, shape, strict=True)))]
-    peak = np.unravel_index(np.argmax(inside), inside.shape)
-    return np.subtract(peak, reach).astype(float), float(inside[peak])
-
-
-def _climb(
-    products: Array, k: Array, shift: Array, window: Window
-) -> tuple[Array, float]:
-    """Go from a whole-voxel shift to the maximum beside it, inside the window."""
-    used = products != 0
-    waves, amplitude = 2 * np.pi * k[:, used], products[used]
-
-    def loss(t: Array) -> tuple[float, Array]:
-        turned = amplitude * np.exp(1j * (t @ waves))
-        return -float(turned.real.sum()), waves @ turned.imag
-
-    bounds = [
-        (max(-limit, t - 1), min(limit, t + 1))
-        for t, limit in zip(shift, window, strict=True)
-    ]
-    found = scipy.optimize.minimize(
-        loss, shift, jac=True, method="L-BFGS-B", bounds=bounds
+    Parameters
+    ----------
+    templates : (m, z, y, x) array
+        The templates, masked.
+    grid : RotationGrid
+        The rotations to try.
+    window : (float, float, float)
+        The largest shift along z, y, x, in voxels.
+    finest : float
+        The finest period that counts, in voxels.
+    refined : bool
+        Whether poses go on from the grid to the continuous optimum.
+    """
+    shape = templates.shape[1:]
+    waves = half_ball(shape, finest)
+    length = np.sqrt(((waves / np.array(shape)) ** 2).sum(axis=1))
+    order = np.argsort(length, kind="stable")
+    waves, length = waves[order], length[order]
+    limit = _search_limit(templates, grid) if refined else math.inf
+    searched = max(int((length <= limit).sum()), min(len(waves), 50))
+    k = (waves / np.array(shape))[:searched]
+    fields = tuple(template_fields(each, float(length[-1])) for each in templates)
+    shifts = _window_shifts(window)
+    spectra = np.concatenate(
+        [_turned_spectra(each, k, grid.rotations) for each in fields]
     )
-    return found.x, -float(found.fun)
+    power = spectra.real**2 + spectra.imag**2
+    U, V = _kernel(k, shifts, power.mean(axis=0, dtype=np.float64))
+    return Bank(
+        shape,
+        waves,
+        searched,
+        spectra,
+        power,
+        grid,
+        grid.rotations.as_matrix().astype(np.float32),
+        1 + 2 * math.cos(math.radians(_APART * (grid.spacing or 4.0))),
+        U,
+        V,
+        shifts,
+        window,
+        fields,
+        refined,
+    )
+
+
+def match(
+    boxes: Array,
+    orientations: Rotation,
+    *,
+    bank: Bank,
+    tilt: Tilt,
+    noise: NDArray[Any] | None = None,
+) -> Match:
+    """Find the best pose of each box.
+
+    Parameters
+    ----------
+    boxes : (n, z, y, x) array
+        The subtomograms, each in its particle's frame.
+    orientations : Rotation
+        n rotations from the particles' frames to the tomogram's.
+    bank : Bank
+        What to look for, from `template_bank`.
+    tilt : callable
+        Weight of frequency vectors (3, ...) in the tomogram's frame.
+    noise : (N,) array, optional
+        The noise's power at each of the bank's waves; by default it is white.
+
+    Returns
+    -------
+    Match
+        For box i: template point q lies at ``R @ (q − c) + c + t``.
+    """
+    size = _batch_size(bank)
+    parts = [
+        _match_batch(boxes[i : i + size], orientations[i : i + size], bank, tilt, noise)
+        for i in range(0, len(boxes), size)
+    ]
+    from scipy.spatial.transform import Rotation
+
+    rotations, *others = zip(*parts, strict=True)
+    return Match(
+        Rotation.from_quat(np.concatenate([each.as_quat() for each in rotations])),
+        *map(np.concatenate, others),
+    )
+
+
+def noise_power(boxes: Array, bank: Bank) -> NDArray[np.float64]:
+    """Return the mean power of boxes at each of a bank's waves, by shells of |k|.
+
+    The template is weak against the noise in single subtomograms, so that their
+    power is taken for the noise's.
+    """
+    power = (np.abs(_box_spectra(boxes, bank)) ** 2).mean(axis=0, dtype=np.float64)
+    length = np.sqrt(((bank.waves / np.array(bank.shape)) ** 2).sum(axis=1))
+    shell = np.round(length * min(bank.shape)).astype(int)
+    mean = np.bincount(shell, power) / np.maximum(np.bincount(shell), 1)
+    return mean[shell]
+
+
+def _match_batch(
+    boxes: Array,
+    orientations: Rotation,
+    bank: Bank,
+    tilt: Tilt,
+    noise: NDArray[Any] | None,
+) -> Match:
+    F = _box_spectra(boxes, bank)
+    k = (bank.waves / np.array(bank.shape)).astype(np.float32)
+    W = tilt(np.einsum("nij,kj->ink", orientations.as_matrix(), k)).astype(np.float32)
+    if noise is not None:
+        W /= (noise / noise.mean()).astype(np.float32)
+    spectra = Spectra(k, F, W)
+    found = _search(spectra.first(bank.searched), bank)
+    if not bank.refined:
+        return _best_of(Climbed(found, np.full((len(found.score), 2), np.nan)))
+    turning = len(bank.grid.rotations) > 1
+    # First all candidates at a lower resolution, then the best of them at the full.
+    coarse = spectra.first(min(bank.searched, max(50, int(_COARSE * len(k)))))
+    run = partial(climb, fields=bank.fields, window=bank.window, turning=turning)
+    found = run(found, coarse, steps=4).poses
+    found = _contenders(run(found, spectra, steps=0).poses)
+    return _best_of(run(found, spectra, steps=_STEPS))
+
+
+def _box_spectra(boxes: Array, bank: Bank) -> NDArray[np.complex64]:
+    """Return the boxes' Fourier transforms about their centres at the bank's waves."""
+    reach = np.abs(bank.waves).max(axis=0)
+    z, y, x = (np.arange(-m, m + 1) for m in reach)
+    x = x[reach[2] :]
+    axes = [each / n for each, n in zip((z, y, x), bank.shape, strict=True)]
+    cube = transform(boxes, axes)
+    where = bank.waves + np.array([reach[0], reach[1], 0])
+    flat = np.ravel_multi_index(tuple(where.T), cube.shape[1:])
+    return cube.reshape(len(boxes), -1)[:, flat]
+
+
+def _search(spectra: Spectra, bank: Bank) -> Poses:
+    """Return the best few poses of each particle, from the grid."""
+    W, F = spectra.W, spectra.F
+    n, C = len(F), len(bank.U)
+    power = (W * np.abs(F) ** 2).sum(axis=1)
+    norms = W @ bank.power.T
+    # (n · C, 2N) by (2N, m · r): real and imaginary parts side by side
+    left = ((W * F)[:, None] * bank.U).reshape(n * C, -1).view(np.float32)
+    products = (left @ bank.spectra.view(np.float32).T).reshape(n, C, -1)
+    poses = []
+    for i in range(n):
+        scores = bank.V.T @ products[i]
+        best = scores.max(axis=0) / np.sqrt(np.maximum(norms[i] * power[i], 1e-30))
+        rows = _chosen_rows(best, bank)
+        shifts = bank.shifts[scores[:, rows].argmax(axis=0)]
+        templates, rotations = np.divmod(rows, len(bank.grid.rotations))
+        poses.append((np.full(len(rows), i), templates, rotations, shifts, best[rows]))
+    particle, template, rotation, shift, score = map(
+        np.concatenate, zip(*poses, strict=True)
+    )
+    return Poses(
+        particle,
+        template,
+        bank.matrices[rotation],
+        shift.astype(np.float64),
+        score.astype(np.float64),
+    )
+
+
+def _chosen_rows(best: Array, bank: Bank) -> Array:
+    """Return the best turned templates, each some way from those before it."""
+    if not bank.refined:
+        return np.array([np.argmax(best)])
+    wide = bank.searched < len(bank.waves)
+    reach, most = (
+        (_WIDE_IN_REACH, _WIDE_CANDIDATES) if wide else (_IN_REACH, _CANDIDATES)
+    )
+    rows = np.flatnonzero(best >= reach * best.max() - (best.max() <= 0))
+    rows = rows[np.argsort(-best[rows], kind="stable")][:256]
+    templates, rotations = np.divmod(rows, len(bank.grid.rotations))
+    matrices = bank.matrices[rotations].reshape(len(rows), 9)
+    near = matrices @ matrices.T >= bank.apart  # the trace of Rᵀ R' is 1 + 2 cos
+    near &= templates[:, None] == templates
+    peaks = ~np.tril(near, -1).any(axis=1)  # those without a better neighbour
+    return rows[peaks][:most]
+
+
+def _contenders(poses: Poses) -> Poses:
+    """Return the poses that may still be their particle's best."""
+    top = np.zeros(poses.particle.max() + 1)
+    np.maximum.at(top, poses.particle, poses.score)
+    return poses.take(poses.score >= _CONTENDING * top[poses.particle])
+
+
+def _best_of(climbed: Climbed) -> Match:
+    """Return each particle's best pose."""
+    from scipy.spatial.transform import Rotation
+
+    poses = climbed.poses
+    order = np.lexsort((-poses.score, poses.particle))
+    best = order[np.flatnonzero(np.diff(poses.particle[order], prepend=-1))]
+    turn, move = climbed.variance[best].T
+    return Match(
+        Rotation.from_matrix(poses.R[best]),
+        poses.t[best],
+        poses.score[best],
+        poses.template[best],
+        np.sqrt(move),
+        np.degrees(np.sqrt(turn)),
+    )
+
+
+def _turned_spectra(fields: Fields, k: Array, rotations: Rotation) -> Array:
+    """Return T_R(k) for all rotations, (r, N)."""
+    parts = np.array_split(rotations.as_matrix(), 1 + len(rotations) * len(k) // 2**18)
+    return np.concatenate(
+        [
+            sample((k @ each).reshape(-1, 3), fields, 1).reshape(-1, len(k))
+            for each in parts
+        ]
+    )
+
+
+def _window_shifts(window: Window) -> NDArray[np.int64]:
+    axes = [np.arange(-int(each), int(each) + 1) for each in window]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def _kernel(k: Array, shifts: Array, power: Array) -> tuple[Array, Array]:
+    """Return U (C, N) and V (C, S) with exp(2πi k·t) ≈ Σ_c U_c(k) V_c(t).
+
+    Frequencies count by the template's power at them.
+    The cosine is even in t and the sine odd, so that each is decomposed on one half
+    of the window.
+    """
+    angle = 2 * np.pi * (k @ shifts.T)
+    half = len(shifts) // 2 + 1  # of each pair t, −t the first, and t = 0
+    mirror = np.arange(len(shifts))[::-1][:half]
+    U, V = [], []
+    root = np.sqrt(power / power.mean())[:, None]
+    for part, sign, unit in ((np.cos(angle), 1, 1), (np.sin(angle), -1, 1j)):
+        left, right = _low_rank(part[:, :half], root)
+        whole = np.empty((len(right), len(shifts)))
+        whole[:, :half] = right
+        whole[:, mirror] = sign * right
+        U.append(unit * left)
+        V.append(whole)
+    return (
+        np.concatenate(U).astype(np.complex64),
+        np.concatenate(V).astype(np.float32),
+    )
+
+
+def _low_rank(matrix: Array, root: Array) -> tuple[Array, Array]:
+    """Return factors (C, N) and (C, S) of an (N, S) matrix, as few as suffice."""
+    weighted = root * matrix
+    power, vectors = np.linalg.eigh(weighted.T @ weighted)
+    missing = np.cumsum(power)  # what is lost with all eigenvalues up to here
+    kept = vectors[:, missing > _KERNEL_ERROR**2 * matrix.size].T[::-1]
+    return kept @ matrix.T, kept
+
+
+def _search_limit(templates: Array, grid: RotationGrid) -> float:
+    """Return up to which frequency a search on a grid of rotations makes sense."""
+    if grid.spacing is None or grid.spacing == 0:
+        return math.inf
+    weight = (templates.astype(np.float64) ** 2).sum(axis=0)
+    size = math.sqrt((weight * radius(templates.shape[1:]) ** 2).sum() / weight.sum())
+    return _PHASE / (2 * math.pi * size * math.radians(grid.spacing) / 2)
+
+
+def _batch_size(bank: Bank) -> int:
+    bytes_each = 8 * len(bank.U) * max(bank.searched, len(bank.spectra) // 2)
+    return max(1, min(64, int(_BATCH_BYTES / bytes_each)))

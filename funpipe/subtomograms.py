@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import scipy
@@ -27,6 +30,7 @@ __all__ = ["Tomogram", "open_tomogram", "subtomograms"]
 # The spline's prefilter forgets by 0.27 a voxel: at 12 voxels from the edge of a
 # block the coefficients are those of the whole tomogram to 1e-7.
 _MARGIN = 12
+_LARGEST_BLOCK = 2**25  # voxels of a block that neighbours share
 
 
 class Tomogram(NamedTuple):
@@ -113,18 +117,81 @@ def subtomograms(
     particles = as_molecules("molecules", molecules)
     box = check.shape("shape", shape)
     check_molecules(source, particles, box)
-    boxes = np.empty((len(particles), *box), np.float32)
-    partial = 0
-    for i in range(len(particles)):
-        boxes[i], is_partial = _cut(source, particles, i, box)
-        partial += is_partial
-    if partial:
-        warnings.warn(
-            f"{partial} of {len(particles)} boxes leave the tomogram; what lies "
-            "outside is filled with the mean of the rest of the box",
-            stacklevel=2,
-        )
+    warn_of_leaving(source, particles, box, stacklevel=3)
+    return cut(source, particles, box)
+
+
+def cut(
+    source: Tomogram, molecules: Molecules, box: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """Cut the molecules' boxes, (n, z, y, x).
+
+    Neighbours share a block that is read and filtered once, and boxes are
+    interpolated by as many threads as there are processors.
+    """
+    boxes = np.empty((len(molecules), *box), np.float32)
+    middle = molecules.positions / source.scale
+    turns = molecules.rotations.as_matrix()
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        for group, low, block in _blocks(source, molecules, box):
+            coefficients = scipy.ndimage.spline_filter(
+                block, order=3, mode="mirror", output=np.float32
+            )
+            corner = middle - turns @ centre(box) - low
+            list(
+                threads.map(
+                    partial(_interpolate, coefficients),
+                    turns[group],
+                    corner[group],
+                    [boxes[i] for i in group],
+                )
+            )
+    for i in np.flatnonzero(_leaving(source, molecules, box)):
+        inside = _inside(source, molecules, int(i), box)
+        boxes[i][~inside] = boxes[i][inside].mean()
     return boxes
+
+
+def _interpolate(
+    coefficients: NDArray[np.float32],
+    turn: NDArray[np.float64],
+    corner: NDArray[np.float64],
+    image: NDArray[np.float32],
+) -> None:
+    """Fill an image from spline coefficients, its first voxel at a corner."""
+    scipy.ndimage.affine_transform(
+        coefficients,
+        turn,
+        corner,
+        output_shape=image.shape,
+        output=image,
+        order=3,
+        mode="mirror",
+        prefilter=False,
+    )
+
+
+def check_finite(
+    source: Tomogram, molecules: Molecules, box: tuple[int, int, int]
+) -> None:
+    """Refuse a tomogram with NaN or infinity where a box needs it."""
+    if np.dtype(source.array.dtype).kind == "f":
+        for _ in _blocks(source, molecules, box):
+            pass
+
+
+def warn_of_leaving(
+    source: Tomogram, molecules: Molecules, box: tuple[int, int, int], stacklevel: int
+) -> None:
+    """Warn, once for all of them, of boxes that leave the tomogram."""
+    leaving = int(_leaving(source, molecules, box).sum())
+    if leaving:
+        warnings.warn(
+            f"{leaving} of {len(molecules)} boxes leave the tomogram; what lies "
+            "outside is filled with the mean of the rest of the box",
+            stacklevel=stacklevel,
+        )
 
 
 def check_molecules(
@@ -137,14 +204,18 @@ def check_molecules(
     middle = molecules.positions / source.scale
     size = np.array(source.array.shape)
     outside = ((middle + reach < -0.5) | (middle - reach > size - 0.5)).any(axis=1)
-    if outside.any():
-        i = int(np.argmax(outside))
-        z, y, x = molecules.positions[i]
-        nz, ny, nx = (size - 1) * source.scale
-        raise ValueError(
-            f"molecules[{i}] at ({z:.6g}, {y:.6g}, {x:.6g}) nm lies wholly outside "
-            f"the tomogram, which spans 0 to ({nz:.6g}, {ny:.6g}, {nx:.6g}) nm"
-        )
+    for i in np.flatnonzero(outside | _leaving(source, molecules, box)):
+        if outside[i] or not _inside(source, molecules, int(i), box).any():
+            _refuse_outside(source, molecules, int(i))
+
+
+def _refuse_outside(source: Tomogram, molecules: Molecules, i: int) -> NoReturn:
+    z, y, x = molecules.positions[i]
+    nz, ny, nx = (np.array(source.array.shape) - 1) * source.scale
+    raise ValueError(
+        f"molecules[{i}] at ({z:.6g}, {y:.6g}, {x:.6g}) nm lies wholly outside "
+        f"the tomogram, which spans 0 to ({nz:.6g}, {ny:.6g}, {nx:.6g}) nm"
+    )
 
 
 def _half_extent(molecules: Molecules, box: tuple[int, int, int]) -> NDArray[Any]:
@@ -152,29 +223,66 @@ def _half_extent(molecules: Molecules, box: tuple[int, int, int]) -> NDArray[Any
     return np.abs(molecules.rotations.as_matrix()) @ centre(box)
 
 
-def _cut(
-    source: Tomogram, molecules: Molecules, i: int, box: tuple[int, int, int]
-) -> tuple[NDArray[np.float32], bool]:
-    middle = molecules.positions[i] / source.scale
-    where = turned_grid(box, molecules.rotations[i]) + middle.reshape(3, 1, 1, 1)
+def _leaving(
+    source: Tomogram, molecules: Molecules, box: tuple[int, int, int]
+) -> NDArray[np.bool_]:
+    """Return which boxes leave the tomogram: its voxels reach half a voxel out."""
+    reach = _half_extent(molecules, box)
+    middle = molecules.positions / source.scale
+    limits = np.array(source.array.shape) - 0.5
+    return ((middle - reach < -0.5) | (middle + reach > limits)).any(axis=1)
+
+
+def _inside(
+    source: Tomogram, molecules: Molecules, i: int, box: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """Return which voxels of a box lie in the tomogram."""
+    where = turned_grid(box, molecules.rotations[i])
+    where += (molecules.positions[i] / source.scale).reshape(3, 1, 1, 1)
+    limits = np.array(source.array.shape).reshape(3, 1, 1, 1) - 0.5
+    return ((where >= -0.5) & (where <= limits)).all(axis=0)
+
+
+def _blocks(
+    source: Tomogram, molecules: Molecules, box: tuple[int, int, int]
+) -> Iterator[tuple[list[int], NDArray[np.intp], NDArray[np.float32]]]:
+    """Yield groups of molecules, their block's first voxel, and the block."""
+    middle = molecules.positions / source.scale
+    reach = _half_extent(molecules, box)
     size = np.array(source.array.shape)
-    reach = np.abs(molecules.rotations[i].as_matrix()) @ centre(box)
     start = np.clip(np.floor(middle - reach).astype(int) - _MARGIN, 0, size - 1)
     stop = np.clip(np.ceil(middle + reach).astype(int) + _MARGIN + 1, 1, size)
-    block = np.asarray(source.array[tuple(map(slice, start, stop))], dtype=np.float32)
-    if not np.isfinite(block).all():
-        raise ValueError(
-            f"tomogram must be finite, but has NaN or infinity near molecules[{i}] at "
-            f"{molecules.positions[i].round(3).tolist()} nm"
-        )
-    image = scipy.ndimage.map_coordinates(
-        block, where - start.reshape(3, 1, 1, 1), order=3, mode="mirror"
-    )
-    limits = size.reshape(3, 1, 1, 1) - 0.5
-    inside = ((where >= -0.5) & (where <= limits)).all(axis=0)
-    if inside.all():
-        return image, False
-    if not inside.any():
-        raise ValueError(f"molecules[{i}] lies wholly outside the tomogram")
-    image[~inside] = image[inside].mean()
-    return image, True
+    for group in _neighbours(start, stop):
+        low, high = start[group].min(axis=0), stop[group].max(axis=0)
+        part = source.array[tuple(map(slice, low, high))]
+        block = np.asarray(part, dtype=np.float32)
+        if not np.isfinite(block).all():
+            bad = np.argwhere(~np.isfinite(block)) + low
+            for i in group:
+                if ((bad >= start[i]) & (bad < stop[i])).all(axis=1).any():
+                    raise ValueError(
+                        "tomogram must be finite, but has NaN or infinity near "
+                        f"molecules[{i}] at {molecules.positions[i].round(3).tolist()} "
+                        "nm"
+                    )
+        yield group, low, block
+
+
+def _neighbours(start: NDArray[np.intp], stop: NDArray[np.intp]) -> list[list[int]]:
+    """Group blocks that together are no larger than one by one."""
+    groups: list[list[int]] = []
+    bounds: list[tuple[NDArray[np.intp], NDArray[np.intp], int]] = []
+    for i in np.lexsort((start // 32).T[::-1]):
+        volume = int(np.prod(stop[i] - start[i]))
+        for g in range(len(groups) - 1, max(-1, len(groups) - 9), -1):
+            low = np.minimum(bounds[g][0], start[i])
+            high = np.maximum(bounds[g][1], stop[i])
+            together = int(np.prod(high - low))
+            if together <= min(bounds[g][2] + volume, _LARGEST_BLOCK):
+                groups[g].append(int(i))
+                bounds[g] = (low, high, bounds[g][2] + volume)
+                break
+        else:
+            groups.append([int(i)])
+            bounds.append((start[i], stop[i], volume))
+    return groups

@@ -1,0 +1,214 @@
+"""From a pose of the search to the continuous optimum, and its uncertainty.
+
+With D(k) = exp(2πi k·t) F(k), the subtomogram moved back onto the template, the
+weighted squares Σ W |D − a T_R|² are lowered over amplitude a, rotation ω (R becomes
+R exp(ω)) and shift t by Gauss–Newton steps with Levenberg's damping. Their columns are
+
+    ∂/∂a: T_R        ∂/∂ω: a ∂T/∂ω (Rᵀk)        ∂/∂t: −2πi k a T_R,
+
+A = Re Σ W conj(B_m) B_n is the normal matrix, and for noise of the variance s² in
+each real part s² A⁻¹ the covariance of the pose (the Cramér–Rao bound where s² is
+the true one); s² comes from the residual.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from funpipe.spectra import Fields, sample
+
+__all__ = ["Climbed", "Poses", "Spectra", "climb"]
+
+Array: TypeAlias = NDArray[Any]
+
+_BATCH = 16  # poses at a time, so that their arrays stay in the processor's cache
+_SMALL = np.array([3e-4] * 3 + [3e-3] * 3)  # rad, voxels: such a step is the last
+
+
+class Spectra(NamedTuple):
+    """Subtomograms at N waves."""
+
+    k: NDArray[np.float32]
+    """(N, 3), periods per voxel, z, y, x."""
+    F: NDArray[np.complex64]
+    """(n, N), Fourier transforms about the centre of the box."""
+    W: NDArray[np.float32]
+    """(n, N), weights."""
+
+    def first(self, count: int) -> Spectra:
+        """Return the same at the first waves only."""
+        return Spectra(self.k[:count], self.F[:, :count], self.W[:, :count])
+
+
+class Poses(NamedTuple):
+    """Poses of particles, maybe several of one."""
+
+    particle: NDArray[np.int64]
+    """(Q,)."""
+    template: NDArray[np.int64]
+    """(Q,)."""
+    R: NDArray[np.float64]
+    """(Q, 3, 3)."""
+    t: NDArray[np.float64]
+    """(Q, 3), voxels."""
+    score: NDArray[np.float64]
+    """(Q,)."""
+
+    def take(self, chosen: Array) -> Poses:
+        """Return some of them."""
+        return Poses._make(each[chosen] for each in self)
+
+
+class Climbed(NamedTuple):
+    """Poses at their optimum."""
+
+    poses: Poses
+    variance: NDArray[np.float64]
+    """(Q, 2): expected squared errors, of rotations in rad², of shifts in voxels²."""
+
+
+class _Step(NamedTuple):
+    score: Array
+    normal: Array
+    slope: Array
+    noise: Array
+    """s², variance of each real part of the data, from the residual."""
+
+
+def climb(
+    poses: Poses,
+    spectra: Spectra,
+    fields: tuple[Fields, ...],
+    window: tuple[float, float, float],
+    *,
+    steps: int,
+    turning: bool = True,
+) -> Climbed:
+    """Climb from poses to the nearest maximum of the score.
+
+    Parameters
+    ----------
+    poses : Poses
+        Where to start.
+    spectra : Spectra
+        The particles.
+    fields : tuple of Fields
+        The templates.
+    window : (float, float, float)
+        Shifts stay within it, voxels.
+    steps : int
+        The most steps.
+    turning : bool
+        Whether rotations change, or shifts alone.
+    """
+    done = Climbed(poses, np.full((len(poses.particle), 2), np.nan))
+    order = np.argsort(poses.template, kind="stable")
+    cuts = np.flatnonzero(np.diff(poses.template[order])) + 1
+    for group in np.split(order, cuts):
+        for part in np.array_split(group, 1 + (len(group) - 1) // _BATCH):
+            some = _climb(poses.take(part), spectra, fields, window, steps, turning)
+            for whole, each in zip(done.poses, some.poses, strict=True):
+                whole[part] = each
+            done.variance[part] = some.variance
+    return done
+
+
+def _climb(
+    poses: Poses,
+    spectra: Spectra,
+    fields: tuple[Fields, ...],
+    window: tuple[float, float, float],
+    steps: int,
+    turning: bool,
+) -> Climbed:
+    """Climb from poses of one template."""
+    limit = np.array(window)
+    free = _FREE if turning else _FREE_SHIFTS
+    field = fields[poses.template[0]]
+    here = _linearise(poses, spectra, field)
+    poses = poses._replace(score=here.score)
+    damping = np.full(len(poses.score), 1e-3)
+    active = np.arange(len(poses.score))
+    for _ in range(steps):
+        step = _solve(here, damping, free)[active]
+        moved = _moved(poses.take(active), step, limit)
+        there = _linearise(moved, spectra, field)
+        better = there.score >= here.score[active]
+        won = active[better]
+        moved = moved._replace(score=there.score)
+        for whole, each in zip((*poses, *here), (*moved, *there), strict=True):
+            whole[won] = each[better]
+        damping[won] /= 10
+        damping[active[~better]] *= 10
+        far = (np.abs(step[:, 1:]) > _SMALL).any(axis=1)
+        active = active[far & (damping[active] < 1e3)]
+        if not len(active):
+            break
+    return Climbed(poses, _variance(here, free))
+
+
+def _linearise(poses: Poses, spectra: Spectra, field: Fields) -> _Step:
+    """Return score, normal matrix, slope and noise at poses of one template.
+
+    All are parts of the Gram matrix of √W times T, ∂T/∂ω, −2πi k T and D.
+    """
+    k = spectra.k
+    count = len(poses.particle)
+    root = np.sqrt(spectra.W[poses.particle])
+    columns = np.empty((count, len(k), 8), np.complex64)
+    values = sample(np.matmul(k, poses.R).reshape(-1, 3), field)
+    np.multiply(values.reshape(count, len(k), 4), root[..., None], out=columns[..., :4])
+    np.multiply(columns[..., :1], -2j * np.pi * k, out=columns[..., 4:7])
+    phase = (poses.t.astype(np.float32) @ (2 * np.pi * k.T)).astype(np.float32)
+    turn = np.empty(phase.shape, np.complex64)
+    np.cos(phase, out=turn.real)
+    np.sin(phase, out=turn.imag)
+    np.multiply(spectra.F[poses.particle], turn, out=turn)
+    np.multiply(turn, root, out=columns[..., 7])
+    real = columns.view(np.float32)
+    gram = np.matmul(real.swapaxes(1, 2), real).astype(np.float64)
+    gram = gram[:, ::2, ::2] + gram[:, 1::2, 1::2]
+    norm, overlap, power = gram[:, 0, 0], gram[:, 0, 7], gram[:, 7, 7]
+    a = overlap / norm
+    factors = np.repeat(a[:, None], 7, axis=1)
+    factors[:, 0] = 1
+    freedom = 2 * (root > 0).sum(axis=1) - 7
+    return _Step(
+        overlap / np.sqrt(norm * power),
+        gram[:, :7, :7] * factors[:, :, None] * factors[:, None, :],
+        (gram[:, :7, 7] - a[:, None] * gram[:, :7, 0]) * factors,
+        (power - a * overlap) / np.maximum(freedom, 1),
+    )
+
+
+_FREE = np.arange(7)  # amplitude, rotation, shift
+_FREE_SHIFTS = np.array([0, 4, 5, 6])
+
+
+def _solve(here: _Step, damping: Array, free: Array) -> Array:
+    normal = here.normal[:, free[:, None], free].copy()
+    diagonal = np.einsum("qii->qi", normal)
+    diagonal *= 1 + damping[:, None]
+    diagonal += 1e-12 * diagonal.max(axis=1, keepdims=True) + 1e-30
+    step = np.zeros(here.slope.shape)
+    step[:, free] = np.linalg.solve(normal, here.slope[:, free, None])[..., 0]
+    return step
+
+
+def _moved(poses: Poses, step: Array, limit: Array) -> Poses:
+    from scipy.spatial.transform import Rotation
+
+    turned = poses.R @ Rotation.from_rotvec(step[:, 1:4]).as_matrix()
+    return poses._replace(R=turned, t=np.clip(poses.t + step[:, 4:], -limit, limit))
+
+
+def _variance(here: _Step, free: Array) -> Array:
+    normal = here.normal[:, free[:, None], free]
+    scale = np.einsum("qii->qi", normal).max(axis=1)[:, None, None]
+    inverse = np.linalg.pinv(normal / scale, hermitian=True) / scale
+    each = np.full(here.slope.shape, np.nan)
+    each[:, free] = np.einsum("qii->qi", inverse) * here.noise[:, None]
+    return np.stack([each[:, 1:4].sum(axis=1), each[:, 4:].sum(axis=1)], axis=1)
