@@ -307,7 +307,7 @@ def _chosen_rows(best: Array, bank: Bank) -> Array:
     reach, most = (
         (_WIDE_IN_REACH, _WIDE_CANDIDATES) if wide else (_IN_REACH, _CANDIDATES)
     )
-    rows = np.flatnonzero(best >= reach * best.max() - (best.max() <= 0))
+    rows = np.flatnonzero(best >= _below(best.max(), reach))
     rows = rows[np.argsort(-best[rows], kind="stable")][:256]
     templates, rotations = np.divmod(rows, len(bank.grid.rotations))
     matrices = bank.matrices[rotations].reshape(len(rows), 9)
@@ -319,9 +319,14 @@ def _chosen_rows(best: Array, bank: Bank) -> Array:
 
 def _contenders(poses: Poses) -> Poses:
     """Return the poses that may still be their particle's best."""
-    top = np.zeros(poses.particle.max() + 1)
+    top = np.full(poses.particle.max() + 1, -np.inf)
     np.maximum.at(top, poses.particle, poses.score)
-    return poses.take(poses.score >= _CONTENDING * top[poses.particle])
+    return poses.take(poses.score >= _below(top, _CONTENDING)[poses.particle])
+
+
+def _below(score: Any, part: float) -> Any:
+    """Return a part of a score, or as much less of a negative one."""
+    return score - (1 - part) * np.abs(score)
 
 
 def _best_of(climbed: Climbed) -> Match:

@@ -12,14 +12,24 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.fourier import as_tilt, fourier_vectors
+from funpipe.fourier import as_tilt, fourier_vectors, gaussian, half_ball
 from funpipe.geometry import offsets
 from funpipe.molecules import Molecules
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["Blobs", "asymmetric_molecule", "blob_image", "perturbed", "tomogram"]
+__all__ = [
+    "Blobs",
+    "Particles",
+    "asymmetric_molecule",
+    "blob_image",
+    "blob_spectrum",
+    "particles",
+    "perturbed",
+    "pose_bound",
+    "tomogram",
+]
 
 
 class Blobs(NamedTuple):
@@ -95,6 +105,155 @@ def blob_image(
     return np.einsum("ag,bg,cg->abc", z * blobs.weights, y, x, optimize=True).astype(
         np.float32
     )
+
+
+def blob_spectrum(
+    blobs: Blobs, k: NDArray[Any], scale: float, rotation: Rotation | None = None
+) -> NDArray[np.complex128]:
+    """Return a molecule's Fourier transform, Σ image(q) exp(−2πi k·(q − c)).
+
+    Parameters
+    ----------
+    blobs : Blobs
+        The molecule.
+    k : (N, 3) array
+        Frequencies in 1/nm, z, y, x.
+    scale : float
+        nm per voxel of the image.
+    rotation : Rotation, optional
+        Turns the molecule.
+    """
+    centres = blobs.centres if rotation is None else rotation.apply(blobs.centres)
+    fall = gaussian(np.sqrt((k**2).sum(axis=1)), blobs.sigma)
+    volume = (2 * np.pi * (blobs.sigma / scale) ** 2) ** 1.5
+    return volume * fall * (np.exp(-2j * np.pi * (k @ centres.T)) @ blobs.weights)
+
+
+class Particles(NamedTuple):
+    """Simulated subtomograms and their truth."""
+
+    boxes: NDArray[np.float32]
+    """(n, z, y, x)."""
+    orientations: Rotation
+    """n, from the particles' frames to the tomogram's."""
+    rotations: Rotation
+    """n, template to box."""
+    shifts: NDArray[np.float64]
+    """(n, 3), nm, z, y, x."""
+
+
+def particles(
+    blobs: Blobs,
+    shape: tuple[int, int, int],
+    scale: float,
+    count: int,
+    *,
+    angle: float = 10.0,
+    shift: float = 2.0,
+    tilt: Any = (-60, 60),
+    noise: float = 0.0,
+    falling: float = 0.0,
+    seed: int = 0,
+) -> Particles:
+    """Make subtomograms at random poses, with a missing wedge and noise.
+
+    Parameters
+    ----------
+    blobs : Blobs
+        The molecule.
+    shape : (int, int, int)
+        Voxels of a box along z, y, x.
+    scale : float
+        nm per voxel.
+    count : int
+        How many.
+    angle : float
+        Each is turned by up to so many degrees about a random axis; 180 makes all
+        orientations equally likely.
+    shift : float
+        Each coordinate is moved by up to so many nm either way.
+    tilt : None, (float, float), or tilt weights
+        What the tilt series measures; see `align`. Particles lie in it at random.
+    noise : float
+        Standard deviation of the noise.
+    falling : float
+        The noise's amplitude falls with |k| to this power; 0 is white.
+    seed : int
+        Of the random numbers.
+    """
+    from scipy.spatial.transform import Rotation
+
+    random = np.random.default_rng(seed)
+    axes = random.normal(size=(count, 3))
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    angles = random.uniform(0, angle, (count, 1))
+    rotations = Rotation.from_rotvec(axes * angles, degrees=True)
+    if angle >= 180:
+        rotations = Rotation.random(count, rng=random)
+    shifts = random.uniform(-shift, shift, (count, 3))
+    orientations = Rotation.random(count, rng=random)
+    weights_of = as_tilt("tilt", tilt)
+    k = fourier_vectors(shape, scale)
+    length = np.sqrt((k**2).sum(axis=0))
+    colour = np.maximum(length, length[length > 0].min()) ** -falling
+    colour /= np.sqrt((colour**2).mean())
+    boxes = np.empty((count, *shape), np.float32)
+    for i in range(count):
+        image = blob_image(blobs, shape, scale, rotations[i], shifts[i])
+        turned = np.tensordot(orientations[i].as_matrix(), k, axes=1)
+        grains = random.standard_normal(shape)
+        waves = weights_of(turned) * scipy.fft.rfftn(image)
+        waves += noise * colour * scipy.fft.rfftn(grains)
+        boxes[i] = scipy.fft.irfftn(waves, s=shape)
+    return Particles(boxes, orientations, rotations, shifts)
+
+
+def pose_bound(
+    blobs: Blobs,
+    made: Particles,
+    scale: float,
+    *,
+    resolution: float,
+    noise: float,
+    tilt: Any = (-60, 60),
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the Cramér–Rao bound of each particle's pose.
+
+    For white noise of standard deviation σ in the voxels, so of variance s² = V σ² / 2
+    in each real part of the Fourier transform of V voxels, no unbiased estimate has a
+    smaller covariance than s² A⁻¹, with A = Re Σ conj(B_m) B_n over the measured
+    frequencies and B the derivatives of the noise-free transform by rotation and
+    shift (H. Cramér, Mathematical Methods of Statistics, 1946, ch. 32).
+
+    Returns
+    -------
+    angles, shifts : (n,) arrays
+        The roots of the bound on the expected squared angle in degrees, and on the
+        expected squared distance in nm.
+    """
+    from scipy.spatial.transform import Rotation
+
+    shape = made.boxes.shape[1:]
+    k = half_ball(shape, resolution / scale) / (np.array(shape) * scale)
+    weights_of = as_tilt("tilt", tilt)
+    step = 1e-4
+    small = Rotation.from_rotvec(step * np.eye(3))
+    bounds = []
+    for orientation, rotation in zip(made.orientations, made.rotations, strict=True):
+        measured = weights_of(orientation.apply(k).T) > 0
+        seen = k[measured]
+        turned = [
+            blob_spectrum(blobs, seen, scale, rotation * each)
+            - blob_spectrum(blobs, seen, scale, rotation * each.inv())
+            for each in small
+        ]
+        moved = -2j * np.pi * seen.T * blob_spectrum(blobs, seen, scale, rotation)
+        B = np.concatenate([np.array(turned) / (2 * step), moved])
+        A = (B.conj() @ B.T).real
+        variance = np.prod(shape) * noise**2 / 2 * np.diag(np.linalg.inv(A))
+        bounds.append((variance[:3].sum(), variance[3:].sum()))
+    angles, shifts = np.sqrt(np.array(bounds)).T
+    return np.degrees(angles), shifts
 
 
 def tomogram(
