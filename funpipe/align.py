@@ -198,7 +198,7 @@ def align(
     check_finite(source, particles, box)
     warn_of_leaving(source, particles, box, stacklevel=4)
     found = _align_parts(
-        partial(_cut_part, source, particles, box),
+        partial(cut, source, particles, box),
         particles.rotations,
         prepared,
         search,
@@ -516,15 +516,6 @@ def _check_orientations(orientations: Any, count: int) -> Rotation:
             f"orientations must be {count}, one for each box, not {len(orientations)}"
         )
     return orientations
-
-
-def _cut_part(
-    source: Tomogram,
-    molecules: Molecules,
-    box: tuple[int, int, int],
-    part: NDArray[np.intp],
-) -> Array:
-    return cut(source, molecules[part], box)
 
 
 # How the work is cut: parts of the particles, a bounded number of them at a time.

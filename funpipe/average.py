@@ -99,8 +99,8 @@ def _batches(
     """Yield boxes and their rotations, some at a time."""
     warn_of_leaving(source, particles, box, stacklevel=4)
     for start in range(0, len(particles), _BATCH):
-        part = particles[start : start + _BATCH]
-        yield cut(source, part, box), part.rotations
+        part = np.arange(len(particles))[start : start + _BATCH]
+        yield cut(source, particles, box, part), particles.rotations[part]
 
 
 def _inverse(waves: NDArray[Any], box: tuple[int, ...]) -> Image:

@@ -25,7 +25,10 @@ __all__ = ["Climbed", "Poses", "Spectra", "climb"]
 Array: TypeAlias = NDArray[Any]
 
 _BATCH = 16  # poses at a time, so that their arrays stay in the processor's cache
-_SMALL = np.array([3e-4] * 3 + [3e-3] * 3)  # rad, voxels: such a step is the last
+# A step is the last when it is as small as this, in rad and voxels, or against the
+# pose's uncertainty.
+_SMALL = np.array([5e-4] * 3 + [5e-3] * 3)
+_SMALL_PART = 0.1
 
 
 class Spectra(NamedTuple):
@@ -135,19 +138,32 @@ def _climb(
     for _ in range(steps):
         step = _solve(here, damping, free)[active]
         moved = _moved(poses.take(active), step, limit)
+        last = _is_last(step, here, active)
+        _put(poses, active[last], moved.take(last))
+        active, moved = active[~last], moved.take(~last)
+        if not len(active):
+            break
         there = _linearise(moved, spectra, field)
         better = there.score >= here.score[active]
         won = active[better]
-        moved = moved._replace(score=there.score)
-        for whole, each in zip((*poses, *here), (*moved, *there), strict=True):
-            whole[won] = each[better]
+        _put(poses, won, moved._replace(score=there.score).take(better))
+        _put(here, won, _Step._make(each[better] for each in there))
         damping[won] /= 10
         damping[active[~better]] *= 10
-        far = (np.abs(step[:, 1:]) > _SMALL).any(axis=1)
-        active = active[far & (damping[active] < 1e3)]
-        if not len(active):
-            break
     return Climbed(poses, _variance(here, free))
+
+
+def _is_last(step: Array, here: _Step, active: Array) -> Array:
+    within = np.einsum("qi,qij,qj->q", step, here.normal[active], step)
+    return (np.abs(step[:, 1:]) <= _SMALL).all(axis=1) | (
+        within <= _SMALL_PART**2 * here.noise[active]
+    )
+
+
+def _put(whole: Any, where: Array, part: Any) -> None:
+    """Set some elements of all arrays of a tuple."""
+    for into, each in zip(whole, part, strict=True):
+        into[where] = each
 
 
 def _linearise(poses: Poses, spectra: Spectra, field: Fields) -> _Step:

@@ -35,6 +35,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from funpipe.fourier import Tilt, half_ball, transform
@@ -97,8 +98,8 @@ class Bank(NamedTuple):
     """The r rotations."""
     matrices: NDArray[np.float32]
     """(r, 3, 3), the same."""
-    apart: float
-    """1 + 2 cos of the angle that poses to be refined are apart."""
+    neighbours: NDArray[np.intp]
+    """(r, some), the rotations around each, and itself."""
     U: NDArray[np.complex64]
     """(C, searched), the kernel's functions of frequency."""
     V: NDArray[np.float32]
@@ -114,12 +115,16 @@ class Bank(NamedTuple):
 
 
 def masked(template: Array, mask: Array) -> Array:
-    """Return the template under its mask, with a mean of 0 there.
+    """Return (template − b) · mask, b the template's value at the edge of the mask.
 
-    Without that the mask's own outline would be matched.
+    Otherwise the mask's own outline would be matched. Of all constants, the mean of
+    the template weighted by |∇mask|² leaves the least of an edge, Σ |(t − b) ∇mask|².
     """
-    mean = float((template * mask).sum() / mask.sum())
-    return (template - np.float32(mean)) * mask
+    slopes = np.gradient(np.asarray(mask, np.float64))
+    edge = sum(each**2 for each in slopes)
+    if not np.any(edge):
+        return template * mask
+    return (template - np.float32(np.average(template, weights=edge))) * mask
 
 
 def template_bank(
@@ -168,7 +173,7 @@ def template_bank(
         power,
         grid,
         grid.rotations.as_matrix().astype(np.float32),
-        1 + 2 * math.cos(math.radians(_APART * (grid.spacing or 4.0))),
+        _neighbours(grid),
         U,
         V,
         shifts,
@@ -274,47 +279,48 @@ def _search(spectra: Spectra, bank: Bank) -> Poses:
     """Return the best few poses of each particle, from the grid."""
     W, F = spectra.W, spectra.F
     n, C = len(F), len(bank.U)
-    power = (W * np.abs(F) ** 2).sum(axis=1)
-    norms = W @ bank.power.T
+    power = (W * (F.real**2 + F.imag**2)).sum(axis=1)
+    norms = np.sqrt(np.maximum((W @ bank.power.T) * power[:, None], 1e-30))
     # (n · C, 2N) by (2N, m · r): real and imaginary parts side by side
     left = ((W * F)[:, None] * bank.U).reshape(n * C, -1).view(np.float32)
     products = (left @ bank.spectra.view(np.float32).T).reshape(n, C, -1)
-    poses = []
-    for i in range(n):
-        scores = bank.V.T @ products[i]
-        best = scores.max(axis=0) / np.sqrt(np.maximum(norms[i] * power[i], 1e-30))
-        rows = _chosen_rows(best, bank)
-        shifts = bank.shifts[scores[:, rows].argmax(axis=0)]
-        templates, rotations = np.divmod(rows, len(bank.grid.rotations))
-        poses.append((np.full(len(rows), i), templates, rotations, shifts, best[rows]))
-    particle, template, rotation, shift, score = map(
-        np.concatenate, zip(*poses, strict=True)
-    )
+    best = np.empty(norms.shape, np.float32)
+    for scores, each in zip(best, products, strict=True):
+        np.max(bank.V.T @ each, axis=0, out=scores)
+    best /= norms
+    particle, row = _peaks(best, bank)
+    shift = [
+        bank.shifts[(bank.V.T @ products[i, :, j]).argmax()]
+        for i, j in zip(particle, row, strict=True)
+    ]
+    template, rotation = np.divmod(row, len(bank.matrices))
     return Poses(
         particle,
         template,
         bank.matrices[rotation],
-        shift.astype(np.float64),
-        score.astype(np.float64),
+        np.array(shift, np.float64),
+        best[particle, row].astype(np.float64),
     )
 
 
-def _chosen_rows(best: Array, bank: Bank) -> Array:
-    """Return the best turned templates, each some way from those before it."""
+def _peaks(best: Array, bank: Bank) -> tuple[Array, Array]:
+    """Return which particles and rows of the search are to be refined.
+
+    They are better than all their neighbours, and may be the best after refinement.
+    """
     if not bank.refined:
-        return np.array([np.argmax(best)])
+        return np.arange(len(best)), best.argmax(axis=1)
     wide = bank.searched < len(bank.waves)
     reach, most = (
         (_WIDE_IN_REACH, _WIDE_CANDIDATES) if wide else (_IN_REACH, _CANDIDATES)
     )
-    rows = np.flatnonzero(best >= _below(best.max(), reach))
-    rows = rows[np.argsort(-best[rows], kind="stable")][:256]
-    templates, rotations = np.divmod(rows, len(bank.grid.rotations))
-    matrices = bank.matrices[rotations].reshape(len(rows), 9)
-    near = matrices @ matrices.T >= bank.apart  # the trace of Rᵀ R' is 1 + 2 cos
-    near &= templates[:, None] == templates
-    peaks = ~np.tril(near, -1).any(axis=1)  # those without a better neighbour
-    return rows[peaks][:most]
+    grid = best.reshape(len(best), -1, len(bank.matrices))
+    highest = grid[..., bank.neighbours].max(axis=-1)
+    peaks = np.where(grid >= highest, grid, -np.inf).reshape(best.shape)
+    top = np.argsort(-peaks, axis=1, kind="stable")[:, :most]
+    scores = np.take_along_axis(peaks, top, axis=1)
+    chosen = scores >= _below(scores[:, :1], reach)
+    return np.nonzero(chosen)[0], top[chosen]
 
 
 def _contenders(poses: Poses) -> Poses:
@@ -356,6 +362,22 @@ def _turned_spectra(fields: Fields, k: Array, rotations: Rotation) -> Array:
             for each in parts
         ]
     )
+
+
+def _neighbours(grid: RotationGrid) -> NDArray[np.intp]:
+    """Return the rotations within some spacings of each; itself where there are fewer.
+
+    Quaternions q and q' of rotations an angle φ apart are 2 sin(φ / 4) apart, for
+    the nearer of q' and −q'.
+    """
+    count = len(grid.rotations)
+    quaternions = grid.rotations.as_quat()
+    reach = 2 * math.sin(math.radians(_APART * (grid.spacing or 4.0)) / 4)
+    tree = scipy.spatial.KDTree(np.concatenate([quaternions, -quaternions]))
+    most = min(32, 2 * count)
+    _, found = tree.query(quaternions, k=most, distance_upper_bound=reach)
+    found = found.reshape(count, -1)
+    return np.where(found < 2 * count, found % count, np.arange(count)[:, None])
 
 
 def _window_shifts(window: Window) -> NDArray[np.int64]:

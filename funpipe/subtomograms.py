@@ -118,23 +118,27 @@ def subtomograms(
     box = check.shape("shape", shape)
     check_molecules(source, particles, box)
     warn_of_leaving(source, particles, box, stacklevel=3)
-    return cut(source, particles, box)
+    return cut(source, particles, box, np.arange(len(particles)))
 
 
 def cut(
-    source: Tomogram, molecules: Molecules, box: tuple[int, int, int]
+    source: Tomogram,
+    all_molecules: Molecules,
+    box: tuple[int, int, int],
+    indices: NDArray[np.intp],
 ) -> NDArray[np.float32]:
-    """Cut the molecules' boxes, (n, z, y, x).
+    """Cut the boxes of some of the molecules, (n, z, y, x).
 
     Neighbours share a block that is read and filtered once, and boxes are
     interpolated by as many threads as there are processors.
     """
+    molecules = all_molecules[indices]
     boxes = np.empty((len(molecules), *box), np.float32)
     middle = molecules.positions / source.scale
     turns = molecules.rotations.as_matrix()
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-        for group, low, block in _blocks(source, molecules, box):
+        for group, low, block in _blocks(source, molecules, box, indices):
             coefficients = scipy.ndimage.spline_filter(
                 block, order=3, mode="mirror", output=np.float32
             )
@@ -177,7 +181,7 @@ def check_finite(
 ) -> None:
     """Refuse a tomogram with NaN or infinity where a box needs it."""
     if np.dtype(source.array.dtype).kind == "f":
-        for _ in _blocks(source, molecules, box):
+        for _ in _blocks(source, molecules, box, np.arange(len(molecules))):
             pass
 
 
@@ -244,9 +248,15 @@ def _inside(
 
 
 def _blocks(
-    source: Tomogram, molecules: Molecules, box: tuple[int, int, int]
+    source: Tomogram,
+    molecules: Molecules,
+    box: tuple[int, int, int],
+    indices: NDArray[np.intp],
 ) -> Iterator[tuple[list[int], NDArray[np.intp], NDArray[np.float32]]]:
-    """Yield groups of molecules, their block's first voxel, and the block."""
+    """Yield groups of molecules, their block's first voxel, and the block.
+
+    The indices are the molecules' numbers in an error.
+    """
     middle = molecules.positions / source.scale
     reach = _half_extent(molecules, box)
     size = np.array(source.array.shape)
@@ -262,8 +272,8 @@ def _blocks(
                 if ((bad >= start[i]) & (bad < stop[i])).all(axis=1).any():
                     raise ValueError(
                         "tomogram must be finite, but has NaN or infinity near "
-                        f"molecules[{i}] at {molecules.positions[i].round(3).tolist()} "
-                        "nm"
+                        f"molecules[{indices[i]}] at "
+                        f"{molecules.positions[i].round(3).tolist()} nm"
                     )
         yield group, low, block
 

@@ -16,7 +16,6 @@ for name in ("OPENBLAS", "OMP", "MKL", "NUMEXPR"):
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,6 @@ import scipy
 
 import funpipe as fp
 from funpipe import matching
-from funpipe.fourier import as_tilt
 from funpipe.geometry import rotation_grid
 from funpipe.io.volumes import write_mrc
 from funpipe.simulate import (
@@ -57,7 +55,7 @@ def made(box, seed, count, noise, **options):
     blobs = molecule(box, seed)
     shape = (box,) * 3
     template = blob_image(blobs, shape, 1.0)
-    mask = fp.soft_otsu(sigma=1.0, radius=2.0)(template)
+    mask = fp.soft_otsu(sigma=1.0, radius=4.0)(template)
     sigma = noise * float(template[mask > 0.5].std())
     options = {"angle": 10.0, "shift": 2.0, "tilt": TILT, "seed": seed, **options}
     return (
@@ -195,7 +193,6 @@ def arithmetic_rate(box, count):
     F = matching._box_spectra(them.boxes, bank)
     k = (bank.waves / box).astype(np.float32)
     W = np.ones(F.shape, np.float32)
-    spectra = matching.Spectra(k, F, W)
     size = matching._batch_size(bank)
     n, c, r, s = bank.searched, len(bank.U), len(bank.spectra), len(bank.shifts)
     flops = count * (2 * c * 2 * n * r + 2 * c * r * s + 2 * n * r)
@@ -273,7 +270,7 @@ picks = fp.Molecules.from_csv(folder / "picks.csv")[: int(sys.argv[2])]
 start = time.perf_counter()
 fp.align(
     folder / "tomogram.mrc", picks, template=fp.from_file(folder / "template.mrc"),
-    mask=fp.soft_otsu(1.0, 2.0), max_shifts=3.0, rotations=((12, 4),) * 3,
+    mask=fp.soft_otsu(1.0, 4.0), max_shifts=3.0, rotations=((12, 4),) * 3,
     tilt=(-60, 60), resolution=4.0, progress=False,
 )
 print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
@@ -293,7 +290,7 @@ picks = Molecules.from_csv(folder / "picks.csv").subset(slice(0, int(sys.argv[2]
 image = mrcfile.open(folder / "tomogram.mrc").data
 loader = SubtomogramLoader(image, picks, scale=1.0)
 loader.align(
-    template=from_file(folder / "template.mrc"), mask=soft_otsu(1.0, 2.0),
+    template=from_file(folder / "template.mrc"), mask=soft_otsu(1.0, 4.0),
     max_shifts=3.0, rotations=((12, 4),) * 3, cutoff=0.25,
     alignment_model=ZNCCAlignment, tilt=single_axis((-60, 60)),
 )
