@@ -96,11 +96,11 @@ def average(
 def _batches(
     source: Tomogram, particles: Molecules, box: tuple[int, int, int]
 ) -> Iterator[tuple[NDArray[np.float32], Rotation]]:
-    """Yield boxes and their rotations, some at a time."""
-    warn_of_leaving(source, particles, box, stacklevel=4)
+    """Yield boxes and their rotations, some at a time; warn at the end."""
     for start in range(0, len(particles), _BATCH):
         part = np.arange(len(particles))[start : start + _BATCH]
         yield cut(source, particles, box, part), particles.rotations[part]
+    warn_of_leaving(source, particles, box, stacklevel=4)
 
 
 def _inverse(waves: NDArray[Any], box: tuple[int, ...]) -> Image:
