@@ -8,7 +8,6 @@ molecules there.
 from __future__ import annotations
 
 import itertools
-import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
@@ -34,6 +33,7 @@ from funpipe.subtomograms import (
     check_molecules,
     cut,
     open_tomogram,
+    parts,
     warn_of_leaving,
 )
 
@@ -520,7 +520,6 @@ def _check_orientations(orientations: Any, count: int) -> Rotation:
 
 # How the work is cut: parts of the particles, a bounded number of them at a time.
 
-_PART = 32  # particles
 _IN_FLIGHT = 16  # parts that wait for an executor
 _NOISE_SAMPLE = 256  # particles, evenly spread, that the noise is estimated from
 
@@ -544,9 +543,9 @@ def _align_parts(
         chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
         noise = noise_power(cut(chosen), bank)
     task = partial(match, bank=bank, tilt=search.tilt, noise=noise)
-    parts = np.array_split(np.arange(count), math.ceil(count / _PART))
-    work = ((cut(part), orientations[part]) for part in parts)
-    matches = list(_with_bar(_run(task, work, executor), parts, progress))
+    several = parts(np.arange(count))
+    work = ((cut(part), orientations[part]) for part in several)
+    matches = list(_with_bar(_run(task, work, executor), several, progress))
     return Alignment(
         _joined([each.rotations for each in matches]),
         np.concatenate([each.shifts for each in matches]) * scale,
@@ -580,12 +579,12 @@ def _joined(several: list[Rotation]) -> Rotation:
 
 
 def _with_bar(
-    found: Iterable[Match], parts: list[NDArray[np.intp]], progress: bool
+    found: Iterable[Match], several: list[NDArray[np.intp]], progress: bool
 ) -> Iterable[Match]:
     from tqdm import tqdm
 
-    total = sum(map(len, parts))
+    total = sum(map(len, several))
     with tqdm(total=total, unit="particle", disable=not progress) as bar:
-        for each, part in zip(found, parts, strict=True):
+        for each, part in zip(found, several, strict=True):
             bar.update(len(part))
             yield each

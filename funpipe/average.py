@@ -18,6 +18,7 @@ from funpipe.subtomograms import (
     check_molecules,
     cut,
     open_tomogram,
+    parts,
     warn_of_leaving,
 )
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
 __all__ = ["average"]
-
-_BATCH = 64  # boxes held at a time
 
 
 def average(
@@ -97,8 +96,7 @@ def _batches(
     source: Tomogram, particles: Molecules, box: tuple[int, int, int]
 ) -> Iterator[tuple[NDArray[np.float32], Rotation]]:
     """Yield boxes and their rotations, some at a time; warn at the end."""
-    for start in range(0, len(particles), _BATCH):
-        part = np.arange(len(particles))[start : start + _BATCH]
+    for part in parts(np.arange(len(particles))):
         yield cut(source, particles, box, part), particles.rotations[part]
     warn_of_leaving(source, particles, box, stacklevel=4)
 

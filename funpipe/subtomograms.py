@@ -8,6 +8,7 @@ larger than memory.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ __all__ = ["Tomogram", "open_tomogram", "subtomograms"]
 # The spline's prefilter forgets by 0.27 a voxel: at 12 voxels from the edge of a
 # block the coefficients are those of the whole tomogram to 1e-7.
 _MARGIN = 12
+_PART = 32  # particles
 _LARGEST_BLOCK = 2**25  # voxels of a block that neighbours share
 
 
@@ -118,7 +120,15 @@ def subtomograms(
     box = check.shape("shape", shape)
     check_molecules(source, particles, box)
     warn_of_leaving(source, particles, box, stacklevel=3)
-    return cut(source, particles, box, np.arange(len(particles)))
+    indices = np.arange(len(particles))
+    return np.concatenate(
+        [cut(source, particles, box, each) for each in parts(indices)]
+    )
+
+
+def parts(indices: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Cut a list of particles into parts that are worked on together."""
+    return np.array_split(indices, max(1, math.ceil(len(indices) / _PART)))
 
 
 def cut(

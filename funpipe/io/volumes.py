@@ -137,8 +137,12 @@ def _open_mrc(name: str) -> Volume:
     from mrcfile.utils import data_dtype_from_header, data_shape_from_header
 
     plain = Path(name).suffix.lower() not in _PACKED
+    reader = mrcfile.mrcfile.MrcFile if plain else mrcfile.open
     try:
-        with mrcfile.open(name, header_only=plain) as file:
+        with (
+            reader(name, header_only=plain) as file,
+            np.errstate(divide="ignore", invalid="ignore"),  # a cell of 0 samples
+        ):
             header, size = file.header.copy(), file.voxel_size.copy()
             array = file.data
         if plain:
@@ -164,11 +168,20 @@ def _open_tiff(name: str) -> Volume:
     tifffile = require("tifffile", "tiff", "to read TIFF")
     try:
         with tifffile.TiffFile(name) as file:
-            array = file.asarray()
+            if file.series[0].axes.endswith("S"):
+                raise ValueError("its pixels are colours, not numbers")
+            array = _tiff_array(tifffile, file, name)
             size = _tiff_voxel_size(file)
     except Exception as error:  # tifffile meets damage with errors of many kinds
         raise ValueError(f"{name} is not a readable TIFF file: {error}") from None
     return Volume(array, *_isotropic(size))
+
+
+def _tiff_array(tifffile: Any, file: Any, name: str) -> NDArray[Any]:
+    try:
+        return tifffile.memmap(name, mode="r")
+    except ValueError:  # compressed, tiled, in pieces
+        return file.asarray()
 
 
 def _tiff_voxel_size(file: Any) -> list[float]:
