@@ -117,13 +117,12 @@ class Bank(NamedTuple):
 def masked(template: Array, mask: Array) -> Array:
     """Return (template − b) · mask, b the template's value at the edge of the mask.
 
-    Otherwise the mask's own outline would be matched. Of all constants, the mean of
-    the template weighted by |∇mask|² leaves the least of an edge, Σ |(t − b) ∇mask|².
+    Otherwise the mask's own outline, which ends with the box at the latest, would be
+    matched. Of all constants, the mean of the template weighted by |∇mask|² leaves
+    the least of an edge, Σ |(t − b) ∇mask|².
     """
-    slopes = np.gradient(np.asarray(mask, np.float64))
-    edge = sum(each**2 for each in slopes)
-    if not np.any(edge):
-        return template * mask
+    slopes = np.gradient(np.pad(mask.astype(np.float64), 1))
+    edge = np.sum(np.square(slopes), axis=0)[1:-1, 1:-1, 1:-1]
     return (template - np.float32(np.average(template, weights=edge))) * mask
 
 
@@ -297,7 +296,7 @@ def _search(spectra: Spectra, bank: Bank) -> Poses:
     return Poses(
         particle,
         template,
-        bank.matrices[rotation],
+        bank.matrices[rotation].astype(np.float64),
         np.array(shift, np.float64),
         best[particle, row].astype(np.float64),
     )

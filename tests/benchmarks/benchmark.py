@@ -276,6 +276,12 @@ fp.align(
 print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
+IDLE = """
+import resource
+import funpipe, mrcfile, scipy.fft, scipy.ndimage, scipy.sparse, scipy.spatial
+print(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
 PEER_JOB = """
 import sys, time
 from pathlib import Path
@@ -315,8 +321,7 @@ def whole_job(peer):
         folder = Path(name)
         count = write_job(folder, 6)
         size = (folder / "tomogram.mrc").stat().st_size / 2**20
-        idle = "import resource, funpipe, scipy.ndimage, scipy.optimize; print(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-        _, base = run_job(idle, folder, 0)
+        _, base = run_job(IDLE, folder, 0)
         seconds, memory = run_job(JOB, folder, count)
         _, fewer = run_job(JOB, folder, count // 4)
         row = {
