@@ -112,5 +112,6 @@ def write(
     model.header.pixelsize, model.header.units = scale, -9
     maxima = np.ceil([x.max(), y.max(), z.max()]).clip(1).astype(int).tolist()
     model.header.xmax, model.header.ymax, model.header.zmax = maxima
-    with replacing(path) as partial:
+    with replacing(path) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # imodmodel's own, of pydantic
         model.to_file(partial)

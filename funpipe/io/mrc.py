@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import warnings
@@ -20,6 +21,7 @@ __all__ = ["PACKED", "open_mrc", "write_volume"]
 
 PACKED = (".gz", ".bz2")
 
+_LARGE = 2**30
 _LABEL, _LABELS = 80, 10
 _MARK = "funpipe: "
 _IMOD_STAMP = 1146047817
@@ -153,9 +155,19 @@ def _read(name: str, plain: bool, *, permissive: bool) -> Any:
             offset=1024 + int(header.nsymbt),
             shape=data_shape_from_header(header),
         )
+        _read_no_further(array)
     if array is None:
         raise ValueError("its data cannot be read")
     return header, size, array
+
+
+def _read_no_further(array: Any) -> None:
+    """Have the system read of a large file no more than the pages that are asked for.
+
+    Reading ahead of each row of each block would take many times the memory.
+    """
+    if array.nbytes >= _LARGE and hasattr(mmap, "MADV_RANDOM"):
+        array._mmap.madvise(mmap.MADV_RANDOM)
 
 
 def _read_anyway(name: str, plain: bool, reason: Exception) -> Any:
