@@ -330,7 +330,7 @@ MALFORMED = {
     "missing.star": (STAR.replace("_rlnCoordinateX\n", "") + "1 2\n", "no particles"),
     "twice.star": (STAR + "_rlnCoordinateX\n1 2 3 4\n", "'rlnCoordinateX' is there tw"),
     "blocks.star": (STAR + "1 2 3\n" + STAR + "1 2 3\n", "a second block 'data_'"),
-    "empty.star": (STAR, "the table 'data_' is empty"),
+    "empty.star": (STAR, "the table of 'rlnCoordinateX' is empty"),
     "nothing.star": ("", "no data_ block"),
     "packed.star": (GARBAGE, "not text"),
     "prose.star": ("Dear colleague,\n", "line 1 stands before any data_ block"),

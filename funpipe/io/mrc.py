@@ -88,9 +88,9 @@ def write_volume(
     >>> import funpipe as fp
     >>> folder = tempfile.TemporaryDirectory()
     >>> path = os.path.join(folder.name, "blob.mrc")
-    >>> write_volume(path, fp.gaussian_filter(1.0) @ fp.from_gaussian(4.0), 0.5)
+    >>> write_volume(path, fp.gaussian_filter(0.5) @ fp.from_gaussian(4.0), 0.5)
     >>> open_mrc(path).source
-    'gaussian_filter(1.0) @ from_gaussian(4.0)'
+    'gaussian_filter(0.5) @ from_gaussian((4.0, 4.0, 4.0))'
     >>> folder.cleanup()
     """
     import mrcfile

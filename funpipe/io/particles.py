@@ -112,8 +112,14 @@ def read_molecules(
 
     Examples
     --------
-    >>> read_molecules("run_data.star", tomograms="tomograms.star")  # doctest: +SKIP
-    Molecules(9053 particles, features: tomogram, rlnTomoSubtomogramRot, ...)
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "picks.ndjson")
+    >>> with open(path, "w") as file:
+    ...     _ = file.write('{"type": "point", "location": {"x": 1, "y": 2, "z": 3}}')
+    >>> read_molecules(path, scale=0.5).positions
+    array([[1.5, 1. , 0.5]])
+    >>> folder.cleanup()
     """
     name = check.path("path", path)
     with open(name, "rb"):  # the system's own word where it cannot be read
@@ -170,7 +176,13 @@ def write_molecules(
 
     Examples
     --------
-    >>> write_molecules(aligned, "new.star", like="run_data.star")  # doctest: +SKIP
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "picks.ndjson")
+    >>> write_molecules([[1.5, 1.0, 0.5]], path, scale=0.5)
+    >>> read_molecules(path, scale=0.5)
+    Molecules(1 particle, features: type)
+    >>> folder.cleanup()
     """
     particles = as_molecules("molecules", molecules)
     if len(particles) == 0:

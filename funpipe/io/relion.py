@@ -83,7 +83,7 @@ def read_tomograms(path: str | os.PathLike[str]) -> dict[str, TomogramInfo]:
     blocks = [each for each in star.blocks.values() if _SIZES[0] in each]
     if not blocks:
         raise ValueError(f"{name} has no column {_SIZES[0]!r}: no tomograms file")
-    block = simple_columns(blocks[0])
+    block = simple_columns(name, blocks[0])
     sizes = numbers(name, block, _SIZES)
     if "rlnTomoName" not in block:
         raise ValueError(f"{name} has no column 'rlnTomoName'")
@@ -153,7 +153,7 @@ def read(
     label = next((each for each in _NAMES if each in columns), None)
     count = len(next(iter(columns.values())))
     columns.update(_sizes(name, columns, label, tomograms, count))
-    positions, rotations = _poses(name, columns, scale, centred=tomograms == "centred")
+    positions, rotations = _poses(name, columns, scale, centred=_is_centred(tomograms))
     if label and "tomogram" not in columns:
         columns = {("tomogram" if k == label else k): v for k, v in columns.items()}
         columns["tomogram"] = columns["tomogram"].astype(str)
@@ -203,7 +203,7 @@ def write(
     known = _with_optics("features", columns, optics)
     known.update(_sizes("features", known, label, tomograms, len(molecules)))
     wanted = _wanted(columns, block, known)
-    found = _posed(molecules, columns, known, wanted, scale, tomograms == "centred")
+    found = _posed(molecules, columns, known, wanted, scale, _is_centred(tomograms))
     if like is None:
         optics = _new_optics(found, known, scale)
         model = Star({"optics": optics} if optics else {}, None)
@@ -246,10 +246,10 @@ def _particles(name: str, star: Star) -> tuple[str, Block, dict[str, Array] | No
     title = "particles" if "particles" in lists else next(iter(lists))
     optics = star.blocks.get("optics")
     if optics is not None:
-        optics = simple_columns(optics)
+        optics = simple_columns(name, optics)
         if "rlnOpticsGroup" not in optics:
             raise ValueError(f"{name}: the optics table has no column 'rlnOpticsGroup'")
-    return title, simple_columns(lists[title]), optics
+    return title, simple_columns(name, lists[title]), optics
 
 
 def _with_optics(
@@ -279,7 +279,7 @@ def _sizes(
     name: str, columns: Columns, label: str | None, tomograms: Any, count: int
 ) -> dict[str, Array]:
     """Return each particle's tomogram size as columns, with what tomograms say."""
-    if tomograms is None or (isinstance(tomograms, str) and tomograms == "centred"):
+    if tomograms is None or _is_centred(tomograms):
         return {}
     if isinstance(tomograms, str | os.PathLike):
         tomograms = read_tomograms(tomograms)
@@ -305,6 +305,10 @@ def _sizes(
         if not any(each in columns for each in _PIXEL_SIZES):
             sizes[_PIXEL_SIZES[0]] = np.round(scales, 9)
     return sizes
+
+
+def _is_centred(tomograms: Any) -> bool:
+    return isinstance(tomograms, str) and tomograms == "centred"
 
 
 def _info(value: Any) -> TomogramInfo:

@@ -133,7 +133,6 @@ def _check(name: str, lines: list[str]) -> list[str]:
     rows: int | None = None
     for number, line in enumerate(lines, start=1):
         if line.startswith("data_"):
-            _check_rows(name, blocks, rows)
             blocks.append(line)
             titles, rows = [], None
             if blocks.count(line) > 1:
@@ -163,15 +162,9 @@ def _check(name: str, lines: list[str]) -> list[str]:
                 raise ValueError(
                     f"{name}, line {number}: {count} values for {len(titles)} columns"
                 )
-    _check_rows(name, blocks, rows)
     if not every:
         raise ValueError(f"{name} is not a readable STAR file: it has no data_ block")
     return every
-
-
-def _check_rows(name: str, blocks: list[str], rows: int | None) -> None:
-    if blocks and rows == 0:
-        raise ValueError(f"{name}: the table {blocks[-1]!r} is empty")
 
 
 def _block(found: Any) -> Block:
@@ -199,8 +192,10 @@ def _check_writable(name: str, values: Any, *, starts_row: bool) -> None:
             )
 
 
-def simple_columns(block: Mapping[str, Any]) -> Columns:
-    """Return a block's columns; single values are columns of one row."""
+def simple_columns(name: str, block: Mapping[str, Any]) -> Columns:
+    """Return a block's columns, not empty; single values are columns of one row."""
+    if any(np.size(each) == 0 for each in block.values()):
+        raise ValueError(f"{name}: the table of {next(iter(block))!r} is empty")
     return {
         name: values if isinstance(values, np.ndarray) else typed([str(values)])
         for name, values in block.items()

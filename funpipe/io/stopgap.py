@@ -48,7 +48,7 @@ def read(
         What the list calls the first voxel of a tomogram, 0 or 1.
     """
     name = os.fspath(path)
-    columns = simple_columns(_block(name, read_star(path)))
+    columns = simple_columns(name, _block(name, read_star(path)))
     return _LIST.molecules(name, columns, needed_scale(name, scale), first)
 
 
