@@ -42,11 +42,6 @@ def open_mrc(name: str) -> Volume:
         header, size, array = _read_anyway(name, plain, error)
     if _unsigned(header) and array.dtype == np.int8:
         array = array.view(np.uint8)
-    if array.dtype.kind == "c":
-        raise ValueError(
-            f"{name} must hold real numbers, but is of mode {int(header.mode)}, a "
-            "transform"
-        )
     scale, trouble = isotropic([float(size[each]) / 10 for each in "zyx"])
     if array.ndim == 3:
         # The header says which of x (1), y (2) and z (3) each axis of the file is.
@@ -144,7 +139,11 @@ def _read(name: str, plain: bool, *, permissive: bool) -> Any:
     import mrcfile
     from mrcfile.utils import data_dtype_from_header, data_shape_from_header
 
-    with mrcfile.open(name, header_only=plain, permissive=permissive) as file:
+    reader = mrcfile.mrcfile.MrcFile if plain else mrcfile.open
+    with (
+        reader(name, header_only=plain, permissive=permissive) as file,
+        np.errstate(divide="ignore", invalid="ignore"),  # a cell of 0 samples
+    ):
         header, size = file.header.copy(), file.voxel_size.copy()
         array = file.data
     if plain:

@@ -11,15 +11,24 @@ __all__ = ["open_tiff"]
 
 
 def open_tiff(name: str) -> Volume:
-    """Read a TIFF file; its pages are planes along z."""
+    """Open a TIFF file, memory-mapped where it can be; its pages lie along z."""
     tifffile = require("tifffile", "tiff", "to read TIFF")
     try:
         with tifffile.TiffFile(name) as file:
-            array = file.asarray()
+            if file.series[0].axes.endswith("S"):
+                raise ValueError("its pixels are colours, not numbers")
+            array = _array(tifffile, file, name)
             size = _voxel_size(file)
     except Exception as error:  # tifffile meets damage with errors of many kinds
         raise ValueError(f"{name} is not a readable TIFF file: {error}") from None
     return Volume(array, *isotropic(size))
+
+
+def _array(tifffile: Any, file: Any, name: str) -> Any:
+    try:
+        return tifffile.memmap(name, mode="r")
+    except ValueError:  # compressed, tiled, in pieces
+        return file.asarray()
 
 
 def _voxel_size(file: Any) -> list[float]:

@@ -52,7 +52,7 @@ def test_mrc_of_every_real_mode_is_read_as_it_is(tmp_path, kind):
 
 def test_mrc_of_a_transform_is_refused(tmp_path):
     path = mrc(tmp_path / "a.mrc", IMAGE.astype(np.complex64))
-    with pytest.raises(ValueError, match="of mode 4, a transform"):
+    with pytest.raises(ValueError, match="must hold a 3-D volume of real numbers, not"):
         open_volume(path)
 
 
@@ -445,7 +445,7 @@ def huge(path):
 
 
 ALIGN = """
-import resource, sys
+import sys
 import numpy as np
 import funpipe as fp
 
@@ -465,10 +465,14 @@ aligned = fp.align(
 )
 assert np.abs(aligned.positions - centres).max() < 0.02, aligned.positions - centres
 fp.average(sys.argv[1], aligned, shape=16)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+with open("/proc/self/status") as file:  # rusage would count pytest, that forked it
+    print(next(int(each.split()[1]) for each in file if "VmHWM" in each) // 1024)
 """
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="only Linux tells the peak there"
+)
 def test_fifty_particles_of_a_tomogram_of_64_gb_need_less_than_one(tmp_path):
     path = huge(tmp_path / "huge.mrc")
     done = subprocess.run(
