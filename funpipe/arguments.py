@@ -14,10 +14,18 @@ import os
 import re
 import reprlib
 from collections.abc import Callable
-from typing import Annotated, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike as ArrayLike
+else:
+
+    class ArrayLike:
+        """What numpy makes an array of; numpy's own type fills a page of `help`."""
+
 
 Image: TypeAlias = NDArray[np.float32]
 Vector3: TypeAlias = tuple[float, float, float]
@@ -119,16 +127,27 @@ def positive_integer(name: str, value: Any) -> int:
 
 def spline_order(name: str, value: Any) -> int:
     """Return the order of a spline, 0 to 5, as an int."""
-    if isinstance(value, bool) or value not in range(6):
-        fail(name, "the order of a spline, 0 to 5", value)
-    return int(value)
+    wanted = "the order of a spline, 0 to 5"
+    order = _real(name, wanted, value, _non_negative)
+    if order > 5 or not order.is_integer():
+        fail(name, wanted, value)
+    return int(order)
+
+
+def _array(name: str, wanted: str, value: Any) -> NDArray[Any]:
+    """Return a value as a new array; rows of different lengths are an error."""
+    try:
+        return np.array(value)
+    except ValueError:
+        fail(name, wanted, value)
 
 
 def _three(name: str, wanted: str, value: Any, valid: Callable[[float], bool]) -> Any:
-    if isinstance(value, numbers.Real) or np.ndim(value) == 0:
+    rank = 0 if isinstance(value, numbers.Real) else _array(name, wanted, value).ndim
+    if rank == 0:
         value = _real(name, wanted, value, valid)
         return (value, value, value)
-    if isinstance(value, str) or np.shape(value) != (3,):
+    if rank != 1 or len(value) != 3:
         fail(name, wanted, value)
     return tuple(_real(name, wanted, each, valid) for each in value)
 
@@ -176,9 +195,10 @@ def is_image(value: object) -> bool:
 
 def image(name: str, value: Any) -> Image:
     """Return a 3-D array as a C-contiguous float32 copy that cannot be written to."""
-    array = np.asarray(value)
+    wanted = "a 3-D array of real numbers"
+    array = value if isinstance(value, np.ndarray) else _array(name, wanted, value)
     if not is_image(array):
-        fail(name, "a 3-D array of real numbers", value)
+        fail(name, wanted, value)
     copy = np.array(array, dtype=np.float32, order="C")
     if not np.isfinite(copy).all():
         raise ValueError(f"{name} must be finite, not with NaN or infinity in it")
@@ -198,8 +218,8 @@ def images(name: str, value: Any) -> tuple[Image, ...]:
 
 def points(name: str, value: Any) -> NDArray[np.float64]:
     """Return an (n, 3) array of finite numbers as a read-only float64 copy."""
-    array = np.array(value)
     wanted = "an array of shape (n, 3), columns z, y, x"
+    array = _array(name, wanted, value)
     if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "biuf":
         fail(name, wanted, value)
     array = array.astype(np.float64)
@@ -219,9 +239,10 @@ def optional_weights(name: str, value: Any) -> NDArray[np.float64] | None:
     """Return None, or a 1-D array of finite numbers as a read-only float64 copy."""
     if value is None:
         return None
-    array = np.array(value)
+    wanted = "None, or one number for each atom"
+    array = _array(name, wanted, value)
     if array.ndim != 1 or array.dtype.kind not in "biuf":
-        fail(name, "None, or one number for each atom", value)
+        fail(name, wanted, value)
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, not with NaN or infinity in it")

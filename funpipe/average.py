@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy
@@ -11,8 +12,17 @@ from numpy.typing import NDArray
 from funpipe import arguments as check
 from funpipe.arguments import Image
 from funpipe.fourier import as_tilt, fourier_vectors
-from funpipe.molecules import as_molecules
-from funpipe.subtomograms import check_molecules, open_tomogram, subtomograms
+from funpipe.molecules import Molecules, as_molecules
+from funpipe.subtomograms import (
+    Tomogram,
+    check_molecules,
+    cut,
+    open_tomogram,
+    warn_of_leaving,
+)
+
+if TYPE_CHECKING:
+    from scipy.spatial.transform import Rotation
 
 __all__ = ["average"]
 
@@ -67,25 +77,33 @@ def average(
     box = check.shape("shape", shape)
     weights_of = as_tilt("tilt", tilt)
     check_molecules(source, particles, box)
-    parts = np.array_split(
-        np.arange(len(particles)), 1 + (len(particles) - 1) // _BATCH
-    )
     if tilt is None:
-        total = sum(
-            subtomograms(source, particles[part], shape=box).sum(0, np.float64)
-            for part in parts
-        )
+        total = np.zeros(box)
+        for boxes, _ in _batches(source, particles, box):
+            total += boxes.sum(axis=0, dtype=np.float64)
         return np.asarray(total / len(particles), dtype=np.float32)
     k = fourier_vectors(box, source.scale)
     waves = np.zeros(k.shape[1:], np.complex128)
     weights = np.zeros(k.shape[1:])
-    for part in parts:
-        boxes = subtomograms(source, particles[part], shape=box)
-        for each, rotation in zip(boxes, particles.rotations[part], strict=True):
+    for boxes, rotations in _batches(source, particles, box):
+        for each, rotation in zip(boxes, rotations, strict=True):
             weight = weights_of(np.tensordot(rotation.as_matrix(), k, axes=1))
             waves += weight * scipy.fft.rfftn(each)
             weights += weight
     return _inverse(waves / np.where(weights > 0, weights, 1), box)
+
+
+def _batches(
+    source: Tomogram, particles: Molecules, box: tuple[int, int, int]
+) -> Iterator[tuple[NDArray[np.float32], Rotation]]:
+    """Yield boxes and their rotations, some at a time; warn once, at the end."""
+    leaving = 0
+    for start in range(0, len(particles), _BATCH):
+        part = np.arange(len(particles))[start : start + _BATCH]
+        boxes, leaving_here = cut(source, particles, box, part)
+        leaving += leaving_here
+        yield boxes, particles.rotations[part]
+    warn_of_leaving(leaving, len(particles), stacklevel=4)
 
 
 def _inverse(waves: NDArray[Any], box: tuple[int, ...]) -> Image:

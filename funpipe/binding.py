@@ -8,10 +8,15 @@ fails on the line that made it, and so that equal pipelines hold equal values.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, TypeAlias, get_type_hints
 
 import numpy as np
+
+from funpipe.arguments import describe
 
 __all__ = ["bind", "content", "defaults", "freeze", "own_parameters", "waiting"]
 
@@ -22,8 +27,13 @@ _UNNAMED = (
     inspect.Parameter.VAR_KEYWORD,
     inspect.Parameter.POSITIONAL_ONLY,
 )
+_BY_POSITION = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+)
 
 
+@lru_cache(maxsize=256)
 def own_parameters(
     function: Callable[..., Any], leading: int, *, checks: bool = True
 ) -> Parameters:
@@ -39,7 +49,7 @@ def own_parameters(
     """
     parameters = list(inspect.signature(function).parameters.values())
     given = parameters[:leading]
-    if len(given) < leading or any(each.kind in _UNNAMED[:2] for each in given):
+    if len(given) < leading or any(each.kind not in _BY_POSITION for each in given):
         wanted = "the scale" if leading == 1 else "the image and the scale"
         raise TypeError(f"{function.__name__} must take {wanted} first")
     for each in parameters[leading:]:
@@ -50,12 +60,14 @@ def own_parameters(
             )
     try:
         hints = get_type_hints(function, include_extras=checks)
-    except (NameError, TypeError, AttributeError):
-        hints = {}  # annotations that only a type checker can resolve
-    return {
-        each.name: each.replace(annotation=hints.get(each.name, each.annotation))
-        for each in parameters[leading:]
-    }
+    except Exception:
+        hints = {}  # annotations that only a type checker, or a reader, can resolve
+    return MappingProxyType(
+        {
+            each.name: each.replace(annotation=hints.get(each.name, each.annotation))
+            for each in parameters[leading:]
+        }
+    )
 
 
 def bind(stage: str, parameters: Parameters, args: Any, kwargs: Any) -> Values:
@@ -74,7 +86,7 @@ def bind(stage: str, parameters: Parameters, args: Any, kwargs: Any) -> Values:
         name for name, each in parameters.items() if each.kind is not each.KEYWORD_ONLY
     ]
     if len(args) > len(positional):
-        surplus = ", ".join(map(repr, args[len(positional) :]))
+        surplus = ", ".join(map(describe, args[len(positional) :]))
         raise TypeError(f"{stage}: surplus argument {surplus}; {takes}")
     signature = inspect.Signature(list(parameters.values()))
     try:
@@ -117,6 +129,8 @@ def content(value: Any) -> Any:
         return (value.dtype.str, value.shape, value.tobytes())
     if isinstance(value, tuple):
         return tuple(map(content, value))
+    if isinstance(value, float) and math.isnan(value):
+        return math.nan  # one object for all, and so equal to itself in a tuple
     return value
 
 
@@ -129,7 +143,9 @@ def _accept(name: str, parameter: inspect.Parameter, value: Any) -> Any:
 
 def freeze(value: Any) -> Any:
     """Return a value that nothing outside can change: arrays copied, lists tuples."""
-    if isinstance(value, np.ndarray) and value.flags.writeable:
+    if isinstance(value, np.ndarray) and (
+        value.flags.writeable or not value.flags.owndata
+    ):
         value = value.copy()
         value.flags.writeable = False
     elif isinstance(value, np.generic):

@@ -60,7 +60,7 @@ ModeName: TypeAlias = Literal["reflect", "constant", "nearest", "mirror", "wrap"
 
 
 def _mode(name: str, value: Any) -> str:
-    if value not in _PAD_MODES:
+    if not isinstance(value, str) or value not in _PAD_MODES:
         fail(name, f"one of {', '.join(_PAD_MODES)}", value)
     return str(value)
 
@@ -411,7 +411,7 @@ def normalize(image: Image, scale: float) -> Image:
     mean, deviation = image.mean(dtype=np.float64), image.std(dtype=np.float64)
     if deviation <= 1e-6 * abs(mean):
         return np.zeros_like(image)
-    return (image - np.float32(mean)) / np.float32(deviation)
+    return (image - mean) / deviation  # in float64, as these two are
 
 
 @converter_function

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,14 @@ __all__ = ["demo", "pose_errors"]
 _SCALE = 1.0  # nm per voxel of the tomogram; the template file has half of it
 _BOX = 28
 _TILT = (-60, 60)
+_FILES = (
+    "tomogram.mrc",
+    "template.mrc",
+    "picks.csv",
+    "aligned.csv",
+    "average.mrc",
+    "slices.png",
+)
 
 
 def demo(folder: Path) -> None:
@@ -41,15 +50,11 @@ def demo(folder: Path) -> None:
 
     template = gaussian_filter(0.5) @ from_file(folder / "template.mrc")
     mask = soft_otsu(sigma=2.0, radius=1.0)
-    aligned = align(
-        folder / "tomogram.mrc",
-        picks,
-        template=template,
-        mask=mask,
-        max_shifts=4.0,
-        rotations=((15, 5),) * 3,
-        tilt=_TILT,
+    search = partial(
+        align, folder / "tomogram.mrc", template=template, mask=mask, tilt=_TILT
     )
+    coarse = search(picks, max_shifts=4.0, rotations=((12, 6),) * 3)
+    aligned = search(coarse, max_shifts=1.0, rotations=((4, 2),) * 3)
     aligned.to_csv(folder / "aligned.csv")
     before, after = (
         average(folder / "tomogram.mrc", each, shape=_BOX, tilt=_TILT)
@@ -59,21 +64,21 @@ def demo(folder: Path) -> None:
     figure = central_slices(
         {
             "template": template(_SCALE),
-            "average before": before,
-            "average after": after,
+            "average of the picks": before,
+            "average after alignment": after,
         },
         _SCALE,
     )
     figure.savefig(folder / "slices.png", dpi=120)
 
-    print(f"{len(truth)} particles, {mask} on {template}")
+    print(f"{len(truth)} particles aligned to {template} under {mask}")
     for name, molecules in (("before", picks), ("after", aligned)):
         shift, angle = pose_errors(molecules, truth)
         print(
             f"{name:>6}: median error {np.median(shift):.3f} nm, "
             f"{np.median(angle):.2f} degrees"
         )
-    print(f"written to {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")
+    print(f"written to {folder}: {', '.join(_FILES)}")
 
 
 def pose_errors(
@@ -90,12 +95,12 @@ def _simulate(folder: Path) -> Molecules:
     from scipy.spatial.transform import Rotation
 
     random = np.random.default_rng(1)
-    grid = np.stack(np.meshgrid([32], range(24, 200, 32), range(24, 200, 32)), -1)
-    positions = grid.reshape(-1, 3) + random.uniform(-4, 4, (grid.size // 3, 3))
+    grid = np.stack(np.meshgrid([32], range(32, 200, 32), range(32, 200, 32)), -1)
+    positions = grid.reshape(-1, 3) + random.uniform(-3, 3, (grid.size // 3, 3))
     truth = Molecules(positions * _SCALE, Rotation.random(len(positions), rng=random))
     blobs = asymmetric_molecule(seed=0)
     template = blob_image(blobs, (2 * _BOX,) * 3, _SCALE / 2)
     write_mrc(folder / "template.mrc", template, _SCALE / 2)
-    volume = tomogram(blobs, truth, (64, 208, 208), _SCALE, tilt=_TILT, noise=0.6)
+    volume = tomogram(blobs, truth, (64, 224, 224), _SCALE, tilt=_TILT, noise=0.6)
     write_mrc(folder / "tomogram.mrc", volume, _SCALE)
     return truth

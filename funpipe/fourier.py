@@ -121,7 +121,8 @@ def gaussian(frequency: Array, sigma: float) -> Array:
 
 def butterworth(frequency: Array, cutoff: float, order: int) -> Array:
     """Return 1 / (1 + (f · cutoff)^(2 · order)): ½ at the period ``cutoff``."""
-    return 1 / (1 + (frequency * cutoff) ** (2 * order))
+    with np.errstate(over="ignore"):  # 1 / infinity is the 0 that is meant
+        return 1 / (1 + (frequency * cutoff) ** (2 * order))
 
 
 def filter_image(
@@ -180,7 +181,7 @@ def single_axis(
     array([0., 1.])
     """
     lowest, highest = _tilt_range("tilt_range", tilt_range)
-    if axis not in ("y", "x"):
+    if not isinstance(axis, str) or axis not in ("y", "x"):
         fail("axis", "'y' or 'x'", axis)
     return toolz.curry(
         single_axis_weights,
@@ -224,6 +225,8 @@ def as_tilt(name: str, tilt: Any) -> Tilt:
     if tilt is None:
         return no_tilt
     if callable(tilt):
+        if np.shape(tilt(np.ones((3, 1)))) != (1,):
+            fail(name, "weights: one number for each of the vectors (3, ...)", tilt)
         return tilt
     return single_axis(_tilt_range(name, tilt))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import numbers
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -78,7 +79,7 @@ def rotation_vector(name: str, value: Any) -> tuple[float, float, float]:
             fail(name, "a single rotation", value)
         z, y, x = value.as_rotvec(degrees=True)
         return (float(z), float(y), float(x))
-    if np.shape(value) != (3,):
+    if isinstance(value, numbers.Real) or getattr(value, "ndim", 1) == 0:
         fail(name, "a scipy Rotation, or its vector (z, y, x) in degrees", value)
     return vector(name, value)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,7 @@ __all__ = ["Molecules", "as_molecules"]
 
 _POSITION = ("z", "y", "x")
 _ROTATION = ("zvec", "yvec", "xvec")
+_TYPED = re.compile(r"(.*):([<>|][biufU]\d+)", re.DOTALL)  # as in "grey:<f4"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,11 +63,13 @@ class Molecules:
         object.__setattr__(self, "positions", positions)
         rotations = _rotations(self.rotations, len(positions))
         object.__setattr__(self, "rotations", rotations)
+        if not isinstance(self.features, Mapping):
+            fail("features", "a mapping from names to arrays", self.features)
         features = {
             _feature_name(name): _feature(name, values, len(positions))
             for name, values in self.features.items()
         }
-        object.__setattr__(self, "features", features)
+        object.__setattr__(self, "features", MappingProxyType(features))
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -105,7 +110,7 @@ class Molecules:
     def __reduce__(self) -> tuple[Any, ...]:
         return (Molecules, (self.positions, self.rotations, dict(self.features)))
 
-    def with_features(self, **features: ArrayLike) -> Molecules:
+    def with_features(self, /, **features: ArrayLike) -> Molecules:
         """Return the same particles with features added or replaced.
 
         Parameters
@@ -182,7 +187,7 @@ class Molecules:
         }
         for name, values in self.features.items():
             texts = list(map(str, values.tolist()))
-            plain = _same(_inferred(texts), values)
+            plain = _same(_inferred(texts), values) and not _TYPED.fullmatch(name)
             columns[name if plain else f"{name}:{values.dtype.str}"] = texts
         target = Path(path)
         partial = target.with_name(f".{target.name}.partial")
@@ -214,17 +219,20 @@ class Molecules:
         from scipy.spatial.transform import Rotation
 
         name = os.fspath(path)
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             try:
-                header, *rows = list(csv.reader(file))
+                lines = list(csv.reader(file, strict=True))
             except (ValueError, csv.Error) as error:
                 raise ValueError(f"{name} is not a CSV table: {error}") from None
+        if not lines:
+            raise ValueError(f"{name} is empty, not a CSV table")
+        header, *rows = lines
         _check_table(name, header, rows)
         columns = {each: [row[i] for row in rows] for i, each in enumerate(header)}
         rotations = None
         if all(each in columns for each in _ROTATION):
             vectors = _numbers(name, columns, _ROTATION)
-            rotations = Rotation.from_rotvec(vectors)
+            rotations = Rotation.from_rotvec(vectors.copy())  # scipy wants to own it
         features = dict(
             _typed(name, title, texts)
             for title, texts in columns.items()
@@ -260,7 +268,9 @@ def _rotations(value: Any, count: int) -> Rotation:
         fail("rotations", f"a scipy Rotation of length {count}", value)
     quaternions = np.atleast_2d(value.as_quat())
     if len(quaternions) != count:
-        fail("rotations", f"{count} rotations, one for each position", value)
+        raise ValueError(
+            f"rotations must be {count}, one for each position, not {len(quaternions)}"
+        )
     return Rotation.from_quat(quaternions)
 
 
@@ -272,6 +282,8 @@ def _feature_name(name: Any) -> str:
 
 def _feature(name: str, values: Any, count: int) -> NDArray[Any]:
     array = np.array(values)
+    if array.dtype.kind == "O" and all(isinstance(each, str) for each in array.flat):
+        array = array.astype(str)
     if array.shape != (count,) or array.dtype.kind not in "biufU":
         fail(f"features[{name!r}]", f"{count} numbers, truth values or texts", values)
     array.flags.writeable = False
@@ -308,14 +320,15 @@ def _truth(text: str) -> bool:
 
 
 def _typed(path: str, title: str, texts: list[str]) -> tuple[str, NDArray[Any]]:
-    name, _, kind = title.rpartition(":")
-    if not name:
+    typed = _TYPED.fullmatch(title)
+    if not typed:
         return title, _inferred(texts)
+    name, kind = typed.groups()
     try:
         if kind.endswith("b1"):
             return name, np.array([_truth(each) for each in texts], dtype=kind)
         return name, np.array(texts).astype(kind)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: column {title!r}: {error}") from None
 
 
@@ -323,13 +336,16 @@ def _numbers(
     path: str, columns: dict[str, list[str]], names: tuple[str, ...]
 ) -> NDArray[np.float64]:
     try:
-        return np.array([columns[name] for name in names], dtype=float).T.reshape(-1, 3)
+        texts = zip(*(columns[name] for name in names), strict=True)
+        return points("values", np.array(list(texts), dtype=float).reshape(-1, 3))
     except ValueError as error:
         raise ValueError(f"{path}: columns {', '.join(names)}: {error}") from None
 
 
 def _check_table(path: str, header: list[str], rows: list[list[str]]) -> None:
-    missing = [each for each in _POSITION if each not in header]
+    turned = any(each in header for each in _ROTATION)
+    wanted = _POSITION + _ROTATION if turned else _POSITION
+    missing = [each for each in wanted if each not in header]
     if missing:
         raise ValueError(f"{path} has no column {missing[0]!r}, but only {header}")
     twice = sorted({each for each in header if header.count(each) > 1})

@@ -89,7 +89,7 @@ class PointwiseOperators:
         return self._pointwise(operator.neg, self)
 
     def __abs__(self) -> Self:
-        return self._pointwise(operator.abs, self)
+        return self._pointwise(np.absolute, self)
 
     def __invert__(self) -> Self:
         return self._pointwise(complement, self)

@@ -277,8 +277,8 @@ def _run_stage(stage: Stage, scale: float, image: Any) -> Any:
 def _run_source(source: Stage, scale: float) -> Any:
     result = _call(source, scale)
     if isinstance(result, list | tuple) and result:
-        return [np.array(_checked(source, each)) for each in result]
-    return np.array(_checked(source, result))
+        return [_checked(source, each) for each in result]
+    return _checked(source, result)
 
 
 def _call(stage: Stage, *leading: Any) -> Any:
@@ -297,7 +297,8 @@ def _checked(stage: Stage, result: Any) -> Image:
             f"{_stage_text(stage)} must return a 3-D numeric array, "
             f"not {describe(result)}"
         )
-    return np.ascontiguousarray(result, dtype=np.float32)
+    # A copy: a stage may return what it was given, or keeps.
+    return np.array(result, dtype=np.float32, order="C")
 
 
 # Pointwise operations.
@@ -306,7 +307,9 @@ def _checked(stage: Stage, result: Any) -> Image:
 def _is_operand(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.dtype.kind in "biuf"
-    return isinstance(value, _Pipeline | int | float | np.number | np.bool_)
+    return isinstance(
+        value, _Pipeline | int | float | np.integer | np.floating | np.bool_
+    )
 
 
 def _pointwise(function: Callable[..., Any], *operands: Any) -> Any:

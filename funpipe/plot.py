@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.arguments import describe
 from funpipe.io.extras import require
 
 if TYPE_CHECKING:
@@ -24,38 +25,68 @@ def central_slices(
     Parameters
     ----------
     images : mapping from str to (z, y, x) array
-        Volumes and their titles.
+        Volumes by their titles.
     scale : float
-        nm per voxel, for the axes.
+        nm per voxel, for the axes, whose 0 is the centre of the box.
     shared : bool
         Whether all have one grey scale, or each its own.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Columns are the slices across z, y and x through the centre of the box.
+        Columns are the slices across z, y and x that hold the centre of the box, or
+        in an even box the voxels next after it.
+
+    Raises
+    ------
+    ValueError
+        If there is no image, or one is not 3-D.
+
+    Examples
+    --------
+    >>> figure = central_slices({"a ball": np.ones((4, 4, 4))}, scale=0.5)
+    >>> len(figure.axes)
+    3
     """
     require("matplotlib", "plot", "to draw")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 2.5 * len(images) + 0.4), layout="constrained")
-    axes = figure.subplots(len(images), 3, squeeze=False)
-    every = np.concatenate([np.ravel(each) for each in images.values()])
-    for row, (title, image) in zip(axes, images.items(), strict=True):
-        limits = np.percentile(every if shared else image, (0.5, 99.5))
-        for axis, (panel, names) in enumerate(
-            zip(row, ("yx", "zx", "zy"), strict=True)
-        ):
-            plane = np.take(image, image.shape[axis] // 2, axis)
+    if not images:
+        raise ValueError("images must be one volume or more, not none")
+    rows = {title: _central_planes(title, image) for title, image in images.items()}
+    every = np.concatenate([plane.ravel() for row in rows.values() for plane in row])
+    figure = Figure(figsize=(7.5, 2.5 * len(rows) + 0.3), layout="constrained")
+    axes = figure.subplots(len(rows), 3, squeeze=False)
+    for panels, (title, planes) in zip(axes, rows.items(), strict=True):
+        own = every if shared else np.concatenate([each.ravel() for each in planes])
+        low, high = np.percentile(own, (0.2, 99.8))
+        for panel, plane, names in zip(panels, planes, _AXES, strict=True):
+            up, along = names
             height, width = np.array(plane.shape) * scale / 2
             panel.imshow(
                 plane,
                 cmap="gray",
+                interpolation="nearest",
                 origin="lower",
                 extent=(-width, width, -height, height),
-                vmin=limits[0],
-                vmax=limits[1],
+                vmin=low,
+                vmax=high,
             )
-            panel.set(xlabel=f"{names[1]} (nm)", ylabel=f"{names[0]} (nm)")
-        row[1].set_title(title)
+            panel.set(xlabel=f"{along} (nm)", ylabel=f"{up} (nm)")
+        panels[1].set_title(title)
     return figure
+
+
+_AXES = (
+    ("y", "x"),
+    ("z", "x"),
+    ("z", "y"),
+)  # up and along, in the slices across z, y and x
+
+
+def _central_planes(title: str, image: NDArray[Any]) -> list[NDArray[Any]]:
+    if np.ndim(image) != 3:
+        raise ValueError(
+            f"images[{title!r}] must be a 3-D array, not {describe(image)}"
+        )
+    return [np.take(image, n // 2, axis) for axis, n in enumerate(image.shape)]

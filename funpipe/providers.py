@@ -11,10 +11,18 @@ from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import scipy
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from funpipe import arguments as check
-from funpipe.arguments import Image, NonNegative, OptionalPositive, Path, Positive
+from funpipe.arguments import (
+    ArrayLike,
+    Image,
+    NonNegative,
+    OptionalPositive,
+    Path,
+    Positive,
+    fail,
+)
 from funpipe.fourier import cosine_waves, gaussian, resample, rescaled_size
 from funpipe.geometry import offsets
 from funpipe.io.structures import read_structure
@@ -232,10 +240,17 @@ def from_gaussian(
     return np.exp(-(z**2 + y**2 + x**2) / 2).astype(np.float32)
 
 
+def _atoms(name: str, value: Any) -> Points:
+    positions = check.points(name, value)
+    if not len(positions):
+        fail(name, "the positions of one atom or more", value)
+    return positions
+
+
 @provider_function
 def from_atoms(
     at: float,
-    atoms: Annotated[ArrayLike, check.points],
+    atoms: Annotated[ArrayLike, _atoms],
     weights: Annotated[ArrayLike | None, check.optional_weights] = None,
     center: check.OptionalVector = None,
     sigma: OptionalPositive = None,

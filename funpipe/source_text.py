@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funpipe.binding import content
+from funpipe.operators import complement
 
 __all__ = ["Text", "call_text", "composed_text", "function_text", "value_text"]
 
@@ -30,7 +31,7 @@ _INFIX: dict[Any, str] = {
     operator.gt: ">",
     operator.ge: ">=",
 }
-_PREFIX: dict[Any, str] = {operator.neg: "-"}
+_PREFIX: dict[Any, str] = {operator.neg: "-", complement: "~"}
 
 
 class Text(NamedTuple):
@@ -60,6 +61,8 @@ def value_text(value: Any, *, shorten: bool = False) -> str:
     if isinstance(value, np.ndarray):
         if shorten and value.size > 8:
             return f"array({' x '.join(map(str, value.shape))} {value.dtype})"
+        if not value.size:
+            return f"zeros({value.shape}, dtype={str(value.dtype)!r})"
         return f"array({value.tolist()!r}, dtype={str(value.dtype)!r})"
     if isinstance(value, tuple):
         inner = ", ".join(value_text(each, shorten=shorten) for each in value)
@@ -102,16 +105,12 @@ def function_text(function: Callable[..., Any], operands: Sequence[Text]) -> Tex
     >>> function_text(np.hypot, [Text("p"), Text("q")]).text
     'lift(hypot)(p, q)'
     """
-    if function in _INFIX:
+    if function in _INFIX and len(operands) == 2:
         left, right = (each.as_operand() for each in operands)
         return Text(f"{left} {_INFIX[function]} {right}", is_atom=False)
-    if function in _PREFIX:
+    if function in _PREFIX and len(operands) == 1:
         return Text(f"{_PREFIX[function]}{operands[0].as_operand()}", is_atom=False)
-    if function is operator.abs:
-        return Text(f"abs({operands[0]})")
     name = getattr(function, "__name__", repr(function))
-    if name == "complement":
-        return Text(f"~{operands[0].as_operand()}", is_atom=False)
     return Text(f"lift({name})({', '.join(map(str, operands))})")
 
 

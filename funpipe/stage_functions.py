@@ -23,17 +23,17 @@ class StageFunction(PointwiseOperators, toolz.curry):
 
     kind: type[ImageProvider] | type[ImageConverter]
 
-    @property
+    @toolz.functoolz.instanceproperty
     def __signature__(self) -> inspect.Signature:
         """What the caller still has to give, or may."""
         parameters = own_parameters(self.func, _LEADING[self.kind], checks=False)
         bound = {*list(parameters)[: len(self.args)], *self.keywords}
         return inspect.Signature(
             [each for name, each in parameters.items() if name not in bound],
-            return_annotation=self.kind.__name__,
+            return_annotation=self.kind,
         )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return a pipeline, or this function with more of its arguments."""
         args, kwargs = self.args + args, {**self.keywords, **kwargs}
         parameters = own_parameters(self.func, _LEADING[self.kind])
@@ -52,6 +52,8 @@ class StageFunction(PointwiseOperators, toolz.curry):
 
     def __repr__(self) -> str:
         return f"<{self.__name__}, {self._state()}>"
+
+    __str__ = __repr__  # toolz.curry has a __str__ of its own
 
     def _state(self) -> str:
         names = waiting(self.__signature__.parameters, {})
@@ -73,9 +75,11 @@ class StageFunction(PointwiseOperators, toolz.curry):
 _LEADING = {ImageProvider: 1, ImageConverter: 2}
 
 
-def _stage_function(function: Any, kind: type, *args: Any, **kwargs: Any) -> Any:
-    if not callable(function):
-        raise TypeError(f"a stage must be a function, not {describe(function)}")
+def _stage_function(function: Any, kind: type, /, *args: Any, **kwargs: Any) -> Any:
+    if not callable(function) or not hasattr(function, "__name__"):
+        raise TypeError(
+            f"a stage must be a function with a name, not {describe(function)}"
+        )
     own_parameters(function, _LEADING[kind])
     made = StageFunction(function, *args, **kwargs)
     made.kind = kind

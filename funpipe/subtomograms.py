@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import scipy
@@ -113,18 +114,34 @@ def subtomograms(
     particles = as_molecules("molecules", molecules)
     box = check.shape("shape", shape)
     check_molecules(source, particles, box)
-    boxes = np.empty((len(particles), *box), np.float32)
-    partial = 0
-    for i in range(len(particles)):
-        boxes[i], is_partial = _cut(source, particles, i, box)
-        partial += is_partial
-    if partial:
-        warnings.warn(
-            f"{partial} of {len(particles)} boxes leave the tomogram; what lies "
-            "outside is filled with the mean of the rest of the box",
-            stacklevel=2,
-        )
+    boxes, leaving = cut(source, particles, box, range(len(particles)))
+    warn_of_leaving(leaving, len(particles), stacklevel=3)
     return boxes
+
+
+def cut(
+    source: Tomogram,
+    molecules: Molecules,
+    box: tuple[int, int, int],
+    indices: Sequence[int] | NDArray[np.intp],
+) -> tuple[NDArray[np.float32], int]:
+    """Cut some of the molecules' boxes; count those that leave the tomogram."""
+    boxes = np.empty((len(indices), *box), np.float32)
+    leaving = 0
+    for place, i in enumerate(indices):
+        boxes[place], leaves = _cut(source, molecules, int(i), box)
+        leaving += leaves
+    return boxes, leaving
+
+
+def warn_of_leaving(leaving: int, count: int, stacklevel: int) -> None:
+    """Warn, once for all of them, of boxes that leave the tomogram."""
+    if leaving:
+        warnings.warn(
+            f"{leaving} of {count} boxes leave the tomogram; what lies "
+            "outside is filled with the mean of the rest of the box",
+            stacklevel=stacklevel,
+        )
 
 
 def check_molecules(
@@ -138,13 +155,16 @@ def check_molecules(
     size = np.array(source.array.shape)
     outside = ((middle + reach < -0.5) | (middle - reach > size - 0.5)).any(axis=1)
     if outside.any():
-        i = int(np.argmax(outside))
-        z, y, x = molecules.positions[i]
-        nz, ny, nx = (size - 1) * source.scale
-        raise ValueError(
-            f"molecules[{i}] at ({z:.6g}, {y:.6g}, {x:.6g}) nm lies wholly outside "
-            f"the tomogram, which spans 0 to ({nz:.6g}, {ny:.6g}, {nx:.6g}) nm"
-        )
+        _refuse_outside(source, molecules, int(np.argmax(outside)))
+
+
+def _refuse_outside(source: Tomogram, molecules: Molecules, i: int) -> NoReturn:
+    z, y, x = molecules.positions[i]
+    nz, ny, nx = (np.array(source.array.shape) - 1) * source.scale
+    raise ValueError(
+        f"molecules[{i}] at ({z:.6g}, {y:.6g}, {x:.6g}) nm lies wholly outside "
+        f"the tomogram, which spans 0 to ({nz:.6g}, {ny:.6g}, {nx:.6g}) nm"
+    )
 
 
 def _half_extent(molecules: Molecules, box: tuple[int, int, int]) -> NDArray[Any]:
@@ -175,6 +195,6 @@ def _cut(
     if inside.all():
         return image, False
     if not inside.any():
-        raise ValueError(f"molecules[{i}] lies wholly outside the tomogram")
+        _refuse_outside(source, molecules, i)
     image[~inside] = image[inside].mean()
     return image, True

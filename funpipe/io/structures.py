@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 from funpipe.io.extras import require
 
 __all__ = ["Atoms", "read_structure"]
+
+_DAMAGE = (ValueError, RuntimeError, OSError, LookupError, EOFError, zlib.error)
 
 
 class Atoms(NamedTuple):
@@ -40,15 +44,18 @@ def read_structure(path: str | os.PathLike[str]) -> Atoms:
     FileNotFoundError, PermissionError
         If there is no such file, or it may not be read.
     ValueError
-        If it is not a structure, or holds no atoms.
+        If it is not a structure, or holds no atoms, or only unoccupied ones.
     """
     gemmi = require("gemmi", "structures", "to read atomic structures")
     name = os.fspath(path)
     with open(name, "rb"):  # the system's own word where it cannot be read
         pass
     try:
+        if name.lower().endswith(".gz"):  # gemmi takes a part of one for the whole
+            with gzip.open(name) as file:
+                file.read()
         structure = gemmi.read_structure(name)
-    except (ValueError, RuntimeError, OSError) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{name} is not a readable structure: {error}") from None
     structure.remove_waters()
     atoms = list(structure[0].all()) if len(structure) else []
@@ -61,4 +68,6 @@ def read_structure(path: str | os.PathLike[str]) -> Atoms:
             for p in [site.atom.pos]
         ]
     )
+    if found[:, 3].sum() <= 0:
+        raise ValueError(f"{name} holds no atoms with an occupancy above 0")
     return Atoms(found[:, :3] / 10, found[:, 3])

@@ -1,0 +1,241 @@
+"""Grids, centres and rotations, against loops over voxels."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from funpipe.geometry import (
+    as_rotation,
+    centre,
+    offsets,
+    radius,
+    rotate_image,
+    rotation_grid,
+    rotation_vector,
+    symmetry_group,
+    turned_grid,
+)
+
+seeds = st.integers(0, 2**32 - 1)
+sizes = st.integers(1, 6)
+shapes = st.tuples(sizes, sizes, sizes)
+scales = st.floats(0.1, 10)
+rotations = seeds.map(
+    lambda seed: Rotation.from_quat(np.random.default_rng(seed).normal(size=4))
+)
+# The 24 rotations that turn a cube of voxels onto itself.
+GRID_ROTATIONS = [
+    Rotation.from_matrix(each.as_matrix().round())
+    for each in Rotation.create_group("O")
+]
+
+
+def voxels(shape):
+    return itertools.product(*map(range, shape))
+
+
+def same(first, second):
+    return (first * second.inv()).magnitude() < 1e-6
+
+
+# Grids.
+
+
+@given(shapes, scales)
+def test_offsets_and_radius_are_those_from_the_geometric_centre(shape, scale):
+    z, y, x = np.broadcast_arrays(*offsets(shape, scale))
+    distance = radius(shape, scale)
+    for q in voxels(shape):
+        expected = [(i - (n - 1) / 2) * scale for i, n in zip(q, shape, strict=True)]
+        assert (z[q], y[q], x[q]) == pytest.approx(expected)
+        assert distance[q] == pytest.approx(math.hypot(*expected))
+
+
+@given(shapes, rotations, scales)
+def test_the_turned_grid_is_the_rotation_of_every_offset(shape, rotation, spacing):
+    grid = turned_grid(shape, rotation, spacing)
+    for q in voxels(shape):
+        expected = rotation.apply(np.subtract(q, centre(shape)) * spacing)
+        np.testing.assert_allclose(grid[(slice(None), *q)], expected, atol=1e-6)
+
+
+# Rotating images.
+
+
+@pytest.mark.parametrize("order", [0, 1, 3, 5])
+@pytest.mark.parametrize("size", [4, 5])
+def test_the_voxel_turned_about_the_centre_holds_what_was_there(size, order):
+    image = np.random.default_rng(0).normal(size=(size,) * 3).astype(np.float32)
+    middle = centre(image.shape)
+    for rotation in GRID_ROTATIONS:
+        rotated = rotate_image(image, rotation, order)
+        for q in voxels(image.shape):
+            there = rotation.apply(np.subtract(q, middle)) + middle
+            there = tuple(there.round().astype(int))
+            assert rotated[there] == pytest.approx(image[q], abs=1e-5)
+
+
+def test_a_quarter_turn_about_z_takes_y_to_x():
+    image = np.zeros((1, 5, 5))
+    image[0, 4, 2] = 1
+    rotated = rotate_image(image, as_rotation((90, 0, 0)))
+    assert np.argwhere(rotated > 0.5).tolist() == [[0, 2, 4]]
+
+
+def blob_at(peak, shape):
+    axes = zip(offsets(shape), peak, (2.0, 2.5, 3.0), strict=True)
+    return sum(((axis - p) / s) ** 2 for axis, p, s in axes)
+
+
+@given(rotations, st.sampled_from([(25, 25, 25), (24, 24, 24), (24, 25, 26)]))
+@settings(max_examples=30)
+def test_any_rotation_takes_each_point_to_where_the_matrix_says(rotation, shape):
+    peak = np.array([2.0, -1.0, 1.5])
+    image = np.exp(-blob_at(peak, shape) / 2)
+    z, y, x = turned_grid(shape, rotation.inv())  # where each voxel came from
+    squares = ((z - 2) / 2.0) ** 2 + ((y + 1) / 2.5) ** 2 + ((x - 1.5) / 3.0) ** 2
+    inside = radius(shape) < 9  # what stays in the box whichever way it turns
+    rotated = rotate_image(image, rotation)
+    np.testing.assert_allclose(rotated[inside], np.exp(-squares / 2)[inside], atol=5e-3)
+    # and, without the grid: the blob's peak lies at R @ peak
+    at = np.unravel_index(rotated.argmax(), shape)
+    assert np.abs(at - centre(shape) - rotation.apply(peak)).max() < 0.75
+
+
+@given(rotations, rotations)
+@settings(max_examples=30)
+def test_rotations_compose_as_their_products(first, second):
+    shape = (25, 25, 25)
+    image = np.exp(-blob_at((1.0, -1.0, 0.5), shape) / 2)
+    twice = rotate_image(rotate_image(image, first), second)
+    once = rotate_image(image, second * first)
+    inside = radius(shape) < 9
+    np.testing.assert_allclose(twice[inside], once[inside], atol=1e-2)
+
+
+@pytest.mark.parametrize("order, leak", [(0, 0), (1, 0), (3, 1e-3)])
+def test_what_comes_from_outside_the_box_is_0(order, leak):
+    # A cubic spline rings past the faces, by a factor of 0.27 a voxel.
+    turn = as_rotation((45, 0, 0))
+    rotated = rotate_image(np.ones((33, 33, 33)), turn, order)
+    assert np.abs(rotated[16, [0, 0, 32, 32], [0, 32, 0, 32]]).max() <= leak
+    assert rotated[16, 16, 16] == pytest.approx(1)
+
+
+# Rotations as arguments.
+
+
+@given(rotations)
+def test_a_rotation_survives_as_its_vector_in_degrees(rotation):
+    vector = rotation_vector("rotation", rotation)
+    assert all(type(each) is float for each in vector)
+    assert same(as_rotation(vector), rotation)
+    assert rotation_vector("rotation", list(vector)) == vector
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [30, "z", None, (1, 2), (1, 2, math.nan), [1, [2, 3]], Rotation.identity(2)],
+)
+def test_what_is_no_rotation_is_named(wrong):
+    with pytest.raises((ValueError, TypeError), match=r"^turn must be "):
+        rotation_vector("turn", wrong)
+
+
+def test_the_grid_is_the_products_of_turns_about_z_y_and_x():
+    found = rotation_grid(((20, 10), (5, 5), (9, 4)))
+    angles = itertools.product((-20, -10, 0, 10, 20), (-5, 0, 5), (-8, -4, 0, 4, 8))
+    expected = [
+        as_rotation((a, 0, 0)) * as_rotation((0, b, 0)) * as_rotation((0, 0, c))
+        for a, b, c in angles
+    ]
+    assert len(found) == len(expected) == 75
+    assert all(map(same, found, expected))
+
+
+def test_the_usual_grid_has_343_rotations_and_the_identity():
+    found = rotation_grid(((12, 4),) * 3)
+    assert len(found) == 343
+    assert found.magnitude().min() < 1e-9
+
+
+@pytest.mark.parametrize("still", [((12, 0), (0, 4), (0, 0)), ((1, 2),) * 3])
+def test_a_step_of_0_or_above_the_maximum_leaves_an_angle_alone(still):
+    found = rotation_grid(still)
+    assert len(found) == 1
+    assert found[0].magnitude() == 0
+
+
+@given(st.integers(1, 60), st.floats(0.1, 3))
+def test_the_maximum_is_tried_whenever_the_step_divides_it(count, step):
+    found = rotation_grid(((count * step, step), (0, 0), (0, 0)))
+    assert len(found) == 2 * count + 1
+    turned = np.abs(found.as_rotvec(degrees=True)[:, 0]).max()
+    assert turned == pytest.approx(count * step)
+
+
+def test_rotations_are_tried_as_they_are():
+    few = Rotation.from_rotvec([[0, 0, 1], [0, 2, 0]])
+    assert rotation_grid(few) is few
+    assert len(rotation_grid(few[0])) == 1
+    assert len(rotation_grid(None)) == 1
+    assert rotation_grid(None)[0].magnitude() == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        12,
+        "abc",
+        ((12, 4),) * 2,
+        ((12, 4, 1),) * 3,
+        ((-12, 4),) * 3,
+        ((12, -4),) * 3,
+        (("a", 4),) * 3,
+        Rotation.from_quat(np.zeros((0, 4))),
+    ],
+)
+def test_what_is_no_search_is_named(wrong):
+    with pytest.raises((ValueError, TypeError), match=r"^rotations must be "):
+        rotation_grid(wrong)
+
+
+# Point groups.
+
+GROUPS = ["C1", "C2", "C3", "C7", "D1", "D2", "D3", "D7", "T", "O", "I"]
+ORDERS = [1, 2, 3, 7, 2, 4, 6, 14, 12, 24, 60]
+
+
+@pytest.mark.parametrize("name, order", list(zip(GROUPS, ORDERS, strict=True)))
+def test_a_symmetry_is_a_group_of_its_order(name, order):
+    matrices = symmetry_group(name).as_matrix()
+    assert len(matrices) == order
+    products = np.einsum("aij,bjk->abik", matrices, matrices)
+    for rows in products:  # each row of the table of products holds each one once
+        far = np.abs(rows[:, None] - matrices).max(axis=(2, 3))
+        assert ((far < 1e-9).sum(axis=0) == 1).all()
+
+
+@pytest.mark.parametrize("n", [2, 3, 7])
+def test_the_main_axis_is_z_and_the_twofold_axis_x(n):
+    turn, half = as_rotation((360 / n, 0, 0)), as_rotation((0, 0, 180))
+    cyclic, dihedral = symmetry_group(f"C{n}"), symmetry_group(f"D{n}")
+    assert any(same(turn, each) for each in cyclic)
+    assert not any(same(half, each) for each in cyclic)
+    assert any(same(turn, each) for each in dihedral)
+    assert any(same(half, each) for each in dihedral)
+
+
+@pytest.mark.parametrize("name", ["T", "O", "I"])
+def test_cubic_and_icosahedral_groups_are_scipys_seen_in_zyx(name):
+    group, scipys = symmetry_group(name), Rotation.create_group(name)
+    point = np.array([0.3, -0.7, 1.1])  # x, y, z
+    for ours, theirs in zip(group, scipys, strict=True):
+        np.testing.assert_allclose(ours.apply(point[::-1])[::-1], theirs.apply(point))
