@@ -1,6 +1,7 @@
 """Particle lists of all formats: poses survive chains, damage is said clearly."""
 
 import os
+import sys
 import tempfile
 import warnings
 from contextlib import contextmanager
@@ -516,15 +517,10 @@ def test_no_particles_are_not_written(tmp_path):
 def test_a_missing_library_names_its_extra(
     tmp_path, monkeypatch, ending, module, extra
 ):
-    import importlib
-
     path = tmp_path / f"list{ending}"
     write_molecules(np.ones((1, 3)), path, scale=1.0)
-
-    def absent(name, *rest):
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr(importlib, "import_module", absent)
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, f"{module}.parquet", None)
     with pytest.raises(ImportError, match=rf"{module}.*'funpipe\[{extra}\]'"):
         read_molecules(path, scale=1.0)
     with pytest.raises(ImportError, match=rf"'funpipe\[{extra}\]'"):

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from funpipe import arguments as check
-from funpipe.io import dynamo, em, mod, portal, relion, stopgap, tables
 from funpipe.molecules import Molecules, as_molecules
 
 __all__ = ["FORMATS", "read_molecules", "write_molecules"]
@@ -30,8 +29,9 @@ __all__ = ["FORMATS", "read_molecules", "write_molecules"]
 class Format(NamedTuple):
     """A format of particle lists."""
 
-    read: Callable[..., Molecules]
-    write: Callable[..., None]
+    read: str
+    write: str
+    """Functions of funpipe.io, as "module:name"; imported where they are used."""
     endings: tuple[str, ...]
     takes: frozenset[str]
     """Which of scale, tomograms, first, box and like mean something to it."""
@@ -41,22 +41,24 @@ _VOXELS = frozenset({"scale", "first", "box"})
 
 FORMATS: dict[str, Format] = {
     "relion": Format(
-        relion.read,
-        relion.write,
+        "relion:read",
+        "relion:write",
         (".star",),
         frozenset({"scale", "tomograms", "box", "like"}),
     ),
-    "stopgap": Format(stopgap.read, stopgap.write, (), _VOXELS | {"like"}),
-    "dynamo": Format(dynamo.read, dynamo.write, (".tbl",), _VOXELS),
-    "em": Format(em.read, em.write, (".em",), _VOXELS),
+    "stopgap": Format("stopgap:read", "stopgap:write", (), _VOXELS | {"like"}),
+    "dynamo": Format("dynamo:read", "dynamo:write", (".tbl",), _VOXELS),
+    "em": Format("em:read", "em:write", (".em",), _VOXELS),
     "portal": Format(
-        portal.read, portal.write, (".ndjson", ".jsonl"), frozenset({"scale"})
+        "portal:read", "portal:write", (".ndjson", ".jsonl"), frozenset({"scale"})
     ),
-    "mod": Format(mod.read, mod.write, (".mod",), frozenset({"scale"})),
-    "csv": Format(tables.read_csv, tables.write_csv, (".csv",), frozenset({"scale"})),
+    "mod": Format("mod:read", "mod:write", (".mod",), frozenset({"scale"})),
+    "csv": Format(
+        "tables:read_csv", "tables:write_csv", (".csv",), frozenset({"scale"})
+    ),
     "parquet": Format(
-        tables.read_parquet,
-        tables.write_parquet,
+        "tables:read_parquet",
+        "tables:write_parquet",
         (".parquet", ".pq"),
         frozenset({"scale"}),
     ),
@@ -127,7 +129,7 @@ def read_molecules(
     kind = _chosen(format) if format is not None else _kind(name)
     options = _options(kind, scale=scale, tomograms=tomograms, first=first, box=box)
     middle = _centre_offset(options.pop("box", None))
-    molecules = FORMATS[kind].read(name, **options)
+    molecules = _function(FORMATS[kind].read)(name, **options)
     return _moved(molecules, middle)
 
 
@@ -196,7 +198,11 @@ def write_molecules(
     if "scale" in FORMATS[kind].takes and kind not in ("csv", "parquet"):
         options.setdefault("scale", _known_scale(kind, particles, like, model))
     middle = _centre_offset(options.pop("box", None))
-    FORMATS[kind].write(_moved(particles, -middle), name, **options)
+    _function(FORMATS[kind].write)(_moved(particles, -middle), name, **options)
+
+
+def _function(name: str) -> Any:
+    return resolve_name(f"funpipe.io.{name}")
 
 
 def _chosen(format: str) -> str:
@@ -265,6 +271,8 @@ def _known_scale(
     kind: str, molecules: Molecules, like: Any, model: str | None
 ) -> float | None:
     """Return the scale that the features say, or a list of another format."""
+    from funpipe.io import dynamo, relion
+
     if model != kind:
         if model == "relion":
             return relion.scale_of(like)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 
 from funpipe.arguments import describe
-from funpipe.io.em import open_em
-from funpipe.io.hdf5 import open_hdf5
-from funpipe.io.mrc import PACKED, open_mrc, write_volume
-from funpipe.io.ome_zarr import open_ome_zarr
-from funpipe.io.tiff import open_tiff
+from funpipe.io.mrc import PACKED, write_volume
 from funpipe.io.voxels import Volume
 
 __all__ = ["Volume", "open_volume", "read_volume", "write_mrc", "write_volume"]
@@ -21,11 +18,11 @@ __all__ = ["Volume", "open_volume", "read_volume", "write_mrc", "write_volume"]
 write_mrc = write_volume
 
 _MRC = (".mrc", ".map", ".rec", ".ccp4", ".st")
-_FILES = {
-    **dict.fromkeys(_MRC, open_mrc),
-    **dict.fromkeys((".tif", ".tiff"), open_tiff),
-    ".em": open_em,
-    **dict.fromkeys((".hdf", ".h5", ".hdf5"), open_hdf5),
+_FILES = {  # imported where they are used
+    **dict.fromkeys(_MRC, "mrc:open_mrc"),
+    **dict.fromkeys((".tif", ".tiff"), "tiff:open_tiff"),
+    ".em": "em:open_em",
+    **dict.fromkeys((".hdf", ".h5", ".hdf5"), "hdf5:open_hdf5"),
 }
 
 
@@ -70,6 +67,8 @@ def open_volume(path: Any, *, at: float | None = None) -> Volume:
     if Path(name).is_dir() and (
         suffixes[-1:] == [".zarr"] or _is_zarr_group(Path(name))
     ):
+        from funpipe.io.ome_zarr import open_ome_zarr
+
         volume = open_ome_zarr(name, at)
     else:
         volume = _open_file(name, suffixes)
@@ -101,7 +100,8 @@ def _open_file(name: str, suffixes: list[str]) -> Volume:
             f"{name}: unknown ending; a volume is one of {' '.join(_FILES)} .zarr, "
             "MRC also with .gz or .bz2"
         )
-    return _FILES[ending[0]](name)
+    opened: Volume = resolve_name(f"funpipe.io.{_FILES[ending[0]]}")(name)
+    return opened
 
 
 def _is_zarr_group(folder: Path) -> bool:
