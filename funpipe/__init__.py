@@ -53,6 +53,8 @@ from funpipe.align import (
 )
 from funpipe.average import average
 from funpipe.fourier import dual_axis, single_axis
+from funpipe.io.particles import read_molecules, write_molecules
+from funpipe.io.volumes import write_volume
 from funpipe.loader import SubtomogramLoader
 from funpipe.molecules import Molecules
 from funpipe.subtomograms import subtomograms
@@ -94,6 +96,7 @@ __all__ = [
     "normalize",
     "prepare",
     "provider_function",
+    "read_molecules",
     "rotate",
     "shift",
     "single_axis",
@@ -103,4 +106,6 @@ __all__ = [
     "symmetrize",
     "threshold",
     "threshold_otsu",
+    "write_molecules",
+    "write_volume",
 ]

@@ -51,9 +51,10 @@ def from_file(
     Parameters
     ----------
     path : path-like
-        ``.mrc .map .rec .ccp4 .st``, each also with ``.gz`` or ``.bz2``, or
-        ``.tif .tiff`` (extra ``tiff``). Axes are brought into z, y, x order. It is
-        read when the provider is called.
+        ``.mrc .map .rec .ccp4 .st``, each also with ``.gz`` or ``.bz2``, or what
+        else `funpipe.io.volumes.open_volume` opens. Axes are brought into z, y, x
+        order. It is read when the provider is called; of an OME-Zarr image the
+        coarsest level that is no coarser than the scale asked for.
     scale : float, optional
         The file's scale in nm per voxel; by default, what its header says.
     tol : float
@@ -78,7 +79,7 @@ def from_file(
     >>> from_file("ribosome.mrc", scale=0.27)
     from_file('ribosome.mrc', 0.27)
     """
-    volume = read_volume(path)
+    volume = read_volume(path, at=at if scale is None else None)
     return _rescaled(volume.array, volume.scale_or(scale, str(path)), at, tol)
 
 

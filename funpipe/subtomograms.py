@@ -244,8 +244,8 @@ def _leaving(
     reach = _half_extent(molecules, box)
     middle = molecules.positions / source.scale
     limits = np.array(source.array.shape) - 0.5
-    out: NDArray[np.bool_] = (middle - reach < -0.5) | (middle + reach > limits)
-    return out.any(axis=1)
+    inside: Any = (middle - reach >= -0.5) & (middle + reach <= limits)
+    return ~np.asarray(inside).all(axis=1)
 
 
 def _inside(

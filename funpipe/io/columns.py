@@ -1,0 +1,208 @@
+"""What the particle lists of columns have in common: numbers, names, kept values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from funpipe.io.euler import Euler
+from funpipe.molecules import Molecules
+
+if TYPE_CHECKING:
+    from scipy.spatial.transform import Rotation
+
+__all__ = [
+    "PixelList",
+    "numbers",
+    "same_place",
+    "same_turn",
+    "tomogram_numbers",
+    "tomogram_texts",
+]
+
+Columns: TypeAlias = Mapping[str, NDArray[Any]]
+Array: TypeAlias = NDArray[Any]
+
+_PLACE = 1e-7
+"""nm: below what a list prints, a position counts as unchanged."""
+_TURN = 2e-8
+"""rad, likewise."""
+
+
+def numbers(path: str, columns: Columns, names: Sequence[str]) -> NDArray[np.float64]:
+    """Return columns as an (n, len(names)) array, or say what is wrong with them.
+
+    Examples
+    --------
+    >>> numbers("list.star", {"x": np.array(["1", "two"])}, ["x"])
+    Traceback (most recent call last):
+    ...
+    ValueError: list.star: column 'x', row 2: 'two' is not a finite number
+    """
+    missing = [each for each in names if each not in columns]
+    if missing:
+        raise ValueError(
+            f"{path} has no column {missing[0]!r}, but only {', '.join(columns)}"
+        )
+    return np.array([_number(path, each, columns[each]) for each in names]).T
+
+
+def _number(path: str, name: str, values: Array) -> NDArray[np.float64]:
+    found = np.array([_float(each) for each in values.tolist()], dtype=float)
+    bad = np.flatnonzero(~np.isfinite(found))
+    if bad.size:
+        row = int(bad[0])
+        raise ValueError(
+            f"{path}: column {name!r}, row {row + 1}: {values.tolist()[row]!r} is not "
+            "a finite number"
+        )
+    return found
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def same_place(left: Array, right: Array) -> NDArray[np.bool_]:
+    """Tell which of two sets of positions in nm agree within what a list prints."""
+    return (np.abs(left - right) <= _PLACE).all(axis=1)
+
+
+def same_turn(left: Rotation, right: Rotation) -> NDArray[np.bool_]:
+    """Tell which of two sets of rotations agree within what a list prints."""
+    if len(left) == 0:
+        return np.zeros(0, dtype=bool)
+    return (left.inv() * right).magnitude() <= _TURN
+
+
+def tomogram_texts(values: Array) -> Array:
+    """Return tomograms' names as texts; whole numbers without a decimal point.
+
+    Examples
+    --------
+    >>> tomogram_texts(np.array([5.0, 4.0]))
+    array(['5', '4'], dtype='<U1')
+    """
+    if values.dtype.kind == "f" and (values == np.round(values)).all():
+        values = values.astype(np.int64)
+    return np.array([str(each) for each in values.tolist()], dtype=str)
+
+
+def tomogram_numbers(names: Iterable[Any]) -> tuple[Array, dict[int, str]]:
+    """Return a number for each name, and the names that are no numbers by number.
+
+    Names that are whole numbers already stay those; others are counted from 1 in the
+    order in which they come.
+
+    Examples
+    --------
+    >>> tomogram_numbers(["17", "4"])
+    (array([17,  4]), {})
+    >>> tomogram_numbers(["TS_03", "TS_01", "TS_03"])
+    (array([1, 2, 1]), {1: 'TS_03', 2: 'TS_01'})
+    """
+    texts = [str(each) for each in names]
+    if all(each == str(int(each)) for each in texts if each.isdecimal()) and all(
+        each.isdecimal() and len(each) < 19 for each in texts
+    ):
+        return np.array(list(map(int, texts)), dtype=np.int64), {}
+    known = {name: i for i, name in enumerate(dict.fromkeys(texts), start=1)}
+    return np.array([known[each] for each in texts]), {i: n for n, i in known.items()}
+
+
+@dataclass(frozen=True)
+class PixelList:
+    """A list with coordinates and shifts in voxels, x y z, and three Euler angles.
+
+    A particle is at coordinate + shift. The columns come along as features under
+    their own names, or as ``renamed`` says, since Molecules keep z, y and x for
+    themselves. When they are written, a pose that is still what the columns say is
+    written with those very values; one that has moved keeps its coordinate and gets
+    a new shift, and one that has turned gets new angles.
+    """
+
+    coordinates: tuple[str, str, str]
+    shifts: tuple[str, str, str]
+    angles: tuple[str, str, str]
+    """In the order of the convention."""
+    euler: Euler
+    tomogram: str
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    def molecules(
+        self, path: str, columns: Columns, scale: float, first: int = 0
+    ) -> Molecules:
+        """Return the particles of columns as the file names them.
+
+        Parameters
+        ----------
+        path : str
+            The file, for errors.
+        columns : mapping from str to (n,) array
+            The file's columns.
+        scale : float
+            nm per voxel.
+        first : int
+            What the list calls the first voxel of the tomogram, 0 or 1.
+        """
+        positions, rotations = self._poses(path, columns, scale, first)
+        features = {
+            self.renamed.get(name, name): values
+            for name, values in columns.items()
+            if name != self.tomogram
+        }
+        if self.tomogram in columns:
+            features["tomogram"] = tomogram_texts(columns[self.tomogram])
+        return Molecules(positions, rotations, features)
+
+    def columns(
+        self, molecules: Molecules, scale: float, first: int = 0
+    ) -> dict[str, Array]:
+        """Return columns as the file names them: its own pose, then all features."""
+        own = {after: before for before, after in self.renamed.items()}
+        found = {
+            own.get(name, name): values
+            for name, values in molecules.features.items()
+            if name != "tomogram"
+        }
+        coordinates = (molecules.positions / scale)[:, ::-1] + first
+        pose = (*self.coordinates, *self.shifts, *self.angles)
+        if all(name in found for name in pose):
+            positions, rotations = self._poses("features", found, scale, first)
+            moved = ~same_place(positions, molecules.positions)
+            turned = ~same_turn(rotations, molecules.rotations)
+            shifts = coordinates - numbers("features", found, self.coordinates)
+        else:
+            moved = turned = np.ones(len(molecules), dtype=bool)
+            shifts = np.zeros_like(coordinates)
+            replace(found, self.coordinates, coordinates, moved)
+        replace(found, self.shifts, shifts, moved)
+        replace(found, self.angles, self.euler.angles(molecules.rotations), turned)
+        return found
+
+    def _poses(
+        self, path: str, columns: Columns, scale: float, first: int
+    ) -> tuple[Array, Rotation]:
+        coordinates = numbers(path, columns, self.coordinates)
+        shifts = numbers(path, columns, self.shifts)
+        angles = numbers(path, columns, self.angles)
+        voxels = (coordinates + shifts - first)[:, ::-1]
+        return voxels * scale, self.euler.rotations(angles)
+
+
+def replace(
+    columns: dict[str, Array], names: Sequence[str], values: Array, where: Array
+) -> None:
+    """Put values, rounded to six decimals, into columns where they have changed."""
+    for name, new in zip(names, values.T, strict=True):
+        if name not in columns:
+            columns[name] = np.round(new, 6) + 0.0
+        elif where.any():
+            columns[name] = np.where(where, np.round(new, 6) + 0.0, columns[name])

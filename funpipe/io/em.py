@@ -1,0 +1,143 @@
+"""EM files through emfile: volumes, and the motive lists of TOM, AV3 and kin.
+
+In a motive list, 20 numbers a particle, a particle is at (x, y, z) + shift, in
+voxels; phi, psi and theta make A = Rz(psi) Rx(theta) Rz(phi). Its centre is voxel
+n // 2 of the box; see `funpipe.io.particles`. Numbers are float32: positions up to
+4,000 voxels are good to 0.0003 voxel, angles to 0.00002°.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from funpipe.io.columns import PixelList, tomogram_numbers
+from funpipe.io.euler import STOPGAP
+from funpipe.io.extras import require
+from funpipe.io.stopgap import needed_scale
+from funpipe.io.voxels import Volume
+from funpipe.io.whole import replacing
+from funpipe.molecules import Molecules
+
+__all__ = ["open_em", "read", "write"]
+
+_COLUMNS = (
+    *("em_score", "em_geom1", "em_geom2", "em_subtomo", "tomo", "em_object"),
+    *("em_geom3", "x", "y", "z", "shift_x", "shift_y", "shift_z"),
+    *("em_geom4", "em_geom5", "em_geom6", "em_phi", "em_psi", "em_theta", "em_class"),
+)
+_LIST = PixelList(
+    coordinates=("x", "y", "z"),
+    shifts=("shift_x", "shift_y", "shift_z"),
+    angles=("em_phi", "em_theta", "em_psi"),
+    euler=STOPGAP,
+    tomogram="tomo",
+    renamed={
+        **{axis: f"em_{axis}" for axis in "xyz"},
+        **{f"shift_{axis}": f"em_shift_{axis}" for axis in "xyz"},
+    },
+)
+_TYPES = {1: "<i1", 2: "<i2", 4: "<i4", 5: "<f4", 9: "<f8"}
+_HEADER = 512
+
+
+def read(
+    path: str | os.PathLike[str], *, scale: float | None = None, first: int = 0
+) -> Molecules:
+    """Read a motive list; row 5 becomes ``tomogram``, the others features em_….
+
+    Parameters
+    ----------
+    path : path-like
+        The file (extra ``em``), 20 numbers for each particle.
+    scale : float
+        nm per voxel; the file does not say.
+    first : int
+        What the list calls the first voxel of a tomogram, 0 or 1.
+    """
+    name = os.fspath(path)
+    array = open_em(name).array
+    if array.shape[0] != 1 or array.shape[2] != len(_COLUMNS):
+        z, y, x = array.shape
+        raise ValueError(
+            f"{name} is no motive list: it is {x} x {y} x {z} (x, y, z), not 20 x n x 1"
+        )
+    table = np.array(array[0]).astype(array.dtype.newbyteorder("="))
+    columns = {each: table[:, i] for i, each in enumerate(_COLUMNS)}
+    return _LIST.molecules(name, columns, needed_scale(name, scale), first)
+
+
+def write(
+    molecules: Molecules,
+    path: str | os.PathLike[str],
+    *,
+    scale: float | None = None,
+    first: int = 0,
+) -> None:
+    """Write a motive list of float32.
+
+    Parameters
+    ----------
+    molecules : Molecules
+        The particles. Of the features it holds those that `read` gives. Tomograms
+        whose names are not numbers are numbered from 1 in the order in which they
+        come.
+    path : path-like
+        Where to; an existing file is replaced, whole or not at all.
+    scale : float
+        nm per voxel.
+    first : int
+        What the list calls the first voxel of a tomogram, 0 or 1.
+    """
+    emfile = require("emfile", "em", "to write EM files")
+    name = os.fspath(path)
+    count = len(molecules)
+    names = molecules.features.get("tomogram", np.ones(count, dtype=int))
+    columns = {
+        "em_subtomo": np.arange(1, count + 1),
+        "em_class": np.ones(count),
+        "tomo": tomogram_numbers(names)[0],
+        **_LIST.columns(molecules, needed_scale(name, scale), first),
+    }
+    empty = np.zeros(count)
+    table = np.stack([columns.get(each, empty) for each in _COLUMNS], axis=1)
+    with replacing(path) as partial:
+        emfile.write(partial, table.astype(np.float32)[None], overwrite=True)
+
+
+def open_em(name: str) -> Volume:
+    """Open an EM file, memory-mapped; it says nothing of a scale."""
+    emfile = require("emfile", "em", "to read EM files")
+    size = os.stat(name).st_size
+    if size < _HEADER:
+        raise ValueError(
+            f"{name} is not a readable EM file: {size} bytes, shorter than its header"
+        )
+    header, _ = emfile.read(name, header_only=True)
+    shape = [header[f"{axis}dim"] for axis in "zyx"]
+    code = header["dtype"]
+    if code not in _TYPES:
+        raise ValueError(
+            f"{name} is not a readable EM file of real numbers: type {code}"
+        )
+    data = np.dtype(_TYPES[code])
+    if _bytes(shape, data) != size:
+        turned = [int(np.int32(each).byteswap()) for each in shape]
+        if _bytes(turned, data) == size:
+            raise ValueError(
+                f"{name} is written in big-endian order, which emfile does not read"
+            )
+        raise ValueError(
+            f"{name} is not a readable EM file: {size} bytes, but its header says "
+            f"{' x '.join(map(str, shape))} (z, y, x) of {data.name}"
+        )
+    array: NDArray[Any] = emfile.read(name, mmap=True)[1]
+    return Volume(array, None, "an EM file gives no voxel size")
+
+
+def _bytes(shape: list[int], data: np.dtype[Any]) -> int:
+    z, y, x = shape
+    return _HEADER + z * y * x * data.itemsize if min(shape) > 0 else -1

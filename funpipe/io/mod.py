@@ -1,0 +1,117 @@
+"""Points of PEET and IMOD models, through imodmodel.
+
+A model counts in pixels of its volume: the centre of the first voxel is at x = 0.5,
+y = 0.5, z = 0 (https://bio3d.colorado.edu/imod/doc/binspec.html). It holds points
+only; PEET keeps rotations in a motive list beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+
+from funpipe.io.extras import require
+from funpipe.io.whole import replacing
+from funpipe.molecules import Molecules
+
+__all__ = ["read", "write"]
+
+_FIRST = np.array([0.5, 0.5, 0.0])
+"""x, y, z of the centre of the first voxel."""
+_NM = {0: 0.0, -9: 1.0, -10: 0.1, -12: 1e-3, -6: 1e3, -3: 1e6, -2: 1e7}
+"""Units of the pixel size: pixels, and powers of ten of a metre."""
+
+
+def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecules:
+    """Read the points of all contours; object and contour are features.
+
+    Parameters
+    ----------
+    path : path-like
+        The model (extra ``imod``).
+    scale : float, optional
+        nm per voxel of the volume; by default the pixel size in the header.
+    """
+    imodmodel = require("imodmodel", "imod", "to read IMOD models")
+    name = os.fspath(path)
+    with open(name, "rb") as file:
+        start = file.read(4)
+    if start != b"IMOD":
+        raise ValueError(
+            f"{name} is not a readable IMOD model: it starts with {start!r}"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = imodmodel.ImodModel.from_file(name)
+    except Exception as error:  # imodmodel meets damage with errors of many kinds
+        raise ValueError(f"{name} is not a readable IMOD model: {error}") from None
+    found = [
+        (i, j, *point)
+        for i, each in enumerate(model.objects)
+        for j, contour in enumerate(each.contours)
+        for point in np.asarray(contour.points).tolist()
+    ]
+    if not found:
+        raise ValueError(f"{name} holds no points")
+    if scale is None:
+        scale = model.header.pixelsize * _NM.get(model.header.units, 0.0)
+        if not 0 < scale < np.inf:
+            raise ValueError(
+                f"{name}: coordinates are in pixels, and the header does not say of "
+                "what size; pass scale=... in nm per voxel"
+            )
+    table = np.array(found)
+    return Molecules(
+        (table[:, 2:] - _FIRST)[:, ::-1] * scale,
+        None,
+        {"object": table[:, 0].astype(int), "contour": table[:, 1].astype(int)},
+    )
+
+
+def write(
+    molecules: Molecules, path: str | os.PathLike[str], *, scale: float | None = None
+) -> None:
+    """Write scattered points, in the objects and contours that the features name.
+
+    Parameters
+    ----------
+    molecules : Molecules
+        The particles. They come back in the order of objects and contours.
+    path : path-like
+        Where to; an existing file is replaced, whole or not at all.
+    scale : float
+        nm per voxel of the volume; the header gets it.
+
+    Warns
+    -----
+    UserWarning
+        If a particle is turned: a model holds points only.
+    """
+    imodmodel = require("imodmodel", "imod", "to write IMOD models")
+    pandas = require("pandas", "imod", "to write IMOD models")
+    if scale is None:
+        raise ValueError(f"{os.fspath(path)}: pass scale=... in nm per voxel")
+    if (molecules.rotations.magnitude() > 0).any():
+        warnings.warn(
+            "an IMOD model holds points only: rotations are left out", stacklevel=3
+        )
+    none = np.zeros(len(molecules), dtype=int)
+    x, y, z = ((molecules.positions / scale)[:, ::-1] + _FIRST).T
+    table = pandas.DataFrame(
+        {
+            "object_id": molecules.features.get("object", none),
+            "contour_id": molecules.features.get("contour", none),
+            **{"x": x, "y": y, "z": z},
+        }
+    )
+    model: Any = imodmodel.ImodModel.from_dataframe(table)
+    model.header.pixelsize, model.header.units = scale, -9
+    maxima = np.ceil([x.max(), y.max(), z.max()]).clip(1).astype(int).tolist()
+    model.header.xmax, model.header.ymax, model.header.zmax = maxima
+    with replacing(path) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # imodmodel's own, of pydantic
+        model.to_file(partial)

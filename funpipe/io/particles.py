@@ -1,0 +1,314 @@
+"""Particle lists in and out, of whatever program: `read_molecules`, `write_molecules`.
+
+Which point of a reference a list's position means
+    RELION, Dynamo, STOPGAP and EM motive lists mean voxel n // 2 of the box. The
+    centre of a template here is (n − 1) / 2: the same for odd n; for even n half a
+    voxel before it, along each axis of the reference. Positions come in as the lists
+    have them. That is all there is to it for averages made here; who goes on with
+    the *map* of such a program as template passes ``box=(n, scale)`` both ways, and
+    positions are moved by R @ ((n − 1) / 2 − n // 2) · scale when they are read, and
+    back when they are written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funpipe import arguments as check
+from funpipe.molecules import Molecules, as_molecules
+
+__all__ = ["FORMATS", "read_molecules", "write_molecules"]
+
+
+class Format(NamedTuple):
+    """A format of particle lists."""
+
+    read: str
+    write: str
+    """Functions of funpipe.io, as "module:name"; imported where they are used."""
+    endings: tuple[str, ...]
+    takes: frozenset[str]
+    """Which of scale, tomograms, first, box and like mean something to it."""
+
+
+_VOXELS = frozenset({"scale", "first", "box"})
+
+FORMATS: dict[str, Format] = {
+    "relion": Format(
+        "relion:read",
+        "relion:write",
+        (".star",),
+        frozenset({"scale", "tomograms", "box", "like"}),
+    ),
+    "stopgap": Format("stopgap:read", "stopgap:write", (), _VOXELS | {"like"}),
+    "dynamo": Format("dynamo:read", "dynamo:write", (".tbl",), _VOXELS),
+    "em": Format("em:read", "em:write", (".em",), _VOXELS),
+    "portal": Format(
+        "portal:read", "portal:write", (".ndjson", ".jsonl"), frozenset({"scale"})
+    ),
+    "mod": Format("mod:read", "mod:write", (".mod",), frozenset({"scale"})),
+    "csv": Format(
+        "tables:read_csv", "tables:write_csv", (".csv",), frozenset({"scale"})
+    ),
+    "parquet": Format(
+        "tables:read_parquet",
+        "tables:write_parquet",
+        (".parquet", ".pq"),
+        frozenset({"scale"}),
+    ),
+}
+
+
+def read_molecules(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    scale: float | None = None,
+    tomograms: Any = None,
+    first: int = 0,
+    box: tuple[int, float] | None = None,
+) -> Molecules:
+    """Read a particle list.
+
+    Parameters
+    ----------
+    path : path-like
+        RELION 3.0 to 5 or STOPGAP ``.star`` (extra ``star``), Dynamo ``.tbl``
+        (``dynamo``), EM motive list ``.em`` (``em``), CryoET Data Portal
+        ``.ndjson``, IMOD or PEET ``.mod`` (``imod``), acryo, cylindra or plain
+        ``.csv``, ``.parquet`` (``parquet``).
+    format : str, optional
+        ``relion stopgap dynamo em portal mod csv parquet``; by default what the
+        content, or else the ending, says.
+    scale : float, optional
+        nm per voxel of the coordinates, where the file does not say it, or wrongly.
+    tomograms : path-like, mapping, (z, y, x) or 'centred', optional
+        For RELION 5's centred coordinates: its tomograms file, shapes in voxels by
+        tomogram, or one shape; ``'centred'`` counts from the tomogram's centre.
+    first : int
+        What a Dynamo, STOPGAP or EM list calls the first voxel: 0 or 1.
+    box : (int, float), optional
+        Voxels along the box of the program's reference and its scale in nm: puts
+        positions at the box's centre (n − 1) / 2 rather than at voxel n // 2.
+
+    Returns
+    -------
+    Molecules
+        Positions in nm from the centre of the tomogram's first voxel, z, y, x. All
+        columns come along as features; the tomogram's name is ``tomogram``.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError, PermissionError
+        If there is no such file, or it may not be read.
+    ImportError
+        If the format needs a library that is not there; it names the extra.
+    ValueError
+        If the file is damaged or of an unknown format, or something has to be given.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "picks.ndjson")
+    >>> with open(path, "w") as file:
+    ...     _ = file.write('{"type": "point", "location": {"x": 1, "y": 2, "z": 3}}')
+    >>> read_molecules(path, scale=0.5).positions
+    array([[1.5, 1. , 0.5]])
+    >>> folder.cleanup()
+    """
+    name = check.path("path", path)
+    with open(name, "rb"):  # the system's own word where it cannot be read
+        pass
+    kind = _chosen(format) if format is not None else _kind(name)
+    options = _options(kind, scale=scale, tomograms=tomograms, first=first, box=box)
+    middle = _centre_offset(options.pop("box", None))
+    molecules = _function(FORMATS[kind].read)(name, **options)
+    return _moved(molecules, middle)
+
+
+def write_molecules(
+    molecules: Any,
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    like: str | os.PathLike[str] | None = None,
+    scale: float | None = None,
+    tomograms: Any = None,
+    first: int = 0,
+    box: tuple[int, float] | None = None,
+) -> None:
+    """Write a particle list, whole or not at all.
+
+    Parameters
+    ----------
+    molecules : Molecules, (n, 3) array, or object with .pos and .rotator
+        The particles. Features that came out of a file of the same format go into
+        it under their own names, unchanged where the pose is.
+    path : path-like
+        Where to; an existing file is replaced. See `read_molecules` for the formats.
+    format : str, optional
+        By default what the ending says, and for ``.star`` what ``like`` is.
+    like : path-like, optional
+        A list to write one like: in STAR files its columns' kind and order and its
+        other blocks (optics groups); the scale from a list of any format.
+    scale : float, optional
+        nm per voxel of the coordinates; by default what the features or ``like`` say.
+    tomograms : path-like, mapping, (z, y, x) or 'centred', optional
+        As in `read_molecules`.
+    first : int
+        As in `read_molecules`.
+    box : (int, float), optional
+        As in `read_molecules`.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written there.
+    ImportError
+        If the format needs a library that is not there; it names the extra.
+    ValueError
+        If the format is unknown, cannot hold something, or something has to be given.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "picks.ndjson")
+    >>> write_molecules([[1.5, 1.0, 0.5]], path, scale=0.5)
+    >>> read_molecules(path, scale=0.5)
+    Molecules(1 particle, features: type)
+    >>> folder.cleanup()
+    """
+    particles = as_molecules("molecules", molecules)
+    if len(particles) == 0:
+        raise ValueError("molecules must be one particle or more, not none")
+    name = check.path("path", path)
+    model = None if like is None else _kind(check.path("like", like))
+    kind = _chosen(format) if format is not None else _kind_to_write(name, model)
+    options = _options(kind, scale=scale, tomograms=tomograms, first=first, box=box)
+    if "like" in FORMATS[kind].takes and model == kind:
+        options["like"] = like
+    if "scale" in FORMATS[kind].takes and kind not in ("csv", "parquet"):
+        options.setdefault("scale", _known_scale(kind, particles, like, model))
+    middle = _centre_offset(options.pop("box", None))
+    _function(FORMATS[kind].write)(_moved(particles, -middle), name, **options)
+
+
+def _function(name: str) -> Any:
+    return resolve_name(f"funpipe.io.{name}")
+
+
+def _chosen(format: str) -> str:
+    if format not in FORMATS:
+        check.fail("format", f"one of {' '.join(FORMATS)}", format)
+    return format
+
+
+def _kind(name: str) -> str:
+    """Tell the format of a file by its content, or else by its ending."""
+    with open(name, "rb") as file:
+        start = file.read(4096)
+    ending = Path(name).suffix.lower()
+    if start.startswith(b"IMOD"):
+        return "mod"
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    if ending == ".star" or _has_block(start):
+        with open(name, "rb") as file:
+            is_stopgap = re.search(rb"(?m)^\s*_orig_x\b", file.read())
+        return "stopgap" if is_stopgap else "relion"
+    if start.lstrip().startswith(b"{"):
+        return "portal"
+    return _by_ending(name)
+
+
+def _has_block(start: bytes) -> bool:
+    lines = [each.strip() for each in start.splitlines()]
+    lines = [each for each in lines if each and not each.startswith(b"#")]
+    return bool(lines) and lines[0].startswith(b"data_")
+
+
+def _by_ending(name: str) -> str:
+    ending = Path(name).suffix.lower()
+    for kind, each in FORMATS.items():
+        if ending in each.endings:
+            return kind
+    known = " ".join(one for each in FORMATS.values() for one in each.endings)
+    raise ValueError(
+        f"{name}: unknown ending; a particle list is one of {known}, or of what "
+        f"format=... says: {' '.join(FORMATS)}"
+    )
+
+
+def _kind_to_write(name: str, model: str | None) -> str:
+    kind = _by_ending(name)
+    return "stopgap" if kind == "relion" and model == "stopgap" else kind
+
+
+def _options(kind: str, **given: Any) -> dict[str, Any]:
+    """Return the options that were given, checked; refuse what means nothing here."""
+    if given["scale"] is not None:
+        given["scale"] = check.positive("scale", given["scale"])
+    if given["first"] not in (0, 1):
+        check.fail("first", "0 or 1", given["first"])
+    options = {name: value for name, value in given.items() if value is not None}
+    if given["first"] == 0:
+        del options["first"]
+    for name in options:
+        if name not in FORMATS[kind].takes:
+            raise ValueError(f"{name}=... means nothing to a list of format {kind!r}")
+    return options
+
+
+def _known_scale(
+    kind: str, molecules: Molecules, like: Any, model: str | None
+) -> float | None:
+    """Return the scale that the features say, or a list of another format."""
+    from funpipe.io import dynamo, relion
+
+    if model != kind:
+        if model == "relion":
+            return relion.scale_of(like)
+        if model == "dynamo":
+            return dynamo.scale_of(like)
+    elif kind == "relion":
+        return None  # it is with the optics groups
+    elif kind == "dynamo":
+        found = dynamo.scale_of(like)
+        if found is not None:
+            return found
+    sizes = relion.pixel_size("features", molecules.features)
+    if sizes is None:
+        sizes = np.asarray(molecules.features.get("apix", [0.0]))
+    elif kind == "relion":
+        return None  # each particle has its own
+    if sizes.dtype.kind not in "if" or sizes.min() <= 0 or np.ptp(sizes) > 1e-6:
+        return None
+    return float(sizes[0]) / 10
+
+
+def _centre_offset(box: Any) -> float:
+    """Return how far a box's centre is from voxel n // 2, in nm along each axis."""
+    if box is None:
+        return 0.0
+    try:
+        voxels, scale = box
+    except (TypeError, ValueError):
+        check.fail("box", "a pair (voxels, scale in nm)", box)
+    voxels = check.positive_integer("box[0]", voxels)
+    return ((voxels - 1) / 2 - voxels // 2) * check.positive("box[1]", scale)
+
+
+def _moved(molecules: Molecules, offset: float) -> Molecules:
+    """Return molecules moved by the offset along each axis of the reference."""
+    if offset == 0:
+        return molecules
+    positions = molecules.positions + molecules.rotations.apply([offset] * 3)
+    return Molecules(positions, molecules.rotations, molecules.features)
