@@ -244,8 +244,8 @@ def _leaving(
     reach = _half_extent(molecules, box)
     middle = molecules.positions / source.scale
     limits = np.array(source.array.shape) - 0.5
-    inside: Any = (middle - reach >= -0.5) & (middle + reach <= limits)
-    return ~np.asarray(inside).all(axis=1)
+    out = (middle - reach < -0.5) | (middle + reach > limits)
+    return np.asarray(out.any(axis=1))
 
 
 def _inside(
@@ -255,7 +255,7 @@ def _inside(
     where = turned_grid(box, molecules.rotations[i])
     where += (molecules.positions[i] / source.scale).reshape(3, 1, 1, 1)
     limits = np.array(source.array.shape).reshape(3, 1, 1, 1) - 0.5
-    return ((where >= -0.5) & (where <= limits)).all(axis=0)
+    return np.asarray(((where >= -0.5) & (where <= limits)).all(axis=0))
 
 
 def _blocks(
