@@ -349,7 +349,8 @@ def test_a_pair_of_angles_is_a_series_about_y():
     vectors = fft_vectors((5, 4, 6))
     expected = single_axis((-50, 60), "y")(vectors)
     np.testing.assert_array_equal(as_tilt("tilt", [-50, 60])(vectors), expected)
-    assert as_tilt("tilt", np.square) is np.square
+    weights = dual_axis()
+    assert as_tilt("tilt", weights) is weights
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_the_density_of_atoms_has_their_centre_of_mass_and_extent(case, scale, w
     expected = np.average(atoms, axis=0, weights=weights)
     mass, middle, gyration = moments(image, scale)
     assert mass == pytest.approx(weights.sum(), rel=1e-5)
-    if width >= 0.7:  # else the band limit's ripples reach the faces
+    if width >= 1:  # else the band limit's ripples reach the faces
         np.testing.assert_allclose(middle, expected - about, atol=0.01 * scale)
         square = np.average(((atoms - expected) ** 2).sum(1), weights=weights)
         assert gyration == pytest.approx(math.sqrt(square + 3 * sigma**2), rel=5e-3)
