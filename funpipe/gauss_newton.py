@@ -29,6 +29,7 @@ _BATCH = 16  # poses at a time, so that their arrays stay in the processor's cac
 # pose's uncertainty.
 _SMALL = np.array([5e-4] * 3 + [5e-3] * 3)
 _SMALL_PART = 0.1
+_TINY = 1e-30
 
 
 class Spectra(NamedTuple):
@@ -107,7 +108,10 @@ def climb(
     turning : bool
         Whether rotations change, or shifts alone.
     """
-    done = Climbed(poses, np.full((len(poses.particle), 2), np.nan))
+    done = Climbed(
+        Poses._make(each.copy() for each in poses),
+        np.full((len(poses.particle), 2), np.nan),
+    )
     order = np.argsort(poses.template, kind="stable")
     cuts = np.flatnonzero(np.diff(poses.template[order])) + 1
     for group in np.split(order, cuts):
@@ -188,12 +192,12 @@ def _linearise(poses: Poses, spectra: Spectra, field: Fields) -> _Step:
     gram = np.matmul(real.swapaxes(1, 2), real).astype(np.float64)
     gram = gram[:, ::2, ::2] + gram[:, 1::2, 1::2]
     norm, overlap, power = gram[:, 0, 0], gram[:, 0, 7], gram[:, 7, 7]
-    a = overlap / norm
+    a = overlap / np.maximum(norm, _TINY)
     factors = np.repeat(a[:, None], 7, axis=1)
     factors[:, 0] = 1
     freedom = 2 * (root > 0).sum(axis=1) - 7
     return _Step(
-        overlap / np.sqrt(norm * power),
+        overlap / np.sqrt(np.maximum(norm * power, _TINY)),
         gram[:, :7, :7] * factors[:, :, None] * factors[:, None, :],
         (gram[:, :7, 7] - a[:, None] * gram[:, :7, 0]) * factors,
         (power - a * overlap) / np.maximum(freedom, 1),
@@ -223,8 +227,9 @@ def _moved(poses: Poses, step: Array, limit: Array) -> Poses:
 
 def _variance(here: _Step, free: Array) -> Array:
     normal = here.normal[:, free[:, None], free]
-    scale = np.einsum("qii->qi", normal).max(axis=1)[:, None, None]
+    scale = np.maximum(np.einsum("qii->qi", normal).max(axis=1), _TINY)[:, None, None]
     inverse = np.linalg.pinv(normal / scale, hermitian=True) / scale
     each = np.full(here.slope.shape, np.nan)
     each[:, free] = np.einsum("qii->qi", inverse) * here.noise[:, None]
+    each[here.normal[:, 1:, 1:].max(axis=(1, 2)) <= 0] = np.nan  # nothing to go by
     return np.stack([each[:, 1:4].sum(axis=1), each[:, 4:].sum(axis=1)], axis=1)

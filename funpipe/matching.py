@@ -272,7 +272,9 @@ def _box_spectra(boxes: Array, bank: Bank) -> NDArray[np.complex64]:
     z, y, x = (np.arange(-m, m + 1) for m in reach)
     x = x[reach[2] :]
     axes = [each / n for each, n in zip((z, y, x), bank.shape, strict=True)]
-    cube = transform(boxes, axes)
+    # Without its mean, which does not count, a box keeps all digits of single precision.
+    mean = boxes.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
+    cube = transform(boxes - mean.astype(np.float32), axes)
     where = bank.waves + np.array([reach[0], reach[1], 0])
     flat = np.ravel_multi_index(tuple(where.T), cube.shape[1:])
     return cube.reshape(len(boxes), -1)[:, flat]
