@@ -272,7 +272,7 @@ def _box_spectra(boxes: Array, bank: Bank) -> NDArray[np.complex64]:
     z, y, x = (np.arange(-m, m + 1) for m in reach)
     x = x[reach[2] :]
     axes = [each / n for each, n in zip((z, y, x), bank.shape, strict=True)]
-    # Without its mean, which does not count, a box keeps all digits of single precision.
+    # The mean does not count; without it single precision keeps all its digits.
     mean = boxes.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
     cube = transform(boxes - mean.astype(np.float32), axes)
     where = bank.waves + np.array([reach[0], reach[1], 0])
