@@ -47,7 +47,7 @@ WINDOW = 3.0
 RESOLUTION = 4.0
 RADIUS = {32: 9.0, 48: 14.0}
 PEER_PARTICLES = 3  # acryo takes seconds for each
-RELION_PARTICLES = 100  # it estimates the noise from all of them together
+RELION_PARTICLES = 200  # at most; its start takes about 1 s of processor time
 RELION_ORDERS = {"relion": 3, "finer relion": 4}  # steps of 3.75 and 1.875 degrees
 RELION_NOISE = (0.0, 1.0, 3.0)
 
