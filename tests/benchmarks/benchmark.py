@@ -4,7 +4,8 @@
 
 All programs get the same arrays, in alternation, with two threads each. Particles
 are sums of Gaussians, so that their truth has no interpolation error. Noise is in
-units of the template's standard deviation inside its mask.
+units of the template's standard deviation inside its mask. RELION 3.1 joins in at
+box 32 where ``relion_refine`` is installed (Debian: ``apt-get install relion``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ for name in ("OPENBLAS", "OMP", "MKL", "NUMEXPR"):
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy
+from relion import relion_aligned
 
 import funpipe as fp
 from funpipe import matching
@@ -44,6 +47,9 @@ WINDOW = 3.0
 RESOLUTION = 4.0
 RADIUS = {32: 9.0, 48: 14.0}
 PEER_PARTICLES = 3  # acryo takes seconds for each
+RELION_PARTICLES = 200  # at most; its start takes about 1 s of processor time
+RELION_ORDERS = {"relion": 3, "finer relion": 4}  # steps of 3.75 and 1.875 degrees
+RELION_NOISE = (0.0, 1.0, 3.0)
 
 
 def molecule(box, seed):
@@ -100,6 +106,32 @@ def acryo_aligned(template, mask, them):
     )
 
 
+def relion_found(box, order, template, mask, them):
+    """Return RELION's seconds and processor seconds a particle, and its errors."""
+    few = first(them, RELION_PARTICLES)
+    found = relion_aligned(
+        template,
+        mask,
+        few,
+        tilt=TILT,
+        resolution=RESOLUTION,
+        window=WINDOW,
+        diameter=2 * RADIUS[box] + 8,
+        order=order,
+    )
+    count = len(few.boxes)
+    return (
+        found.seconds / count,
+        found.cpu_seconds / count,
+        *errors(found.rotations, found.shifts, few),
+    )
+
+
+def first(them, count):
+    """Return the first particles."""
+    return type(them)(*(each[:count] for each in them))
+
+
 def errors(rotations, shifts, them):
     angles = np.degrees((them.rotations.inv() * rotations).magnitude())
     return angles, np.linalg.norm(shifts - them.shifts, axis=1)
@@ -115,7 +147,7 @@ def timed(function, *args, **options):
     return time.perf_counter() - start, result
 
 
-def local_search(box, count, rounds, peer):
+def local_search(box, count, rounds, peer, relion=False):
     """Time per particle and errors of the local search, at four noise levels."""
     rows = []
     for noise in (0.0, 1.0, 3.0, 6.0):
@@ -124,6 +156,7 @@ def local_search(box, count, rounds, peer):
         )
         bounds = ([], [])
         ratios = ([], [])
+        relions = {name: [] for name in RELION_ORDERS}
         for seed in range(rounds):
             template, mask, them, sigma = made(box, seed, count, noise)
             seconds, found = timed(aligned, template, mask, them)
@@ -145,17 +178,15 @@ def local_search(box, count, rounds, peer):
                 for each, one in zip(bounds, bound, strict=True):
                     each.extend(one)
             if peer:
-                few = them._replace(
-                    boxes=them.boxes[:PEER_PARTICLES],
-                    orientations=them.orientations[:PEER_PARTICLES],
-                    rotations=them.rotations[:PEER_PARTICLES],
-                    shifts=them.shifts[:PEER_PARTICLES],
-                )
+                few = first(them, PEER_PARTICLES)
                 seconds, (rotations, shifts) = timed(acryo_aligned, template, mask, few)
                 theirs.append(seconds / PEER_PARTICLES)
                 angle, distance = errors(rotations, shifts, few)
                 peer_angles.extend(angle)
                 peer_distances.extend(distance)
+            if relion and noise in RELION_NOISE:
+                for name, order in RELION_ORDERS.items():
+                    relions[name].append(relion_found(box, order, template, mask, them))
         row = {
             "box": box,
             "noise": noise,
@@ -177,6 +208,18 @@ def local_search(box, count, rounds, peer):
                 "acryo median angle": float(np.median(peer_angles)),
                 "acryo median distance": float(np.median(peer_distances)),
             }
+        if relion and noise in RELION_NOISE:
+            for name, runs in relions.items():
+                theirs, cpu, angles, distances = zip(*runs, strict=True)
+                row |= {
+                    f"times faster than {name}": float(
+                        np.median(theirs) / np.median(ours)
+                    ),
+                    f"{name} ms": 1e3 * float(np.median(theirs)),
+                    f"{name} cpu ms": 1e3 * float(np.median(cpu)),
+                    f"{name} median angle": float(np.median(angles)),
+                    f"{name} median distance": float(np.median(distances)),
+                }
         rows.append(row)
     return rows
 
@@ -365,7 +408,8 @@ def main():
     aligned(*made(32, 0, 2, 1.0)[:3])
     results = {}
     for box in (32, 48):
-        rows = local_search(box, given.particles, given.rounds, peer)
+        relion = peer and box == 32 and shutil.which("relion_refine") is not None
+        rows = local_search(box, given.particles, given.rounds, peer, relion)
         results[f"local search, box {box}"] = rows
         show(f"local search, box {box}", rows)
     for title, function, arguments in (
