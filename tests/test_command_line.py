@@ -66,9 +66,9 @@ TS_2 2.5 160 160 96
 def made(tmp_path_factory) -> tuple[Path, fp.Molecules]:
     """Make a tomogram of 1 nm per voxel, a template of 0.5, and picks."""
     folder = tmp_path_factory.mktemp("made")
-    places = [(12, y, x) for y in (14, 38) for x in (14, 38)]
+    places = [(20, y, x) for y in (20, 43) for x in (20, 43)]
     truth = fp.Molecules(np.array(places, float), Rotation.random(4, rng=1))
-    volume = tomogram(BLOBS, truth, (24, 52, 52), 1.0, noise=0.2)
+    volume = tomogram(BLOBS, truth, (40, 64, 64), 1.0, noise=0.2)
     write_mrc(folder / "tomogram.mrc", volume, 1.0)
     write_mrc(folder / "template.mrc", blob_image(BLOBS, (40,) * 3, 0.5), 0.5)
     with mrcfile.new(folder / "none.mrc") as file:  # without a voxel size
@@ -385,7 +385,7 @@ def inspected(capsys, path: object, *options: object) -> str:
 
 def test_inspect_says_what_a_volume_is(here, capsys):
     text = inspected(capsys, "made/tomogram.mrc")
-    for each in ("24 x 52 x 52 voxels (z, y, x), float32", "1 nm per voxel", "mean"):
+    for each in ("40 x 64 x 64 voxels (z, y, x), float32", "1 nm per voxel", "mean"):
         assert each in text
     assert "nothing odd" in text
     volume = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
@@ -557,7 +557,7 @@ def test_a_missing_extra_is_named(here, capsys, monkeypatch):
 
 def test_what_the_library_warns_of_is_one_line_too(here, capsys):
     places = fp.read_molecules("made/picks.csv")
-    near = fp.Molecules(places.positions - [0, 6, 0], places.rotations)
+    near = fp.Molecules(places.positions - [0, 12, 0], places.rotations)
     near.to_csv("near.csv")
     assert run("align", "near.csv", *IN_ONE[2:], "--out", "aligned.csv") == 0
     warned = capsys.readouterr().err
