@@ -517,11 +517,11 @@ def _pipeline(option: str, text: str) -> Any:
         stem = path.with_suffix("") if path.suffix == ".gz" else path
         is_structure = stem.suffix.lower() in _STRUCTURES
         return from_structure(text) if is_structure else from_file(text)
-    if re.fullmatch(r"[^()@]*\.\w+", text) or "/" in text.partition("(")[0]:
-        raise FileNotFoundError(f"{option}: there is no file {text!r}")
     try:
         return parse_pipeline(text)
     except (TypeError, ValueError) as error:
+        if re.fullmatch(r"[^()@]*\.\w+|[^()@\s]*/[^()@\s]*", text):
+            raise FileNotFoundError(f"{option}: there is no file {text!r}") from None
         raise ValueError(f"{option}: {error}") from None
 
 

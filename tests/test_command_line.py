@@ -175,6 +175,7 @@ def test_align_is_the_librarys_align(here):
         (["--whiten"], "whiten", True),
         (["--mask", "made/template.mrc"], "mask", fp.from_file("made/template.mrc")),
         ([], "template", fp.from_file("made/template.mrc")),
+        (["--mask", "identity / 2"], "mask", fp.identity / 2),
         ([], "progress", False),
     ],
     ids=str,
