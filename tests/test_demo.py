@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from funpipe import Molecules
-from funpipe.__main__ import main
+from funpipe.command_line import main
 from funpipe.demo import pose_errors
 from funpipe.geometry import radius
 

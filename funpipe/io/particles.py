@@ -23,7 +23,13 @@ import numpy as np
 from funpipe import arguments as check
 from funpipe.molecules import Molecules, as_molecules
 
-__all__ = ["FORMATS", "read_molecules", "write_molecules"]
+__all__ = [
+    "FORMATS",
+    "format_of",
+    "format_to_write",
+    "read_molecules",
+    "write_molecules",
+]
 
 
 class Format(NamedTuple):
@@ -124,9 +130,7 @@ def read_molecules(
     >>> folder.cleanup()
     """
     name = check.path("path", path)
-    with open(name, "rb"):  # the system's own word where it cannot be read
-        pass
-    kind = _chosen(format) if format is not None else _kind(name)
+    kind = format_of(name, format)
     options = _options(kind, scale=scale, tomograms=tomograms, first=first, box=box)
     middle = _centre_offset(options.pop("box", None))
     molecules = _function(FORMATS[kind].read)(name, **options)
@@ -199,6 +203,33 @@ def write_molecules(
         options.setdefault("scale", _known_scale(kind, particles, like, model))
     middle = _centre_offset(options.pop("box", None))
     _function(FORMATS[kind].write)(_moved(particles, -middle), name, **options)
+
+
+def format_of(path: str | os.PathLike[str], format: str | None = None) -> str:
+    """Return the format of a list: what it is told to be, or else what it looks like.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError, PermissionError
+        If there is no such file, or it may not be read.
+    ValueError
+        If the format is unknown.
+    """
+    name = check.path("path", path)
+    with open(name, "rb"):  # the system's own word where it cannot be read
+        pass
+    return _chosen(format) if format is not None else _kind(name)
+
+
+def format_to_write(path: str | os.PathLike[str], model: str | None = None) -> str:
+    """Return the format that a file's ending says; of STAR files, the model's.
+
+    Examples
+    --------
+    >>> format_to_write("list.tbl"), format_to_write("list.star", "stopgap")
+    ('dynamo', 'stopgap')
+    """
+    return _kind_to_write(check.path("path", path), model)
 
 
 def _function(name: str) -> Any:

@@ -13,7 +13,14 @@ from funpipe.arguments import describe
 from funpipe.io.mrc import PACKED, write_volume
 from funpipe.io.voxels import Volume
 
-__all__ = ["Volume", "open_volume", "read_volume", "write_mrc", "write_volume"]
+__all__ = [
+    "Volume",
+    "open_volume",
+    "read_volume",
+    "volume_stem",
+    "write_mrc",
+    "write_volume",
+]
 
 write_mrc = write_volume
 
@@ -88,6 +95,20 @@ def read_volume(path: Any, *, at: float | None = None) -> Volume:
         where = os.fspath(path) if isinstance(path, str | os.PathLike) else "the array"
         raise ValueError(f"{where} must be finite, but holds NaN or infinity")
     return volume._replace(array=array)
+
+
+def volume_stem(name: str) -> str | None:
+    """Return a volume's file name without its ending; None if it is no volume's.
+
+    Examples
+    --------
+    >>> volume_stem("TS_01_13.5Apx.mrc.gz"), volume_stem("notes.txt")
+    ('TS_01_13.5Apx', None)
+    """
+    path = Path(name)
+    if path.suffix.lower() in PACKED and Path(path.stem).suffix.lower() in _MRC:
+        return Path(path.stem).stem
+    return path.stem if path.suffix.lower() in (*_FILES, ".zarr") else None
 
 
 def _open_file(name: str, suffixes: list[str]) -> Volume:
