@@ -57,7 +57,7 @@ from funpipe.io.particles import read_molecules, write_molecules
 from funpipe.io.volumes import write_volume
 from funpipe.loader import SubtomogramLoader
 from funpipe.molecules import Molecules
-from funpipe.subtomograms import subtomograms
+from funpipe.subtomograms import Tomogram, subtomograms
 
 __all__ = [
     "Alignment",
@@ -65,6 +65,7 @@ __all__ = [
     "ImageProvider",
     "Molecules",
     "SubtomogramLoader",
+    "Tomogram",
     "align",
     "align_subtomograms",
     "apply_alignment",
