@@ -8,6 +8,7 @@ molecules there.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
@@ -21,6 +22,14 @@ from numpy.typing import NDArray
 
 from funpipe import arguments as check
 from funpipe.arguments import Image, fail
+from funpipe.findings import (
+    Finding,
+    doubles,
+    off_centre,
+    scales,
+    small_box,
+    tight_mask,
+)
 from funpipe.fourier import Tilt, as_tilt
 from funpipe.geometry import RotationGrid, rotation_grid
 from funpipe.matching import (
@@ -51,10 +60,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alignment",
+    "Plan",
     "Prepared",
     "align",
     "align_subtomograms",
     "apply_alignment",
+    "plan",
     "prepare",
 ]
 
@@ -203,27 +214,36 @@ def align(
     >>> found.positions.round(2)
     array([[9.5, 9.5, 9.5]])
     """
-    particles = as_molecules("molecules", molecules)
-    shares, empty = shares_of(tomogram, particles, scale, tilt, tomogram_feature)
-    voxel = common_scale(shares)
-    search = _search(
-        voxel, max_shifts, rotations, symmetry, tilt, resolution, refine, whiten
+    planned = plan(
+        tomogram,
+        molecules,
+        template=template,
+        mask=mask,
+        scale=scale,
+        max_shifts=max_shifts,
+        rotations=rotations,
+        tilt=tilt,
+        resolution=resolution,
+        symmetry=symmetry,
+        refine=refine,
+        whiten=whiten,
+        tomogram_feature=tomogram_feature,
     )
-    prepared = _prepare_all(template, mask, voxel)
+    particles, shares, empty, search, prepared = planned
     box = prepared.template.shape[1:]
-    _check_window(search, box)
-    _check_fits(shares, box)
-    check_some(particles)
     leaving = check_shares(shares, particles, box, finite=True)
     warn_of_leaving(leaving, len(particles), stacklevel=4)
     warn_of_empty(empty, stacklevel=4)
+    if preflight and (findings := planned.findings()):
+        listed = "\n".join(f"- {each}" for each in findings)
+        warnings.warn(f"preflight, see funpipe.check:\n{listed}", stacklevel=3)
     found = _align_parts(
         pieces(shares, particles, box),
         partial(boxes_of, shares, particles, box),
         particles.rotations,
         prepared,
         search,
-        voxel,
+        common_scale(shares),
         executor,
         progress,
     )
@@ -405,6 +425,60 @@ class _Search(NamedTuple):
     finest: float
     refined: bool
     whitened: bool
+
+
+class Plan(NamedTuple):
+    """The arguments of an alignment, checked, before any tomogram is read."""
+
+    particles: Molecules
+    shares: list[Share]
+    """The tomograms and their particles."""
+    empty: list[str]
+    """Names of tomograms without particles."""
+    search: _Search
+    prepared: Prepared
+
+    def findings(self) -> list[Finding]:
+        """Return what looks wrong and costs little to find."""
+        template, mask = self.prepared
+        return [
+            *scales(self.shares),
+            *tight_mask(template, mask),
+            *small_box(template, mask, self.search.window),
+            *off_centre(template, mask, common_scale(self.shares)),
+            *doubles(self.shares, self.particles),
+        ]
+
+
+def plan(
+    tomogram: Any,
+    molecules: Any,
+    *,
+    template: Any,
+    mask: Any,
+    scale: float | None,
+    max_shifts: Any,
+    rotations: Any,
+    tilt: Any,
+    resolution: float | None,
+    symmetry: str,
+    refine: bool,
+    whiten: bool,
+    tomogram_feature: str,
+) -> Plan:
+    """Check the arguments of `align`, and make of them what it works with."""
+    particles = as_molecules("molecules", molecules)
+    shares, empty = shares_of(tomogram, particles, scale, tilt, tomogram_feature)
+    voxel = common_scale(shares)
+    search = _search(
+        voxel, max_shifts, rotations, symmetry, tilt, resolution, refine, whiten
+    )
+    prepared = _prepare_all(template, mask, voxel)
+    box = prepared.template.shape[1:]
+    _check_window(search, box)
+    _check_fits(shares, box)
+    check_some(particles)
+    return Plan(particles, shares, empty, search, prepared)
 
 
 def _search(
