@@ -23,7 +23,7 @@ __all__ = ["Finding", "doubles", "off_centre", "scales", "small_box", "tight_mas
 _SCALES_APART = 0.01  # of the scale: pixel sizes are rounded, and calibrated
 _CUT = 0.3  # of the template's variance
 _OFF = 1 / 8  # of the box
-_LOST = 0.1  # of the masked template's variance
+_LOST = 0.05  # of the masked template's variance
 _DOUBLE = 1.0  # voxels
 _DOUBLE_ANGLE = 5.0  # degrees
 

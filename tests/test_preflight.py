@@ -114,17 +114,21 @@ def test_no_mask_cuts_nothing_and_of_several_masks_the_worst_counts():
     assert findings == cheap(mask=narrow)
 
 
-@pytest.mark.parametrize(("shift", "found"), [(8.0, True), (3.0, False)])
+WIDE = asymmetric_molecule(count=40, radius=7.0, sigma=1.1)
+
+
+@pytest.mark.parametrize(("shift", "found"), [(5.0, True), (1.0, False)])
 @pytest.mark.parametrize("axis", range(3))
 def test_a_box_too_small_for_mask_and_shifts_is_found(shift, found, axis):
     shifts = [1.0, 1.0, 1.0]
     shifts[axis] = shift
-    findings = cheap(mask=fp.sphere(7.0), max_shifts=shifts)
+    options = {"mask": fp.sphere(9.0), "max_shifts": shifts}
+    small, large = (blob_image(WIDE, (n, n, n), SCALE) for n in (18, 28))
+    findings = cheap(template=small, **options)
     assert names(findings) == ["box too small"] * found
     if found:
-        assert 0.1 < findings[0].figure < 0.5
-    larger = blob_image(MOLECULE, (32, 32, 32), SCALE)
-    assert cheap(template=larger, mask=fp.sphere(7.0), max_shifts=shifts) == []
+        assert 0.05 < findings[0].figure < 0.5
+    assert cheap(template=large, **options) == []
 
 
 @pytest.mark.parametrize(("off", "found"), [(4.0, True), (1.0, False)])
