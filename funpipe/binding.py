@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeAlias, get_type_hints
@@ -18,7 +18,15 @@ import numpy as np
 
 from funpipe.arguments import describe
 
-__all__ = ["bind", "content", "defaults", "freeze", "own_parameters", "waiting"]
+__all__ = [
+    "bind",
+    "content",
+    "defaults",
+    "freeze",
+    "own_parameters",
+    "waiting",
+    "written_parameters",
+]
 
 Parameters: TypeAlias = Mapping[str, inspect.Parameter]
 Values: TypeAlias = dict[str, Any]
@@ -37,7 +45,7 @@ _BY_POSITION = (
 def own_parameters(
     function: Callable[..., Any], leading: int, *, checks: bool = True
 ) -> Parameters:
-    """Return a stage's parameters after the ``leading`` ones, image and scale.
+    """Return a stage's parameters by name, without the ``leading`` ones.
 
     Annotations are resolved; ``checks=False`` leaves the ``Annotated`` checks out.
 
@@ -46,6 +54,26 @@ def own_parameters(
     >>> def blur(image, scale, sigma: float = 1.0): ...
     >>> list(own_parameters(blur, 2))
     ['sigma']
+    """
+    parameters = written_parameters(function, leading)
+    try:
+        hints = get_type_hints(function, include_extras=checks)
+    except Exception:
+        hints = {}  # annotations that only a type checker, or a reader, can resolve
+    return MappingProxyType(
+        {
+            each.name: each.replace(annotation=hints.get(each.name, each.annotation))
+            for each in parameters
+        }
+    )
+
+
+def written_parameters(
+    function: Callable[..., Any], leading: int
+) -> list[inspect.Parameter]:
+    """Return a stage's parameters as they are written, without the ``leading`` ones.
+
+    Those are the image and the scale. A function that cannot be a stage is an error.
     """
     parameters = list(inspect.signature(function).parameters.values())
     given = parameters[:leading]
@@ -58,20 +86,17 @@ def own_parameters(
                 f"{function.__name__}: the parameter {each} must have a name that a "
                 "caller can give, since a pipeline keeps its arguments by name"
             )
-    try:
-        hints = get_type_hints(function, include_extras=checks)
-    except Exception:
-        hints = {}  # annotations that only a type checker, or a reader, can resolve
-    return MappingProxyType(
-        {
-            each.name: each.replace(annotation=hints.get(each.name, each.annotation))
-            for each in parameters[leading:]
-        }
-    )
+    return parameters[leading:]
 
 
-def bind(stage: str, parameters: Parameters, args: Any, kwargs: Any) -> Values:
-    """Return the arguments by name, each checked and frozen.
+def bind(
+    stage: str,
+    parameters: Parameters,
+    args: Any,
+    kwargs: Any,
+    accepted: Collection[str] = (),
+) -> Values:
+    """Return the arguments by name, each checked and frozen, but the ``accepted``.
 
     Examples
     --------
@@ -94,7 +119,11 @@ def bind(stage: str, parameters: Parameters, args: Any, kwargs: Any) -> Values:
     except TypeError as error:
         raise TypeError(f"{stage}: {error}; {takes}") from None
     return {
-        name: _accept(f"{stage}: {name}", parameters[name], value)
+        name: (
+            value
+            if name in accepted
+            else _accept(f"{stage}: {name}", parameters[name], value)
+        )
         for name, value in bound.items()
     }
 

@@ -52,6 +52,7 @@ Array: TypeAlias = NDArray[Any]
 Window: TypeAlias = tuple[float, float, float]
 
 _BATCH_BYTES = 48e6  # of the largest arrays of a batch
+_BANK_BYTES = 150e6  # of the turned templates of a search that is refined
 _KERNEL_ERROR = 1e-2  # of exp(2πi k·t), root mean square
 _CANDIDATES = 4  # poses of a particle that are refined, at the most
 _IN_REACH = 0.85  # of the best score: whether a pose may still win
@@ -156,6 +157,9 @@ def template_bank(
     waves, length = waves[order], length[order]
     limit = _search_limit(templates, grid) if refined else math.inf
     searched = max(int((length <= limit).sum()), min(len(waves), 50))
+    if refined:
+        rows = len(templates) * len(grid.rotations)
+        searched = min(searched, max(50, int(_BANK_BYTES / (12 * rows))))
     k = (waves / np.array(shape))[:searched]
     fields = tuple(template_fields(each, float(length[-1])) for each in templates)
     shifts = _window_shifts(window)
@@ -280,24 +284,19 @@ def _search(spectra: Spectra, bank: Bank) -> Poses:
     n, C = len(F), len(bank.U)
     power = (W * (F.real**2 + F.imag**2)).sum(axis=1)
     norms = np.sqrt(np.maximum((W @ bank.power.T) * power[:, None], 1e-30))
-    # (n · C, 2N) by (2N, m · r): real and imaginary parts side by side
-    left = ((W * F)[:, None] * bank.U).reshape(n * C, -1).view(np.float32)
-    products = (left @ bank.spectra.view(np.float32).T).reshape(n, C, -1)
-    best = np.empty(norms.shape, np.float32)
-    for scores, each in zip(best, products, strict=True):
-        np.max(bank.V.T @ each, axis=0, out=scores)
-    best /= norms
+    # (C · n, 2N) by (2N, m · r): real and imaginary parts side by side
+    left = (bank.U[:, None] * (W * F)).reshape(C * n, -1).view(np.float32)
+    products = (left @ bank.spectra.view(np.float32).T).reshape(C, -1)
+    best = (bank.V.T @ products).max(axis=0).reshape(n, -1) / norms
     particle, row = _peaks(best, bank)
-    shift = [
-        bank.shifts[(bank.V.T @ products[i, :, j]).argmax()]
-        for i, j in zip(particle, row, strict=True)
-    ]
+    at_peaks = bank.V.T @ products.reshape(C, n, -1)[:, particle, row]
+    shift = bank.shifts[at_peaks.argmax(axis=0)]
     template, rotation = np.divmod(row, len(bank.matrices))
     return Poses(
         particle,
         template,
         bank.matrices[rotation].astype(np.float64),
-        np.array(shift, np.float64),
+        shift.astype(np.float64),
         best[particle, row].astype(np.float64),
     )
 
@@ -391,31 +390,44 @@ def _kernel(k: Array, shifts: Array, power: Array) -> tuple[Array, Array]:
     The cosine is even in t and the sine odd, so that each is decomposed on one half
     of the window.
     """
-    angle = 2 * np.pi * (k @ shifts.T)
     half = len(shifts) // 2 + 1  # of each pair t, −t the first, and t = 0
     mirror = np.arange(len(shifts))[::-1][:half]
+    angle = (2 * np.pi * (k @ shifts[:half].T)).astype(np.float32)
+    root = np.sqrt(power / power.mean()).astype(np.float32)[:, None]
     U, V = [], []
-    root = np.sqrt(power / power.mean())[:, None]
-    for part, sign, unit in ((np.cos(angle), 1, 1), (np.sin(angle), -1, 1j)):
-        left, right = _low_rank(part[:, :half], root)
-        whole = np.empty((len(right), len(shifts)))
+    for wave, sign, unit in ((np.cos, 1, 1), (np.sin, -1, 1j)):
+        part = wave(angle)
+        right = _main_rows(root * part)
+        whole = np.empty((len(right), len(shifts)), np.float32)
         whole[:, :half] = right
         whole[:, mirror] = sign * right
-        U.append(unit * left)
+        U.append(unit * (right @ part.T))
         V.append(whole)
-    return (
-        np.concatenate(U).astype(np.complex64),
-        np.concatenate(V).astype(np.float32),
-    )
+    return np.concatenate(U).astype(np.complex64), np.concatenate(V)
 
 
-def _low_rank(matrix: Array, root: Array) -> tuple[Array, Array]:
-    """Return factors (C, N) and (C, S) of an (N, S) matrix, as few as suffice."""
-    weighted = root * matrix
-    power, vectors = np.linalg.eigh(weighted.T @ weighted)
-    missing = np.cumsum(power)  # what is lost with all eigenvalues up to here
-    kept = vectors[:, missing > _KERNEL_ERROR**2 * matrix.size].T[::-1]
-    return kept @ matrix.T, kept
+def _main_rows(matrix: Array) -> Array:
+    """Return orthonormal rows (C, S), as few as span an (N, S) matrix well enough.
+
+    Those of a large matrix are sought in a random subspace that one power iteration
+    has turned towards them (N. Halko et al., SIAM Review 53, 217, 2011).
+    """
+    size = matrix.shape[1]
+    total = float((matrix**2).sum(dtype=np.float64))
+    random = np.random.default_rng(0)
+    count = 256
+    while True:
+        basis = np.eye(size, dtype=np.float32)
+        if 2 * count < size:
+            start = random.standard_normal((size, count), dtype=np.float32)
+            basis = np.linalg.qr(matrix.T @ (matrix @ start))[0]
+        inside = matrix @ basis
+        power, vectors = np.linalg.eigh((inside.T @ inside).astype(np.float64))
+        lost = total - power.sum() + np.cumsum(power)  # with those up to each
+        kept = lost > _KERNEL_ERROR**2 * matrix.size
+        if not kept[0] or basis.shape[1] == size:
+            return (basis @ vectors[:, kept][:, ::-1].astype(np.float32)).T
+        count *= 2
 
 
 def _search_limit(templates: Array, grid: RotationGrid) -> float:
@@ -428,5 +440,7 @@ def _search_limit(templates: Array, grid: RotationGrid) -> float:
 
 
 def _batch_size(bank: Bank) -> int:
-    bytes_each = 8 * len(bank.U) * max(bank.searched, len(bank.spectra) // 2)
-    return max(1, min(64, int(_BATCH_BYTES / bytes_each)))
+    """Return how many particles fit into the memory of a batch."""
+    floats = 2 * len(bank.U) * bank.searched
+    floats += (len(bank.U) + len(bank.shifts)) * len(bank.spectra)
+    return max(1, min(64, int(_BATCH_BYTES / (4 * floats))))

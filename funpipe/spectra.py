@@ -1,7 +1,7 @@
 """A template's Fourier transform between the frequencies of its box.
 
-T(q) is evaluated on a grid ``_FINENESS`` times finer than the box's own, by products
-with matrices of waves, and interpolated linearly. In real space that multiplies the
+T(q) is evaluated on a grid some times finer than the box's own, by products with
+matrices of waves, and interpolated linearly. In real space that multiplies the
 template by sinc²(x / L) along each axis, L the period of the fine grid, and adds
 copies of it a distance L away, faint ones, since L is some boxes long. The factor is
 divided out beforehand (gridding: J. D. O'Sullivan, IEEE Trans. Med. Imaging 4, 200,
@@ -28,7 +28,8 @@ __all__ = ["Fields", "sample", "template_fields"]
 
 Array: TypeAlias = NDArray[Any]
 
-_FINENESS = 4
+_FINENESS = (4, 3, 2)  # the first with which the fields fit into their memory
+_BYTES = 100e6
 
 
 class Fields(NamedTuple):
@@ -45,7 +46,11 @@ class Fields(NamedTuple):
 def template_fields(template: Array, finest: float) -> Fields:
     """Return a template's fields up to a frequency, in periods per voxel."""
     images = np.stack([template, *_turning_rates(template)])
-    fineness = tuple(_FINENESS * n for n in template.shape)
+    times = next(
+        (s for s in _FINENESS if _field_bytes(template.shape, finest, s) <= _BYTES),
+        _FINENESS[-1],
+    )
+    fineness = tuple(times * n for n in template.shape)
     for axis, (n, period) in enumerate(zip(template.shape, fineness, strict=True)):
         window = np.sinc((np.arange(n) - (n - 1) / 2) / period) ** 2
         images = images / np.expand_dims(window, [i for i in range(4) if i != axis + 1])
@@ -99,6 +104,10 @@ def sample(points: Array, fields: Fields, count: int = 4) -> NDArray[np.complex6
         shape=(len(points), len(fields.values)),
     )
     return (matrix @ fields.values[:, : 2 * count]).view(np.complex64)
+
+
+def _field_bytes(shape: tuple[int, ...], finest: float, times: int) -> float:
+    return 32 * math.prod(2 * math.ceil(finest * times * n) + 3 for n in shape)
 
 
 def _turning_rates(template: Array) -> list[Array]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, NoReturn, ParamSpec
 
 import toolz
 
 from funpipe.arguments import Image, describe
-from funpipe.binding import bind, defaults, own_parameters, waiting
+from funpipe.binding import (
+    bind,
+    defaults,
+    own_parameters,
+    waiting,
+    written_parameters,
+)
 from funpipe.operators import PointwiseOperators
 from funpipe.pipeline import ImageConverter, ImageProvider
 
@@ -27,17 +33,19 @@ class StageFunction(PointwiseOperators, toolz.curry):
     def __signature__(self) -> inspect.Signature:
         """What the caller still has to give, or may."""
         parameters = own_parameters(self.func, _LEADING[self.kind], checks=False)
-        bound = {*list(parameters)[: len(self.args)], *self.keywords}
-        return inspect.Signature(
-            [each for name, each in parameters.items() if name not in bound],
-            return_annotation=self.kind,
-        )
+        given, rest, by_name = self._given(parameters), [], False
+        for name, each in parameters.items():
+            if name not in given:
+                rest.append(each.replace(kind=each.KEYWORD_ONLY) if by_name else each)
+            by_name = by_name or name in self.keywords  # later ones keep their place
+        return inspect.Signature(rest, return_annotation=self.kind)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return a pipeline, or this function with more of its arguments."""
-        args, kwargs = self.args + args, {**self.keywords, **kwargs}
         parameters = own_parameters(self.func, _LEADING[self.kind])
-        values = bind(self.__name__, parameters, args, kwargs)
+        accepted = self._given(parameters) - kwargs.keys()
+        args, kwargs = self.args + args, {**self.keywords, **kwargs}
+        values = bind(self.__name__, parameters, args, kwargs, accepted)
         if waiting(parameters, values):
             by_position = [values[name] for name in list(parameters)[: len(args)]]
             by_name = {name: values[name] for name in kwargs}
@@ -54,6 +62,9 @@ class StageFunction(PointwiseOperators, toolz.curry):
         return f"<{self.__name__}, {self._state()}>"
 
     __str__ = __repr__  # toolz.curry has a __str__ of its own
+
+    def _given(self, parameters: Iterable[str]) -> set[str]:
+        return {*list(parameters)[: len(self.args)], *self.keywords}
 
     def _state(self) -> str:
         names = waiting(self.__signature__.parameters, {})
@@ -80,7 +91,7 @@ def _stage_function(function: Any, kind: type, /, *args: Any, **kwargs: Any) -> 
         raise TypeError(
             f"a stage must be a function with a name, not {describe(function)}"
         )
-    own_parameters(function, _LEADING[kind])
+    written_parameters(function, _LEADING[kind])  # an error where it is no stage
     made = StageFunction(function, *args, **kwargs)
     made.kind = kind
     return made

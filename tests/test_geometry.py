@@ -150,7 +150,7 @@ def test_what_is_no_rotation_is_named(wrong):
 
 
 def test_the_grid_is_the_products_of_turns_about_z_y_and_x():
-    found = rotation_grid(((20, 10), (5, 5), (9, 4)))
+    found = rotation_grid(((20, 10), (5, 5), (9, 4))).rotations
     angles = itertools.product((-20, -10, 0, 10, 20), (-5, 0, 5), (-8, -4, 0, 4, 8))
     expected = [
         as_rotation((a, 0, 0)) * as_rotation((0, b, 0)) * as_rotation((0, 0, c))
@@ -161,21 +161,21 @@ def test_the_grid_is_the_products_of_turns_about_z_y_and_x():
 
 
 def test_the_usual_grid_has_343_rotations_and_the_identity():
-    found = rotation_grid(((12, 4),) * 3)
+    found = rotation_grid(((12, 4),) * 3).rotations
     assert len(found) == 343
     assert found.magnitude().min() < 1e-9
 
 
 @pytest.mark.parametrize("still", [((12, 0), (0, 4), (0, 0)), ((1, 2),) * 3])
 def test_a_step_of_0_or_above_the_maximum_leaves_an_angle_alone(still):
-    found = rotation_grid(still)
+    found = rotation_grid(still).rotations
     assert len(found) == 1
     assert found[0].magnitude() == 0
 
 
 @given(st.integers(1, 60), st.floats(0.1, 3))
 def test_the_maximum_is_tried_whenever_the_step_divides_it(count, step):
-    found = rotation_grid(((count * step, step), (0, 0), (0, 0)))
+    found = rotation_grid(((count * step, step), (0, 0), (0, 0))).rotations
     assert len(found) == 2 * count + 1
     turned = np.abs(found.as_rotvec(degrees=True)[:, 0]).max()
     assert turned == pytest.approx(count * step)
@@ -183,10 +183,42 @@ def test_the_maximum_is_tried_whenever_the_step_divides_it(count, step):
 
 def test_rotations_are_tried_as_they_are():
     few = Rotation.from_rotvec([[0, 0, 1], [0, 2, 0]])
-    assert rotation_grid(few) is few
-    assert len(rotation_grid(few[0])) == 1
-    assert len(rotation_grid(None)) == 1
-    assert rotation_grid(None)[0].magnitude() == 0
+    assert rotation_grid(few).rotations is few
+    assert len(rotation_grid(few[0]).rotations) == 1
+    assert len(rotation_grid(None).rotations) == 1
+    assert rotation_grid(None).rotations[0].magnitude() == 0
+
+
+def test_all_rotations_are_covered_evenly():
+    grid = rotation_grid("all")
+    anywhere = Rotation.random(300, rng=0)
+    away = [
+        np.degrees((grid.rotations.inv() * each).magnitude().min()) for each in anywhere
+    ]
+    assert max(away) < grid.spacing
+    assert np.mean(away) > 0.3 * grid.spacing  # and not more densely than it says
+
+
+@given(st.floats(2, 40), st.floats(2, 10))
+def test_a_ball_holds_rotations_up_to_its_maximum_and_no_farther(maximum, step):
+    angles = np.degrees(rotation_grid((maximum, step)).rotations.magnitude())
+    assert angles.min() < 1e-6
+    assert angles.max() <= maximum + 1e-5
+    assert len(angles) == pytest.approx(
+        4 / 3 * np.pi * (maximum / step) ** 3, abs=6 * (maximum / step + 1) ** 2
+    )
+
+
+@pytest.mark.parametrize("symmetry", ["C2", "C7", "D3", "T", "O", "I"])
+def test_symmetry_leaves_one_of_the_rotations_that_look_the_same(symmetry):
+    group = symmetry_group(symmetry)
+    some = rotation_grid("all", symmetry).rotations
+    assert len(some) == pytest.approx(
+        len(rotation_grid("all").rotations) / len(group), rel=0.05
+    )
+    for each in Rotation.random(20, rng=1):
+        nearest = min((some.inv() * each * turn).magnitude().min() for turn in group)
+        assert np.degrees(nearest) < 12
 
 
 @pytest.mark.parametrize(

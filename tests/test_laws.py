@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from strategies import (
     BOX,
     SHAPE,
+    TAME,
+    WILD,
     binary_operations,
     converters,
     crisp_masks,
@@ -54,7 +56,9 @@ def evaluate(pipeline, image, scale):
     with np.errstate(all="ignore"):  # a pipeline may divide by zero
         if isinstance(pipeline, fp.ImageProvider):
             return pipeline(scale)
-        return pipeline(image, scale)
+        if isinstance(pipeline, fp.ImageConverter):
+            return pipeline(image, scale)
+        return pipeline  # a number
 
 
 def same(left, right) -> bool:
@@ -119,13 +123,14 @@ def test_compose_is_the_product(fs, p, at):
 # 3. Operations are pointwise.
 
 
-@given(binary_operations, one_image, one_image, inputs)
+@given(binary_operations, one_image, one_image | numbers, inputs)
 def test_an_operation_is_pointwise(operation, p, q, at):
     on_pipelines, on_images = operation
     left, right = evaluate(p, *at), evaluate(q, *at)
     with np.errstate(all="ignore"):
-        expected = np.float32(on_images(left, right))
-    assert same(evaluate(on_pipelines(p, q), *at), expected)
+        there, back = on_images(left, right), on_images(right, left)
+    assert same(evaluate(on_pipelines(p, q), *at), np.float32(there))
+    assert same(evaluate(on_pipelines(q, p), *at), np.float32(back))
 
 
 @given(binary_operations, stages, sources, inputs)
@@ -139,15 +144,15 @@ def test_a_provider_beside_a_converter_ignores_its_image(operation, f, p, at):
     assert same(evaluate(on_pipelines(p, f), *at), right)
 
 
-@given(binary_operations, sources | stages, numbers | images, images)
-def test_numbers_and_arrays_stand_on_either_side(operation, p, a, x):
-    on_pipelines, on_images = operation
+@given(st.builds(fp.from_array, images) | st.just(identity), numbers | images, images)
+def test_every_operator_takes_numbers_and_arrays_on_either_side(p, a, x):
     value = np.float32(a) if isinstance(a, np.ndarray) else a
-    with np.errstate(all="ignore"):
-        left = np.float32(on_images(evaluate(p, x, 1.0), value))
-        right = np.float32(on_images(value, evaluate(p, x, 1.0)))
-    assert same(evaluate(on_pipelines(p, a), x, 1.0), left)
-    assert same(evaluate(on_pipelines(a, p), x, 1.0), right)
+    image = evaluate(p, x, 1.0)
+    for on_pipelines, on_images in TAME + WILD:
+        with np.errstate(all="ignore"):
+            there, back = on_images(image, value), on_images(value, image)
+        assert same(evaluate(on_pipelines(p, a), x, 1.0), np.float32(there))
+        assert same(evaluate(on_pipelines(a, p), x, 1.0), np.float32(back))
 
 
 @given(unary_operations, one_image, inputs)
@@ -327,6 +332,11 @@ def test_a_converter_applies_to_each_of_many_images(f, p, s):
     assert same((f @ p)(s), [f(each, s) for each in p(s)])
 
 
+@given(many_providers, scales)
+def test_there_are_as_many_images_as_the_source_has(p, s):
+    assert len(p(s)) == len(fp.ImageProvider(p.source)(s))
+
+
 @given(converters, st.lists(images, max_size=3))
 def test_a_converter_applies_to_each_image_of_a_list(f, xs):
     assert same(f(xs, 1.0), [f(each, 1.0) for each in xs])
@@ -381,7 +391,8 @@ def test_an_equal_pipeline_is_the_same_key_of_a_dictionary(p):
 
 @given(stages, stages, pipelines, numbers, numbers)
 def test_pipelines_of_different_parts_differ(f, g, p, a, b):
-    assert (f @ p == g @ p) == (f == g) == (repr(f) == repr(g))
+    assert (f @ p == g @ p) == (f == g)
+    assert f == g or repr(f) != repr(g)
     assert f @ p != p
     assert (p + a == p + b) == (a == b)
     assert p + a != a + p
@@ -395,7 +406,7 @@ def test_calling_twice_gives_the_same_image_and_changes_no_input(p, at):
     assert np.array_equal(at[0], before)
 
 
-@given(pipelines, inputs)
+@given(pipelines | st.just(identity), inputs)
 def test_an_image_is_new_and_its_callers_own(p, at):
     at = (np.float32(at[0]), at[1])
     first, second = evaluate(p, *at), evaluate(p, *at)
@@ -445,7 +456,7 @@ SMOOTH = st.one_of(
     ),
 )
 # Bodies, and how well their surface is known, in voxels.
-FINER = st.floats(0.2, 0.4)  # nm per voxel
+FINER = st.floats(0.25, 0.4)  # nm per voxel
 SHARP = st.one_of(
     st.builds(fp.sphere, st.floats(1.5, 3), SHIFTS),
     st.builds(fp.threshold, st.floats(0.02, 0.05)),
@@ -462,12 +473,14 @@ BODIES = st.tuples(SHARP, st.just(0.2)) | st.tuples(GROWN, st.just(0.75))
 
 def total_centre_extent(image, scale):
     """Return the integral, and the mean and the deviation of the positions in nm."""
-    weights = np.float64(image)
-    where = (np.indices(image.shape).T - (np.array(image.shape) - 1) / 2).T * scale
-    total = weights.sum()
-    centre = (where * weights).sum((1, 2, 3)) / total
-    spread = ((where - centre[:, None, None, None]) ** 2 * weights).sum() / total
-    return total * scale**3, centre, np.sqrt(spread)
+    total = image.sum(dtype=np.float64)
+    centre, variance = [], 0.0
+    for others in ((1, 2), (0, 2), (0, 1)):
+        profile = image.sum(others, dtype=np.float64) / total
+        x = (np.arange(len(profile)) - (len(profile) - 1) / 2) * scale
+        centre.append((x * profile).sum())
+        variance += ((x - centre[-1]) ** 2 * profile).sum()
+    return total * scale**3, np.array(centre), np.sqrt(variance)
 
 
 @given(BLOBS, SMOOTH, SMOOTH, FINE, FINE)

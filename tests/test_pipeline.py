@@ -458,6 +458,30 @@ def test_the_leading_parameters_may_be_positional_only():
     assert np.array_equal(stage(3)(IMAGE), IMAGE * 3)
 
 
+def test_annotations_may_name_what_is_defined_later():
+    @converter_function
+    def stage(image, scale, factor: Doubled):
+        return image * factor
+
+    assert np.array_equal(stage(3.0)(IMAGE), IMAGE * 6)
+
+
+def test_an_argument_is_checked_once():
+    @converter_function
+    def stage(image, scale, factor: Doubled, offset):
+        return image * factor + offset
+
+    assert stage(3.0)(1) == stage(3.0, 1) == stage(factor=3.0)(offset=1)
+    assert stage(factor=2.0)(factor=3.0)(offset=1) == stage(3.0, 1)
+
+
+def _double(name, value):
+    return 2 * value
+
+
+Doubled = Annotated[float, _double]
+
+
 def test_annotations_that_do_not_resolve_do_no_harm():
     @converter_function
     def stage(image: "Imag", scale: "nm / voxel", factor: "how much" = 2.0):  # noqa: F722, F821, UP037
@@ -690,6 +714,10 @@ def test_the_short_text_names_big_arrays_only():
         (
             fp.bandpass_filter(20.0),
             "(shortest: float, order: int = 2) -> funpipe.pipeline.ImageConverter",
+        ),
+        (
+            fp.bandpass_filter(longest=20.0),
+            "(*, shortest: float, order: int = 2) -> funpipe.pipeline.ImageConverter",
         ),
         (
             ramp(length=1.0),

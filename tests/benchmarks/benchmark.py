@@ -262,7 +262,7 @@ def write_job(folder, side):
 
 
 JOB = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 import funpipe as fp
 folder = Path(sys.argv[1])
@@ -273,13 +273,14 @@ fp.align(
     mask=fp.soft_otsu(1.0, 4.0), max_shifts=3.0, rotations=((12, 4),) * 3,
     tilt=(-60, 60), resolution=4.0, progress=False,
 )
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+seconds = time.perf_counter() - start
+print(seconds, Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """
 
 IDLE = """
-import resource
+from pathlib import Path
 import funpipe, mrcfile, scipy.fft, scipy.ndimage, scipy.sparse, scipy.spatial
-print(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(0, Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """
 
 PEER_JOB = """
