@@ -153,7 +153,7 @@ def rotation_grid(
     --------
     >>> grids = ((12, 4),) * 3, (12, 4), "all"
     >>> [len(rotation_grid(each).rotations) for each in grids]
-    [343, 123, 8640]
+    [343, 123, 8595]
     >>> len(rotation_grid("all", "O").rotations)
     360
     """
