@@ -57,20 +57,24 @@ from funpipe.io.particles import read_molecules, write_molecules
 from funpipe.io.volumes import write_volume
 from funpipe.loader import SubtomogramLoader
 from funpipe.molecules import Molecules
-from funpipe.subtomograms import subtomograms
+from funpipe.preflight import Finding, check
+from funpipe.subtomograms import Tomogram, subtomograms
 
 __all__ = [
     "Alignment",
+    "Finding",
     "ImageConverter",
     "ImageProvider",
     "Molecules",
     "SubtomogramLoader",
+    "Tomogram",
     "align",
     "align_subtomograms",
     "apply_alignment",
     "average",
     "bandpass_filter",
     "center_by_mass",
+    "check",
     "closing",
     "compose",
     "converter_function",

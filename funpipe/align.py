@@ -8,8 +8,9 @@ molecules there.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
@@ -21,20 +22,37 @@ from numpy.typing import NDArray
 
 from funpipe import arguments as check
 from funpipe.arguments import Image, fail
+from funpipe.findings import (
+    Finding,
+    doubles,
+    off_centre,
+    scales,
+    small_box,
+    tight_mask,
+)
 from funpipe.fourier import Tilt, as_tilt
 from funpipe.geometry import RotationGrid, rotation_grid
-from funpipe.matching import Match, masked, match, noise_power, template_bank
+from funpipe.matching import (
+    Bank,
+    Match,
+    masked,
+    match,
+    noise_power,
+    template_bank,
+)
 from funpipe.molecules import Molecules, as_molecules
 from funpipe.pipeline import ImageConverter, ImageProvider
 from funpipe.stage_functions import StageFunction
-from funpipe.subtomograms import (
-    Tomogram,
-    check_finite,
-    check_molecules,
-    cut,
-    open_tomogram,
-    parts,
-    warn_of_leaving,
+from funpipe.subtomograms import check_some, parts, warn_of_leaving
+from funpipe.tomograms import (
+    Piece,
+    Share,
+    boxes_of,
+    check_shares,
+    common_scale,
+    pieces,
+    shares_of,
+    warn_of_empty,
 )
 
 if TYPE_CHECKING:
@@ -42,10 +60,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alignment",
+    "Plan",
     "Prepared",
     "align",
     "align_subtomograms",
     "apply_alignment",
+    "plan",
     "prepare",
 ]
 
@@ -106,15 +126,18 @@ def align(
     symmetry: str = "C1",
     refine: bool = True,
     whiten: bool = False,
+    tomogram_feature: str = "tomogram",
+    preflight: bool = True,
     executor: Executor | None = None,
     progress: bool = True,
 ) -> Molecules:
-    """Align the particles of a tomogram to a template.
+    """Align the particles of a tomogram, or of many, to a template.
 
     Parameters
     ----------
-    tomogram : array-like, or path
-        Axes z, y, x; of a file only the blocks that are needed are read.
+    tomogram : array-like, path, Tomogram, or mapping from names to such
+        Axes z, y, x; of a file only the blocks that are needed are read. Of many
+        tomograms all have one scale; a `Tomogram` has a scale and a tilt of its own.
     molecules : Molecules, (n, 3) array, or object with .pos and .rotator
         Where the particles are, in nm, and how they are turned.
     template : ImageProvider, (z, y, x) array, or several of them
@@ -145,6 +168,12 @@ def align(
     whiten : bool
         Whether frequencies are weighted by the inverse of the subtomograms' own
         radial power spectrum, for noise that is not white.
+    tomogram_feature : str
+        The feature of the molecules that names each one's tomogram, where there is
+        a mapping; names are compared as texts.
+    preflight : bool
+        Whether to warn of what looks wrong in template, mask and molecules, see
+        `check`, which looks at more.
     executor : concurrent.futures.Executor, optional
         Where the work runs; by default in this process.
     progress : bool
@@ -161,7 +190,14 @@ def align(
     Raises
     ------
     TypeError, ValueError
-        Before any work starts, if an argument is wrong or two do not go together.
+        Before any work starts, if an argument is wrong or two do not go together; of
+        many tomograms also if one that is named is missing, or scales differ.
+
+    Warns
+    -----
+    UserWarning
+        If boxes leave the tomogram; if one of many tomograms has no particles; if
+        preflight finds something.
 
     Notes
     -----
@@ -178,31 +214,36 @@ def align(
     >>> found.positions.round(2)
     array([[9.5, 9.5, 9.5]])
     """
-    source = open_tomogram(tomogram, scale)
-    particles = as_molecules("molecules", molecules)
-    search = _search(
-        source.scale,
-        max_shifts,
-        rotations,
-        symmetry,
-        tilt,
-        resolution,
-        refine,
-        whiten,
+    planned = plan(
+        tomogram,
+        molecules,
+        template=template,
+        mask=mask,
+        scale=scale,
+        max_shifts=max_shifts,
+        rotations=rotations,
+        tilt=tilt,
+        resolution=resolution,
+        symmetry=symmetry,
+        refine=refine,
+        whiten=whiten,
+        tomogram_feature=tomogram_feature,
     )
-    prepared = _prepare_all(template, mask, source.scale)
+    particles, shares, empty, search, prepared = planned
     box = prepared.template.shape[1:]
-    _check_window(search, box)
-    _check_fits(source, box)
-    check_molecules(source, particles, box)
-    check_finite(source, particles, box)
-    warn_of_leaving(source, particles, box, stacklevel=4)
+    leaving = check_shares(shares, particles, box, finite=True)
+    warn_of_leaving(leaving, len(particles), stacklevel=4)
+    warn_of_empty(empty, stacklevel=4)
+    if preflight and (findings := planned.findings()):
+        listed = "\n".join(f"- {each}" for each in findings)
+        warnings.warn(f"preflight, see funpipe.check:\n{listed}", stacklevel=3)
     found = _align_parts(
-        partial(cut, source, particles, box),
+        pieces(shares, particles, box),
+        partial(boxes_of, shares, particles, box),
         particles.rotations,
         prepared,
         search,
-        source.scale,
+        common_scale(shares),
         executor,
         progress,
     )
@@ -272,8 +313,18 @@ def align_subtomograms(
     array = _check_boxes(boxes, prepared.template.shape[1:])
     _check_window(search, array.shape[1:])
     frames = _check_orientations(orientations, len(array))
+    work = (
+        Piece(part, array[part], search.tilt) for part in parts(np.arange(len(array)))
+    )
     return _align_parts(
-        array.__getitem__, frames, prepared, search, scale, executor, progress
+        work,
+        array.__getitem__,
+        frames,
+        prepared,
+        search,
+        scale,
+        executor,
+        progress,
     )
 
 
@@ -374,6 +425,60 @@ class _Search(NamedTuple):
     finest: float
     refined: bool
     whitened: bool
+
+
+class Plan(NamedTuple):
+    """The arguments of an alignment, checked, before any tomogram is read."""
+
+    particles: Molecules
+    shares: list[Share]
+    """The tomograms and their particles."""
+    empty: list[str]
+    """Names of tomograms without particles."""
+    search: _Search
+    prepared: Prepared
+
+    def findings(self) -> list[Finding]:
+        """Return what looks wrong and costs little to find."""
+        template, mask = self.prepared
+        return [
+            *scales(self.shares),
+            *tight_mask(template, mask),
+            *small_box(template, mask, self.search.window),
+            *off_centre(template, mask, common_scale(self.shares)),
+            *doubles(self.shares, self.particles),
+        ]
+
+
+def plan(
+    tomogram: Any,
+    molecules: Any,
+    *,
+    template: Any,
+    mask: Any,
+    scale: float | None,
+    max_shifts: Any,
+    rotations: Any,
+    tilt: Any,
+    resolution: float | None,
+    symmetry: str,
+    refine: bool,
+    whiten: bool,
+    tomogram_feature: str,
+) -> Plan:
+    """Check the arguments of `align`, and make of them what it works with."""
+    particles = as_molecules("molecules", molecules)
+    shares, empty = shares_of(tomogram, particles, scale, tilt, tomogram_feature)
+    voxel = common_scale(shares)
+    search = _search(
+        voxel, max_shifts, rotations, symmetry, tilt, resolution, refine, whiten
+    )
+    prepared = _prepare_all(template, mask, voxel)
+    box = prepared.template.shape[1:]
+    _check_window(search, box)
+    _check_fits(shares, box)
+    check_some(particles)
+    return Plan(particles, shares, empty, search, prepared)
 
 
 def _search(
@@ -495,13 +600,14 @@ def _check_window(search: _Search, box: tuple[int, ...]) -> None:
             )
 
 
-def _check_fits(source: Tomogram, box: tuple[int, ...]) -> None:
-    shape = tuple(source.array.shape)
-    if any(inner > outer for inner, outer in zip(box, shape, strict=True)):
-        raise ValueError(
-            f"template must fit into the tomogram of {shape} voxels, but is {box} at "
-            f"{source.scale:.6g} nm per voxel"
-        )
+def _check_fits(shares: list[Share], box: tuple[int, ...]) -> None:
+    for share in shares:
+        if any(inner > outer for inner, outer in zip(box, share.shape, strict=True)):
+            which = "the tomogram" if share.name is None else f"{share.name!r}"
+            raise ValueError(
+                f"template must fit into {which} of {share.shape} voxels, but is "
+                f"{box} at {share.scale:.6g} nm per voxel"
+            )
 
 
 def _check_orientations(orientations: Any, count: int) -> Rotation:
@@ -525,7 +631,8 @@ _NOISE_SAMPLE = 256  # particles, evenly spread, that the noise is estimated fro
 
 
 def _align_parts(
-    cut: Callable[[NDArray[np.intp]], Array],
+    work: Iterable[Piece],
+    boxes_of: Callable[[NDArray[np.intp]], Array],
     orientations: Rotation,
     prepared: Prepared,
     search: _Search,
@@ -541,24 +648,39 @@ def _align_parts(
     noise = None
     if search.whitened:
         chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
-        noise = noise_power(cut(chosen), bank)
-    task = partial(match, bank=bank, tilt=search.tilt, noise=noise)
-    several = parts(np.arange(count))
-    work = ((cut(part), orientations[part]) for part in several)
-    matches = list(_with_bar(_run(task, work, executor), several, progress))
+        noise = noise_power(boxes_of(chosen), bank)
+    done: list[NDArray[np.intp]] = []  # which particles, in the order of the work
+    task = partial(_match_piece, bank=bank, noise=noise)
+    tasks = _tasks(work, orientations, done)
+    matches = list(_with_bar(_run(task, tasks, executor), count, progress))
+    order = np.argsort(np.concatenate(done), kind="stable")
     return Alignment(
-        _joined([each.rotations for each in matches]),
-        np.concatenate([each.shifts for each in matches]) * scale,
-        np.concatenate([each.scores for each in matches]),
-        np.concatenate([each.templates for each in matches]),
-        np.concatenate([each.shift_errors for each in matches]) * scale,
-        np.concatenate([each.angle_errors for each in matches]),
+        _joined([each.rotations for each in matches])[order],
+        np.concatenate([each.shifts for each in matches])[order] * scale,
+        np.concatenate([each.scores for each in matches])[order],
+        np.concatenate([each.templates for each in matches])[order],
+        np.concatenate([each.shift_errors for each in matches])[order] * scale,
+        np.concatenate([each.angle_errors for each in matches])[order],
     )
+
+
+def _tasks(
+    work: Iterable[Piece], orientations: Rotation, done: list[NDArray[np.intp]]
+) -> Iterator[tuple[Array, Rotation, Tilt]]:
+    for part, boxes, tilt in work:
+        done.append(part)
+        yield boxes, orientations[part], tilt
+
+
+def _match_piece(
+    boxes: Array, orientations: Rotation, tilt: Tilt, *, bank: Bank, noise: Any
+) -> Match:
+    return match(boxes, orientations, bank=bank, tilt=tilt, noise=noise)
 
 
 def _run(
     task: Callable[..., Match], work: Iterable[Any], executor: Executor | None
-) -> Iterable[Match]:
+) -> Iterator[Match]:
     """Run a task on all work, in order; an executor never holds more than some."""
     if executor is None:
         yield from itertools.starmap(task, work)
@@ -578,13 +700,10 @@ def _joined(several: list[Rotation]) -> Rotation:
     return Rotation.from_quat(np.concatenate([each.as_quat() for each in several]))
 
 
-def _with_bar(
-    found: Iterable[Match], several: list[NDArray[np.intp]], progress: bool
-) -> Iterable[Match]:
+def _with_bar(found: Iterable[Match], count: int, progress: bool) -> Iterator[Match]:
     from tqdm import tqdm
 
-    total = sum(map(len, several))
-    with tqdm(total=total, unit="particle", disable=not progress) as bar:
-        for each, part in zip(found, several, strict=True):
-            bar.update(len(part))
+    with tqdm(total=count, unit="particle", disable=not progress) as bar:
+        for each in found:
+            bar.update(len(each.scores))
             yield each

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from funpipe import arguments as check
 from funpipe.arguments import Image
 from funpipe.fourier import as_tilt, fourier_vectors
-from funpipe.molecules import Molecules, as_molecules
-from funpipe.subtomograms import (
-    Tomogram,
-    check_molecules,
-    cut,
-    open_tomogram,
-    parts,
-    warn_of_leaving,
+from funpipe.molecules import as_molecules
+from funpipe.subtomograms import check_some, warn_of_leaving
+from funpipe.tomograms import (
+    Piece,
+    check_shares,
+    common_scale,
+    pieces,
+    shares_of,
+    warn_of_empty,
 )
 
 if TYPE_CHECKING:
@@ -35,13 +36,15 @@ def average(
     shape: Any,
     scale: float | None = None,
     tilt: Any = None,
+    tomogram_feature: str = "tomogram",
 ) -> Image:
-    """Average the particles of a tomogram, each in its own frame.
+    """Average the particles of a tomogram, or of many, each in its own frame.
 
     Parameters
     ----------
-    tomogram : array-like, or path
-        Axes z, y, x; of a file only the blocks that are needed are read.
+    tomogram : array-like, path, Tomogram, or mapping from names to such
+        Axes z, y, x; of a file only the blocks that are needed are read. Of many
+        tomograms all have one scale; a `Tomogram` has a scale and a tilt of its own.
     molecules : Molecules, (n, 3) array, or object with .pos and .rotator
         Where the particles are, in nm, and how they are turned.
     shape : int or (int, int, int)
@@ -52,6 +55,8 @@ def average(
         What the tilt series measured, see `align`. None gives the plain mean of
         the boxes; otherwise each wave of the mean is the weighted mean
         Σ W F / Σ W over the particles that measured it, and 0 if none did.
+    tomogram_feature : str
+        The feature of the molecules that names each one's tomogram, see `align`.
 
     Returns
     -------
@@ -62,7 +67,8 @@ def average(
     ------
     TypeError, ValueError
         Before any work starts, if an argument is wrong, there are no particles, or
-        one lies wholly outside the tomogram.
+        one lies wholly outside the tomogram; of many tomograms also if one that is
+        named is missing, or scales differ.
 
     Examples
     --------
@@ -71,35 +77,39 @@ def average(
     >>> average(tomogram, picks, shape=3, scale=1.0)[1, 1, 1].round(2)
     np.float32(544.0)
     """
-    source = open_tomogram(tomogram, scale)
     particles = as_molecules("molecules", molecules)
+    shares, empty = shares_of(tomogram, particles, scale, tilt, tomogram_feature)
     box = check.shape("shape", shape)
-    weights_of = as_tilt("tilt", tilt)
-    check_molecules(source, particles, box)
-    if tilt is None:
+    as_tilt("tilt", tilt)
+    check_some(particles)
+    leaving = check_shares(shares, particles, box, finite=False)
+    work = pieces(shares, particles, box)
+    if all(share.tilt is None for share in shares):
         total = np.zeros(box)
-        for boxes, _ in _batches(source, particles, box):
-            total += boxes.sum(axis=0, dtype=np.float64)
-        return np.asarray(total / len(particles), dtype=np.float32)
-    k = fourier_vectors(box, source.scale)
+        for piece in work:
+            total += piece.boxes.sum(axis=0, dtype=np.float64)
+        mean = total / len(particles)
+    else:
+        mean = _weighted_mean(work, particles.rotations, box, common_scale(shares))
+    warn_of_leaving(leaving, len(particles), stacklevel=3)
+    warn_of_empty(empty, stacklevel=3)
+    return np.asarray(mean, dtype=np.float32)
+
+
+def _weighted_mean(
+    work: Iterable[Piece],
+    rotations: Rotation,
+    box: tuple[int, int, int],
+    scale: float,
+) -> NDArray[Any]:
+    """Return Σ W F / Σ W, each particle's W turned into its frame."""
+    k = fourier_vectors(box, scale)
     waves = np.zeros(k.shape[1:], np.complex128)
     weights = np.zeros(k.shape[1:])
-    for boxes, rotations in _batches(source, particles, box):
-        for each, rotation in zip(boxes, rotations, strict=True):
+    for part, boxes, weights_of in work:
+        for each, rotation in zip(boxes, rotations[part], strict=True):
             weight = weights_of(np.tensordot(rotation.as_matrix(), k, axes=1))
             waves += weight * scipy.fft.rfftn(each)
             weights += weight
-    return _inverse(waves / np.where(weights > 0, weights, 1), box)
-
-
-def _batches(
-    source: Tomogram, particles: Molecules, box: tuple[int, int, int]
-) -> Iterator[tuple[NDArray[np.float32], Rotation]]:
-    """Yield boxes and their rotations, some at a time; warn at the end."""
-    for part in parts(np.arange(len(particles))):
-        yield cut(source, particles, box, part), particles.rotations[part]
-    warn_of_leaving(source, particles, box, stacklevel=4)
-
-
-def _inverse(waves: NDArray[Any], box: tuple[int, ...]) -> Image:
-    return np.asarray(scipy.fft.irfftn(waves, s=box), dtype=np.float32)
+    mean = scipy.fft.irfftn(waves / np.where(weights > 0, weights, 1), s=box)
+    return np.asarray(mean)

@@ -111,6 +111,14 @@ class RotationGrid(NamedTuple):
     spacing: float | None
     """How far neighbours are apart, degrees; None where that is not known."""
 
+    def up_to(self, symmetry: str) -> RotationGrid:
+        """Return, of rotations that look the same, the nearest to the identity."""
+        if symmetry == "C1":
+            return self
+        each = [(self.rotations * g).magnitude() for g in symmetry_group(symmetry)]
+        nearest = each[0] <= np.min(each, axis=0) + 1e-9
+        return self._replace(rotations=self.rotations[nearest])
+
 
 def rotation_grid(
     rotations: Any, symmetry: str = "C1", name: str = "rotations"
@@ -145,16 +153,11 @@ def rotation_grid(
     --------
     >>> grids = ((12, 4),) * 3, (12, 4), "all"
     >>> [len(rotation_grid(each).rotations) for each in grids]
-    [343, 123, 8640]
+    [343, 123, 8595]
     >>> len(rotation_grid("all", "O").rotations)
     360
     """
-    grid = _whole_grid(rotations, name)
-    if symmetry == "C1":
-        return grid
-    angles = [(grid.rotations * each).magnitude() for each in symmetry_group(symmetry)]
-    nearest = angles[0] <= np.min(angles, axis=0) + 1e-9
-    return grid._replace(rotations=grid.rotations[nearest])
+    return _whole_grid(rotations, name).up_to(symmetry)
 
 
 def _whole_grid(rotations: Any, name: str) -> RotationGrid:
@@ -182,6 +185,13 @@ def _whole_grid(rotations: Any, name: str) -> RotationGrid:
 
 
 _ALL_SPACING = 12.0  # degrees
+_COARSE_SPACING = 20.0
+
+
+def coarse_grid(symmetry: str = "C1") -> RotationGrid:
+    """Return few rotations that cover all, to start a refinement from."""
+    rotations = _all_rotations(_COARSE_SPACING)
+    return RotationGrid(rotations, _COARSE_SPACING).up_to(symmetry)
 
 
 def _all_rotations(spacing: float) -> Rotation:

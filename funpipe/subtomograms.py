@@ -26,7 +26,7 @@ from funpipe.geometry import centre, turned_grid
 from funpipe.io.volumes import open_volume
 from funpipe.molecules import Molecules, as_molecules
 
-__all__ = ["Tomogram", "open_tomogram", "subtomograms"]
+__all__ = ["Source", "Tomogram", "open_tomogram", "subtomograms"]
 
 # The spline's prefilter forgets by 0.27 a voxel: at 12 voxels from the edge of a
 # block the coefficients are those of the whole tomogram to 1e-7.
@@ -36,23 +36,42 @@ _LARGEST_BLOCK = 2**25  # voxels of a block that neighbours share
 
 
 class Tomogram(NamedTuple):
-    """A tomogram, maybe on disk, and its scale."""
+    """A tomogram with what is its own: one of many that are aligned together.
+
+    Examples
+    --------
+    >>> Tomogram("TS_01.mrc", tilt=(-60, 54))
+    Tomogram(array='TS_01.mrc', scale=None, tilt=(-60, 54))
+    """
+
+    array: Any
+    """Array-like with axes z, y, x, or path."""
+    scale: float | None = None
+    """nm per voxel; None: what is said of all, or else in the file."""
+    tilt: Any = None
+    """What its tilt series measured, see `align`; None: what is said of all."""
+
+
+class Source(NamedTuple):
+    """A tomogram that is open, maybe on disk, and its scale."""
 
     array: Any
     """Has ``shape``, ``dtype`` and slicing; axes z, y, x."""
     scale: float
     """nm per voxel."""
+    stated: float | None = None
+    """The scale in its file's header, where it has one."""
 
 
-def open_tomogram(tomogram: Any, scale: float | None = None) -> Tomogram:
+def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
     """Return a tomogram and its scale, nothing of it read yet.
 
     Parameters
     ----------
-    tomogram : array-like, or path
+    tomogram : array-like, path, Tomogram, or Source
         3-D, or a file that `funpipe.io.volumes.open_volume` opens.
     scale : float, optional
-        nm per voxel; by default what the file's header says.
+        nm per voxel; by default a `Tomogram`'s own, or what the file's header says.
 
     Raises
     ------
@@ -61,18 +80,21 @@ def open_tomogram(tomogram: Any, scale: float | None = None) -> Tomogram:
     """
     if scale is not None:
         scale = check.positive("scale", scale)
-    if isinstance(tomogram, Tomogram):
+    if isinstance(tomogram, Source):
         return tomogram._replace(scale=scale or tomogram.scale)
+    if isinstance(tomogram, Tomogram):
+        return open_tomogram(tomogram.array, scale or tomogram.scale)
     if isinstance(tomogram, str | os.PathLike):
         volume = open_volume(tomogram)
-        return Tomogram(volume.array, volume.scale_or(scale, os.fspath(tomogram)))
+        known = volume.scale_or(scale, os.fspath(tomogram))
+        return Source(volume.array, known, volume.scale)
     shape, dtype = getattr(tomogram, "shape", ()), getattr(tomogram, "dtype", None)
     if len(shape) != 3 or 0 in shape or np.dtype(dtype or "O").kind not in "biuf":
         wanted = "a path or a 3-D array of real numbers"
         raise TypeError(f"tomogram must be {wanted}, not {describe(tomogram)}")
     if scale is None:
         raise ValueError("scale must be given, in nm per voxel: an array has none")
-    return Tomogram(tomogram, scale)
+    return Source(tomogram, scale)
 
 
 def subtomograms(
@@ -118,9 +140,11 @@ def subtomograms(
     source = open_tomogram(tomogram, scale)
     particles = as_molecules("molecules", molecules)
     box = check.shape("shape", shape)
-    check_molecules(source, particles, box)
-    warn_of_leaving(source, particles, box, stacklevel=3)
+    check_some(particles)
     indices = np.arange(len(particles))
+    check_inside(source, particles, box, indices)
+    leaving = count_leaving(source, particles, box)
+    warn_of_leaving(leaving, len(particles), stacklevel=3)
     return np.concatenate(
         [cut(source, particles, box, each) for each in parts(indices)]
     )
@@ -132,7 +156,7 @@ def parts(indices: NDArray[np.intp]) -> list[NDArray[np.intp]]:
 
 
 def cut(
-    source: Tomogram,
+    source: Source,
     all_molecules: Molecules,
     box: tuple[int, int, int],
     indices: NDArray[np.intp],
@@ -187,43 +211,65 @@ def _interpolate(
 
 
 def check_finite(
-    source: Tomogram, molecules: Molecules, box: tuple[int, int, int]
+    source: Source,
+    all_molecules: Molecules,
+    box: tuple[int, int, int],
+    indices: NDArray[np.intp],
 ) -> None:
-    """Refuse a tomogram with NaN or infinity where a box needs it."""
+    """Refuse a tomogram with NaN or infinity where a box of some molecules needs it."""
     if np.dtype(source.array.dtype).kind == "f":
-        for _ in _blocks(source, molecules, box, np.arange(len(molecules))):
+        for _ in _blocks(source, all_molecules[indices], box, indices):
             pass
 
 
-def warn_of_leaving(
-    source: Tomogram, molecules: Molecules, box: tuple[int, int, int], stacklevel: int
-) -> None:
+def warn_of_leaving(leaving: int, count: int, stacklevel: int) -> None:
     """Warn, once for all of them, of boxes that leave the tomogram."""
-    leaving = int(_leaving(source, molecules, box).sum())
     if leaving:
         warnings.warn(
-            f"{leaving} of {len(molecules)} boxes leave the tomogram; what lies "
+            f"{leaving} of {count} boxes leave the tomogram; what lies "
             "outside is filled with the mean of the rest of the box",
             stacklevel=stacklevel,
         )
 
 
-def check_molecules(
-    source: Tomogram, molecules: Molecules, box: tuple[int, int, int]
-) -> None:
-    """Refuse an empty set, and boxes that lie wholly outside the tomogram."""
-    if len(molecules) == 0:
-        raise ValueError("molecules must be one particle or more, not none")
+def count_leaving(
+    source: Source, molecules: Molecules, box: tuple[int, int, int]
+) -> int:
+    """Return how many boxes leave the tomogram."""
+    return int(_leaving(source, molecules, box).sum())
+
+
+def wholly_outside(
+    source: Source, molecules: Molecules, box: tuple[int, int, int]
+) -> NDArray[np.bool_]:
+    """Tell which molecules' boxes lie wholly outside the tomogram."""
     reach = _half_extent(molecules, box)
     middle = molecules.positions / source.scale
     size = np.array(source.array.shape)
-    outside = ((middle + reach < -0.5) | (middle - reach > size - 0.5)).any(axis=1)
-    for i in np.flatnonzero(outside | _leaving(source, molecules, box)):
-        if outside[i] or not _inside(source, molecules, int(i), box).any():
-            _refuse_outside(source, molecules, int(i))
+    out = ((middle + reach < -0.5) | (middle - reach > size - 0.5)).any(axis=1)
+    for i in np.flatnonzero(~out & _leaving(source, molecules, box)):
+        out[i] = not _inside(source, molecules, int(i), box).any()
+    return np.asarray(out)
 
 
-def _refuse_outside(source: Tomogram, molecules: Molecules, i: int) -> NoReturn:
+def check_some(molecules: Molecules) -> None:
+    """Refuse an empty set."""
+    if len(molecules) == 0:
+        raise ValueError("molecules must be one particle or more, not none")
+
+
+def check_inside(
+    source: Source,
+    all_molecules: Molecules,
+    box: tuple[int, int, int],
+    indices: NDArray[np.intp],
+) -> None:
+    """Refuse boxes of some molecules that lie wholly outside the tomogram."""
+    for i in indices[wholly_outside(source, all_molecules[indices], box)]:
+        _refuse_outside(source, all_molecules, int(i))
+
+
+def _refuse_outside(source: Source, molecules: Molecules, i: int) -> NoReturn:
     z, y, x = molecules.positions[i]
     nz, ny, nx = (np.array(source.array.shape) - 1) * source.scale
     raise ValueError(
@@ -238,7 +284,7 @@ def _half_extent(molecules: Molecules, box: tuple[int, int, int]) -> NDArray[Any
 
 
 def _leaving(
-    source: Tomogram, molecules: Molecules, box: tuple[int, int, int]
+    source: Source, molecules: Molecules, box: tuple[int, int, int]
 ) -> NDArray[np.bool_]:
     """Return which boxes leave the tomogram: its voxels reach half a voxel out."""
     reach = _half_extent(molecules, box)
@@ -249,7 +295,7 @@ def _leaving(
 
 
 def _inside(
-    source: Tomogram, molecules: Molecules, i: int, box: tuple[int, ...]
+    source: Source, molecules: Molecules, i: int, box: tuple[int, ...]
 ) -> NDArray[np.bool_]:
     """Return which voxels of a box lie in the tomogram."""
     where = turned_grid(box, molecules.rotations[i])
@@ -259,7 +305,7 @@ def _inside(
 
 
 def _blocks(
-    source: Tomogram,
+    source: Source,
     molecules: Molecules,
     box: tuple[int, int, int],
     indices: NDArray[np.intp],
