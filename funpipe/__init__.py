@@ -49,7 +49,6 @@ from funpipe.align import (
     align,
     align_subtomograms,
     apply_alignment,
-    prepare,
 )
 from funpipe.average import average
 from funpipe.fourier import dual_axis, single_axis
@@ -57,6 +56,7 @@ from funpipe.io.particles import read_molecules, write_molecules
 from funpipe.io.volumes import write_volume
 from funpipe.loader import SubtomogramLoader
 from funpipe.molecules import Molecules
+from funpipe.preparing import prepare
 from funpipe.preflight import Finding, check
 from funpipe.subtomograms import Tomogram, subtomograms
 

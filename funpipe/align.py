@@ -14,24 +14,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import toolz
 from numpy.typing import NDArray
 
 from funpipe import arguments as check
-from funpipe.arguments import Image, fail
-from funpipe.findings import (
-    Finding,
-    doubles,
-    off_centre,
-    scales,
-    small_box,
-    tight_mask,
-)
-from funpipe.fourier import Tilt, as_tilt
-from funpipe.geometry import RotationGrid, rotation_grid
+from funpipe.arguments import fail
+from funpipe.fourier import Tilt
 from funpipe.matching import (
     Bank,
     Match,
@@ -41,17 +32,15 @@ from funpipe.matching import (
     template_bank,
 )
 from funpipe.molecules import Molecules, as_molecules
-from funpipe.pipeline import ImageConverter, ImageProvider
-from funpipe.stage_functions import StageFunction
-from funpipe.subtomograms import check_some, parts, warn_of_leaving
+from funpipe.planning import Search, check_window, plan, search_for
+from funpipe.preparing import Prepared, prepare_all
+from funpipe.subtomograms import parts, warn_of_leaving
 from funpipe.tomograms import (
     Piece,
-    Share,
     boxes_of,
     check_shares,
     common_scale,
     pieces,
-    shares_of,
     warn_of_empty,
 )
 
@@ -60,13 +49,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alignment",
-    "Plan",
-    "Prepared",
     "align",
     "align_subtomograms",
     "apply_alignment",
-    "plan",
-    "prepare",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -76,15 +61,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def _curried(function: Function) -> Function:
     """Curry a function, and let it keep its signature for type checkers."""
     return cast("Function", toolz.curry(function))
-
-
-class Prepared(NamedTuple):
-    """The template and the mask that an alignment uses, at its scale."""
-
-    template: Image
-    """(z, y, x), or (m, z, y, x) for several templates."""
-    mask: Image
-    """Of the same shape; all 1 where no mask is given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,12 +282,12 @@ def align_subtomograms(
     array([[0. , 0. , 0.5]])
     """
     scale = check.positive("scale", scale)
-    search = _search(
+    search = search_for(
         scale, max_shifts, rotations, symmetry, tilt, resolution, refine, whiten
     )
-    prepared = _prepare_all(template, mask, scale)
+    prepared = prepare_all(template, mask, scale)
     array = _check_boxes(boxes, prepared.template.shape[1:])
-    _check_window(search, array.shape[1:])
+    check_window(search, array.shape[1:])
     frames = _check_orientations(orientations, len(array))
     work = (
         Piece(part, array[part], search.tilt) for part in parts(np.arange(len(array)))
@@ -380,199 +356,6 @@ def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
     )
 
 
-def prepare(template: Any, mask: Any = None, scale: float = 1.0) -> Prepared:
-    """Return the very template and mask that `align` uses at a scale.
-
-    Parameters
-    ----------
-    template, mask
-        See `align`.
-    scale : float
-        nm per voxel.
-
-    Returns
-    -------
-    Prepared
-        ``template`` and ``mask``, each (z, y, x) float32, or (m, z, y, x) for
-        several templates.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one is no template or mask, their shapes differ, the mask is empty, or
-        the template constant under it.
-
-    Examples
-    --------
-    >>> import funpipe as fp
-    >>> blob = fp.from_gaussian((8.0, 8.0, 8.0), sigma=1.0)
-    >>> template, mask = prepare(blob, fp.soft_otsu(0.5, 0.5), scale=1.0)
-    >>> template.shape, mask.shape
-    ((8, 8, 8), (8, 8, 8))
-    """
-    prepared = _prepare_all(template, mask, check.positive("scale", scale))
-    if len(prepared.template) == 1:
-        return Prepared(prepared.template[0], prepared.mask[0])
-    return prepared
-
-
-class _Search(NamedTuple):
-    """Where and how a pose is looked for, in voxels."""
-
-    window: tuple[float, float, float]
-    grid: RotationGrid
-    tilt: Tilt
-    finest: float
-    refined: bool
-    whitened: bool
-
-
-class Plan(NamedTuple):
-    """The arguments of an alignment, checked, before any tomogram is read."""
-
-    particles: Molecules
-    shares: list[Share]
-    """The tomograms and their particles."""
-    empty: list[str]
-    """Names of tomograms without particles."""
-    search: _Search
-    prepared: Prepared
-
-    def findings(self) -> list[Finding]:
-        """Return what looks wrong and costs little to find."""
-        template, mask = self.prepared
-        return [
-            *scales(self.shares),
-            *tight_mask(template, mask),
-            *small_box(template, mask, self.search.window),
-            *off_centre(template, mask, common_scale(self.shares)),
-            *doubles(self.shares, self.particles),
-        ]
-
-
-def plan(
-    tomogram: Any,
-    molecules: Any,
-    *,
-    template: Any,
-    mask: Any,
-    scale: float | None,
-    max_shifts: Any,
-    rotations: Any,
-    tilt: Any,
-    resolution: float | None,
-    symmetry: str,
-    refine: bool,
-    whiten: bool,
-    tomogram_feature: str,
-) -> Plan:
-    """Check the arguments of `align`, and make of them what it works with."""
-    particles = as_molecules("molecules", molecules)
-    shares, empty = shares_of(tomogram, particles, scale, tilt, tomogram_feature)
-    voxel = common_scale(shares)
-    search = _search(
-        voxel, max_shifts, rotations, symmetry, tilt, resolution, refine, whiten
-    )
-    prepared = _prepare_all(template, mask, voxel)
-    box = prepared.template.shape[1:]
-    _check_window(search, box)
-    _check_fits(shares, box)
-    check_some(particles)
-    return Plan(particles, shares, empty, search, prepared)
-
-
-def _search(
-    scale: float,
-    max_shifts: Any,
-    rotations: Any,
-    symmetry: str,
-    tilt: Any,
-    resolution: float | None,
-    refine: bool,
-    whiten: bool,
-) -> _Search:
-    z, y, x = check.non_negative_vector("max_shifts", max_shifts)
-    finest = check.optional_positive("resolution", resolution) or 2 * scale
-    if finest < 2 * scale * (1 - 1e-6):
-        raise ValueError(
-            f"resolution must be {2 * scale:.6g} nm or more, two voxels, not {finest}"
-        )
-    return _Search(
-        (z / scale, y / scale, x / scale),
-        rotation_grid(rotations, check.symmetry("symmetry", symmetry)),
-        as_tilt("tilt", tilt),
-        finest / scale,
-        refine,
-        whiten,
-    )
-
-
-def _prepare_all(template: Any, mask: Any, scale: float) -> Prepared:
-    templates = _template_images(template, scale)
-    masks = _mask_images(mask, templates, scale)
-    for image, under in zip(templates, masks, strict=True):
-        if image.shape != templates[0].shape:
-            raise ValueError(
-                "template: several must have one shape, not "
-                f"{templates[0].shape} and {image.shape}"
-            )
-        if under.shape != image.shape:
-            raise ValueError(
-                f"mask must have the template's shape {image.shape}, not {under.shape}"
-            )
-        if not (under > 0).any():
-            raise ValueError("mask must be above 0 somewhere, but is empty")
-        inside = image[under > 0]
-        if np.ptp(inside) <= 1e-6 * np.abs(inside).max():
-            raise ValueError(
-                "template must vary under its mask, but is constant there: "
-                "there is nothing to align to"
-            )
-    return Prepared(np.stack(templates), np.stack(masks))
-
-
-def _template_images(template: Any, scale: float) -> list[Image]:
-    images = _images("template", template, scale)
-    if images is None:
-        fail("template", "a provider, a 3-D array, or several of them", template)
-    return images
-
-
-def _mask_images(mask: Any, templates: list[Image], scale: float) -> list[Image]:
-    if mask is None:
-        return [np.ones_like(each) for each in templates]
-    if isinstance(mask, ImageConverter):
-        return [mask(each, scale) for each in templates]
-    images = _images("mask", mask, scale)
-    if images is None:
-        fail("mask", "a converter, a provider, a 3-D array, or None", mask)
-    if len(images) == 1:
-        images = images * len(templates)
-    if len(images) != len(templates):
-        raise ValueError(
-            f"mask must be one, or {len(templates)}, one for each template, "
-            f"not {len(images)}"
-        )
-    return images
-
-
-def _images(name: str, value: Any, scale: float) -> list[Image] | None:
-    """Return the images of a provider, an array, or several; None for other things."""
-    if isinstance(value, StageFunction):
-        value.refuse()
-    if isinstance(value, ImageProvider):
-        given: Any = value(scale)
-        images = given if isinstance(given, list) else [given]
-        return [check.image(name, each) for each in images]
-    if isinstance(value, np.ndarray) and value.ndim == 3:
-        return [check.image(name, value)]
-    if isinstance(value, list | tuple | np.ndarray) and len(value):
-        found = [_images(f"{name}[{i}]", each, scale) for i, each in enumerate(value)]
-        if all(each is not None for each in found):
-            return [image for each in found if each is not None for image in each]
-    return None
-
-
 def _check_boxes(boxes: Any, box: tuple[int, ...]) -> Array:
     array = np.asarray(boxes)
     if array.ndim != 4 or array.dtype.kind not in "biuf":
@@ -589,25 +372,6 @@ def _check_boxes(boxes: Any, box: tuple[int, ...]) -> Array:
             f"boxes[{int(np.argmin(finite))}] must be finite, not with NaN or infinity"
         )
     return array.astype(np.float32, copy=False)
-
-
-def _check_window(search: _Search, box: tuple[int, ...]) -> None:
-    for axis, limit, size in zip("zyx", search.window, box, strict=True):
-        if limit > (size - 1) / 2:
-            raise ValueError(
-                f"max_shifts must stay within half the box, {(size - 1) / 2:g} voxels "
-                f"along {axis}, not {limit:.6g}"
-            )
-
-
-def _check_fits(shares: list[Share], box: tuple[int, ...]) -> None:
-    for share in shares:
-        if any(inner > outer for inner, outer in zip(box, share.shape, strict=True)):
-            which = "the tomogram" if share.name is None else f"{share.name!r}"
-            raise ValueError(
-                f"template must fit into {which} of {share.shape} voxels, but is "
-                f"{box} at {share.scale:.6g} nm per voxel"
-            )
 
 
 def _check_orientations(orientations: Any, count: int) -> Rotation:
@@ -635,7 +399,7 @@ def _align_parts(
     boxes_of: Callable[[NDArray[np.intp]], Array],
     orientations: Rotation,
     prepared: Prepared,
-    search: _Search,
+    search: Search,
     scale: float,
     executor: Executor | None,
     progress: bool,

@@ -9,10 +9,10 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.align import Plan, plan
 from funpipe.findings import Finding
 from funpipe.geometry import RotationGrid, coarse_grid
 from funpipe.matching import masked, match, template_bank
+from funpipe.planning import Plan, plan
 from funpipe.subtomograms import count_leaving, wholly_outside
 from funpipe.tomograms import Piece, pieces
 

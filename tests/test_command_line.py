@@ -326,6 +326,21 @@ def test_several_tomograms_go_by_name(here, monkeypatch):
     assert folder.is_dir()
 
 
+def test_particles_of_several_tomograms_are_aligned_in_one_go(here):
+    folder = here / "rec"
+    folder.mkdir()
+    for name in ("TS_1", "TS_2"):
+        (folder / f"{name}.mrc").symlink_to(here / "made/tomogram.mrc")
+    picks = fp.read_molecules("made/picks.csv")
+    picks.with_features(tomogram=["TS_2", "TS_1"] * 2).to_csv("picks.csv")
+    options = (*ALIGN[2:], "--tomograms", "rec", "--out", "several.csv")
+    assert run("align", "picks.csv", *options) == 0
+    assert run(*IN_ONE, "--out", "one.csv") == 0
+    several, one = fp.read_molecules("several.csv"), fp.read_molecules("one.csv")
+    np.testing.assert_allclose(several.positions, one.positions, atol=1e-3)
+    assert several.features["tomogram"].tolist() == ["TS_2", "TS_1"] * 2
+
+
 # convert
 
 
