@@ -46,6 +46,13 @@ def describe(value: object) -> str:
     return reprlib.repr(value)
 
 
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not everywhere
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def fail(name: str, wanted: str, value: object) -> NoReturn:
     """Raise the one error of this module: ``name`` must be ``wanted``, not ``value``.
 

@@ -28,7 +28,8 @@ _BATCH = 16  # poses at a time, so that their arrays stay in the processor's cac
 # A step is the last when it is as small as this, in rad and voxels, or against the
 # pose's uncertainty.
 _SMALL = np.array([5e-4] * 3 + [5e-3] * 3)
-_SMALL_PART = 0.1
+_SMALL_PART = 0.05
+_ROUNDING = 1e-6  # of a score in single precision
 _TINY = 1e-30
 
 
@@ -148,7 +149,7 @@ def _climb(
         if not len(active):
             break
         there = _linearise(moved, spectra, field)
-        better = there.score >= here.score[active]
+        better = there.score >= here.score[active] - _ROUNDING
         won = active[better]
         _put(poses, won, moved._replace(score=there.score).take(better))
         _put(here, won, _Step._make(each[better] for each in there))
@@ -178,19 +179,19 @@ def _linearise(poses: Poses, spectra: Spectra, field: Fields) -> _Step:
     k = spectra.k
     count = len(poses.particle)
     root = np.sqrt(spectra.W[poses.particle])
-    columns = np.empty((count, len(k), 8), np.complex64)
+    columns = np.empty((count, 8, len(k)), np.complex64)
     values = sample(np.matmul(k, poses.R).reshape(-1, 3), field)
-    np.multiply(values.reshape(count, len(k), 4), root[..., None], out=columns[..., :4])
-    np.multiply(columns[..., :1], -2j * np.pi * k, out=columns[..., 4:7])
-    phase = (poses.t.astype(np.float32) @ (2 * np.pi * k.T)).astype(np.float32)
+    values = np.moveaxis(values.reshape(count, len(k), 4), 2, 1)
+    np.multiply(values, root[:, None], out=columns[:, :4])
+    np.multiply(columns[:, :1], (-2j * np.pi * k).T, out=columns[:, 4:7])
+    phase = poses.t.astype(np.float32) @ (2 * np.pi * k.T)
     turn = np.empty(phase.shape, np.complex64)
     np.cos(phase, out=turn.real)
     np.sin(phase, out=turn.imag)
     np.multiply(spectra.F[poses.particle], turn, out=turn)
-    np.multiply(turn, root, out=columns[..., 7])
+    np.multiply(turn, root, out=columns[:, 7])
     real = columns.view(np.float32)
-    gram = np.matmul(real.swapaxes(1, 2), real).astype(np.float64)
-    gram = gram[:, ::2, ::2] + gram[:, 1::2, 1::2]
+    gram = np.matmul(real, real.swapaxes(1, 2)).astype(np.float64)
     norm, overlap, power = gram[:, 0, 0], gram[:, 0, 7], gram[:, 7, 7]
     a = overlap / np.maximum(norm, _TINY)
     factors = np.repeat(a[:, None], 7, axis=1)
@@ -200,7 +201,7 @@ def _linearise(poses: Poses, spectra: Spectra, field: Fields) -> _Step:
         overlap / np.sqrt(np.maximum(norm * power, _TINY)),
         gram[:, :7, :7] * factors[:, :, None] * factors[:, None, :],
         (gram[:, :7, 7] - a[:, None] * gram[:, :7, 0]) * factors,
-        (power - a * overlap) / np.maximum(freedom, 1),
+        np.maximum(power - a * overlap, 0) / np.maximum(freedom, 1),
     )
 
 

@@ -56,7 +56,7 @@ _BANK_BYTES = 150e6  # of the turned templates of a search that is refined
 _KERNEL_ERROR = 1e-2  # of exp(2πi k·t), root mean square
 _CANDIDATES = 4  # poses of a particle that are refined, at the most
 _IN_REACH = 0.85  # of the best score: whether a pose may still win
-_CONTENDING = 0.97  # the same once they have climbed at a lower resolution
+_CONTENDING = 0.95  # the same once they have climbed at a lower resolution
 _COARSE = 0.3  # of the waves, the longest, for a first climb
 _WIDE_CANDIDATES = 16  # the same after a search at low resolution
 _WIDE_IN_REACH = 0.6
@@ -261,8 +261,7 @@ def _match_batch(
     # First all candidates at a lower resolution, then the best of them at the full.
     coarse = spectra.first(min(bank.searched, max(50, int(_COARSE * len(k)))))
     run = partial(climb, fields=bank.fields, window=bank.window, turning=turning)
-    found = run(found, coarse, steps=4).poses
-    found = _contenders(run(found, spectra, steps=0).poses)
+    found = _contenders(run(found, coarse, steps=4).poses)
     return _best_of(run(found, spectra, steps=_STEPS))
 
 

@@ -28,8 +28,8 @@ __all__ = ["Fields", "sample", "template_fields"]
 
 Array: TypeAlias = NDArray[Any]
 
-_FINENESS = (4, 3, 2)  # the first with which the fields fit into their memory
-_BYTES = 100e6
+# How much finer the grid is: the first with which the fields fit into so many bytes.
+_FINENESS = ((8, 16e6), (6, 16e6), (4, 100e6), (3, 100e6), (2, math.inf))
 
 
 class Fields(NamedTuple):
@@ -47,8 +47,9 @@ def template_fields(template: Array, finest: float) -> Fields:
     """Return a template's fields up to a frequency, in periods per voxel."""
     images = np.stack([template, *_turning_rates(template)])
     times = next(
-        (s for s in _FINENESS if _field_bytes(template.shape, finest, s) <= _BYTES),
-        _FINENESS[-1],
+        times
+        for times, room in _FINENESS
+        if _field_bytes(template.shape, finest, times) <= room
     )
     fineness = tuple(times * n for n in template.shape)
     for axis, (n, period) in enumerate(zip(template.shape, fineness, strict=True)):
@@ -93,8 +94,10 @@ def sample(points: Array, fields: Fields, count: int = 4) -> NDArray[np.complex6
     corners = list(itertools.product((0, 1), repeat=3))
     steps = np.array([np.dot(each, strides) for each in corners], np.int32)
     weights = np.empty((len(points), 8), np.float32)
-    for i, (z, y, x) in enumerate(corners):
-        weights[:, i] = parts[0][z] * parts[1][y] * parts[2][x]
+    for i, (z, y) in enumerate(itertools.product(parts[0], parts[1])):
+        face = z * y
+        for j, x in enumerate(parts[2]):
+            np.multiply(face, x, out=weights[:, 2 * i + j])
     matrix = scipy.sparse.csr_array(
         (
             weights.reshape(-1),

@@ -171,7 +171,7 @@ def cut(
     middle = molecules.positions / source.scale
     turns = molecules.rotations.as_matrix()
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(check.processors()) as threads:
         for group, low, block in _blocks(source, molecules, box, indices):
             coefficients = scipy.ndimage.spline_filter(
                 block, order=3, mode="mirror", output=np.float32
