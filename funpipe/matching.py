@@ -54,14 +54,15 @@ Window: TypeAlias = tuple[float, float, float]
 _BATCH_BYTES = 48e6  # of the largest arrays of a batch
 _BANK_BYTES = 150e6  # of the turned templates of a search that is refined
 _KERNEL_ERROR = 1e-2  # of exp(2πi k·t), root mean square
-_CANDIDATES = 4  # poses of a particle that are refined, at the most
-_IN_REACH = 0.85  # of the best score: whether a pose may still win
-_CONTENDING = 0.95  # the same once they have climbed at a lower resolution
-_COARSE = 0.3  # of the waves, the longest, for a first climb
-_WIDE_CANDIDATES = 16  # the same after a search at low resolution
+_CANDIDATES = 4  # poses of a particle that climb, at the most
+_IN_REACH = 0.85  # of the best score: whether a pose of the search may still win
+_WIDE_CANDIDATES = 16  # the same two after a search at low resolution
 _WIDE_IN_REACH = 0.6
-_APART = 1.8  # spacings within which poses are neighbours
-_STEPS = 10
+_COARSE = 0.3  # of the waves, the longest: those of the first climb
+_COARSE_STEPS = 4
+_CONTENDING = 0.95  # of the best score: whether a pose may still win after that climb
+_STEPS = 10  # of the climb over all waves
+_APART = 1.8  # spacings within which rotations are neighbours
 _PHASE = 0.8  # rad that half a spacing of rotations may turn the template's rim
 
 
@@ -261,7 +262,7 @@ def _match_batch(
     # First all candidates at a lower resolution, then the best of them at the full.
     coarse = spectra.first(min(bank.searched, max(50, int(_COARSE * len(k)))))
     run = partial(climb, fields=bank.fields, window=bank.window, turning=turning)
-    found = _contenders(run(found, coarse, steps=4).poses)
+    found = _contenders(run(found, coarse, steps=_COARSE_STEPS).poses)
     return _best_of(run(found, spectra, steps=_STEPS))
 
 

@@ -116,7 +116,12 @@ def search_for(
 
 
 def check_window(search: Search, box: tuple[int, ...]) -> None:
-    """Refuse shifts by more than half the box."""
+    """Refuse shifts by more than half the box, and a period longer than it."""
+    if search.finest > max(box):
+        raise ValueError(
+            f"resolution must be finer than the box of {max(box)} voxels, "
+            f"not {search.finest:.6g} voxels"
+        )
     for axis, limit, size in zip("zyx", search.window, box, strict=True):
         if limit > (size - 1) / 2:
             raise ValueError(

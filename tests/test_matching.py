@@ -250,6 +250,16 @@ def test_one_particle_costs_milliseconds():
     assert min(times) < 0.05
 
 
+def test_a_resolution_coarser_than_the_box_is_refused():
+    with pytest.raises(ValueError, match="resolution must be finer than the box of 24"):
+        aligned(make(1), resolution=25.0)
+
+
+def test_a_resolution_of_the_whole_box_still_gives_a_pose():
+    found = aligned(make(2), resolution=24.0, rotations=None)
+    assert np.isfinite(found.shifts).all()
+
+
 def test_an_empty_box_has_a_score_of_0_and_no_known_pose():
     made = make(3, 1.0)
     made.boxes[1] = 7.0
