@@ -45,7 +45,6 @@ GRID = ((12, 4),) * 3
 WINDOW = 3.0
 RESOLUTION = 4.0
 RADIUS = {32: 9.0, 48: 14.0}
-PEER_PARTICLES = 4  # acryo takes seconds for each
 RELION_PARTICLES = 200  # at most; its start takes about 1 s of processor time
 RELION_ORDERS = {"relion": 3, "finer relion": 4}  # steps of 3.75 and 1.875 degrees
 RELION_NOISE = (0.0, 1.0, 3.0)
@@ -183,7 +182,7 @@ def local_search(box, count, rounds, peer, relion=False):
                 for each, one in zip(bounds, bound, strict=True):
                     each.extend(one)
             if peer:
-                few = first(them, PEER_PARTICLES)
+                few = first(them, peer)
                 seconds, rotations, shifts = acryo_aligned(template, mask, few, count)
                 theirs.append(seconds)
                 angle, distance = errors(rotations, shifts, few)
@@ -382,7 +381,7 @@ def whole_job(peer):
             "memory MB of the imports": base,
         }
         if peer:
-            few, more = PEER_PARTICLES, 3 * PEER_PARTICLES
+            few, more = peer, 3 * peer
             of_few, of_more = (run_job(PEER_JOB, folder, n)[0] for n in (few, more))
             each = (of_more - of_few) / (more - few)
             row["acryo ms"] = 1e3 * (each + max(0.0, of_few - few * each) / count)
@@ -406,10 +405,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--particles", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=2, help="molecules")
+    parser.add_argument(
+        "--peer", type=int, default=4, help="particles for acryo: it takes seconds each"
+    )
     parser.add_argument("--json", type=Path, help="where the figures go as JSON")
     parser.add_argument("--alone", action="store_true", help="leave the peers out")
     given = parser.parse_args()
-    peer = not given.alone
+    peer = 0 if given.alone else given.peer
     aligned(*made(32, 0, 64, 1.0)[:3])  # so that nothing is loaded while timed
     results = {}
     for box in (32, 48):
