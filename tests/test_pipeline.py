@@ -762,13 +762,15 @@ def python(code: str) -> str:
 
 
 def test_the_import_is_quick():
-    code = "import time; t = time.process_time(); import funpipe"
-    seconds = []
+    code = "from time import process_time as t; a = t(); import {}; print(t() - a)"
+    seconds = {"funpipe": [], "numpy": []}
     for _ in range(10):  # the machine may be busy: the best of some is what it takes
-        seconds.append(float(python(f"{code}; print(time.process_time() - t)")))
-        if len(seconds) >= 3 and min(seconds) < 0.3:
+        for module, taken in seconds.items():
+            taken.append(float(python(code.format(module))))
+        if len(seconds["numpy"]) >= 3 and min(seconds["funpipe"]) < 0.3:
             break
-    assert min(seconds) < 0.3
+    # Where numpy alone takes 0.15 s and more, twice as long as that.
+    assert min(seconds["funpipe"]) < max(0.3, 2 * min(seconds["numpy"]))
 
 
 def test_the_import_pulls_in_no_extra():
