@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +49,15 @@ def demo(folder: Path) -> None:
 
     template = gaussian_filter(0.5) @ from_file(folder / "template.mrc")
     mask = soft_otsu(sigma=2.0, radius=1.0)
-    search = partial(
-        align, folder / "tomogram.mrc", template=template, mask=mask, tilt=_TILT
+    aligned = align(
+        folder / "tomogram.mrc",
+        picks,
+        template=template,
+        mask=mask,
+        max_shifts=4.0,
+        rotations=((12, 6),) * 3,
+        tilt=_TILT,
     )
-    coarse = search(picks, max_shifts=4.0, rotations=((12, 6),) * 3)
-    aligned = search(coarse, max_shifts=1.0, rotations=((4, 2),) * 3)
     aligned.to_csv(folder / "aligned.csv")
     before, after = (
         average(folder / "tomogram.mrc", each, shape=_BOX, tilt=_TILT)
