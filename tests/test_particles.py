@@ -98,7 +98,8 @@ def test_what_was_read_and_written_unchanged_is_the_same_file_again(tmp_path, ki
         np.testing.assert_array_equal(second.features[name], values, name)
 
 
-# (rot, tilt, psi) = (30, 40, 50) as each program gives it, at voxel x 10, y 20, z 30.
+# (rot, tilt, psi) = (30, 40, 50) as each program gives it, at voxel x 10, y 20, z 30
+# from 0; STOPGAP and EM lists count from 1, Dynamo's centres are at 0.5, 1.5, ...
 A = to_xyz(RELION.rotations((30, 40, 50)))
 
 
@@ -110,13 +111,13 @@ def known(molecules, scale=SCALE):
 def test_a_dynamo_table_is_read_as_dynamo_means_it(tmp_path):
     row = ["0"] * 35
     row[3:9] = ["1", "2", "3", "-40", "40", "120"]
-    row[19], row[23:26] = "7", ["9", "18", "27"]
+    row[19], row[23:26] = "7", ["9.5", "18.5", "27.5"]
     path = tmp_path / "a.tbl"
     path.write_text(" ".join(row) + "\n")
     molecules = read_molecules(path, scale=SCALE)
     known(molecules)
     assert molecules.features["tomogram"].tolist() == ["7"]
-    assert molecules.features["table_x"].tolist() == [9]
+    assert molecules.features["table_x"].tolist() == [9.5]
 
 
 def test_a_stopgap_list_is_read_as_stopgap_means_it(tmp_path):
@@ -124,7 +125,7 @@ def test_a_stopgap_list_is_read_as_stopgap_means_it(tmp_path):
     header = "\n".join(f"_{each}" for each in names.split())
     path = tmp_path / "a.star"
     path.write_text(
-        f"data_stopgap_motivelist\n\nloop_\n{header}\n9 18 27 1 2 3 60 -140 40 7\n"
+        f"data_stopgap_motivelist\n\nloop_\n{header}\n10 19 28 1 2 3 60 -140 40 7\n"
     )
     molecules = read_molecules(path, scale=SCALE)
     known(molecules)
@@ -138,7 +139,7 @@ def test_an_em_list_is_read_as_its_programs_mean_it(tmp_path):
     import emfile
 
     row = np.zeros(20, np.float32)
-    row[4], row[7:10], row[10:13] = 7, (9, 18, 27), (1, 2, 3)
+    row[4], row[7:10], row[10:13] = 7, (10, 19, 28), (1, 2, 3)
     row[16:19] = 60, -140, 40  # phi, psi, theta
     emfile.write(tmp_path / "a.em", row[None, None])
     molecules = read_molecules(tmp_path / "a.em", scale=SCALE)
@@ -207,14 +208,14 @@ def test_a_real_dynamo_table_is_equal_in_every_column(tmp_path):
 def test_a_real_dynamo_table_agrees_with_its_numbers():
     table = np.loadtxt(DATA / "t_double.tbl")
     molecules = read_molecules(DATA / "t_double.tbl", scale=SCALE)
-    expected = (table[:, 23:26] + table[:, 3:6])[:, ::-1] * SCALE
+    expected = (table[:, 23:26] + table[:, 3:6] - 0.5)[:, ::-1] * SCALE
     np.testing.assert_allclose(molecules.positions, expected, atol=1e-9)
     turned = DYNAMO.rotations(table[:, 6:9])
     np.testing.assert_allclose(
         molecules.rotations.as_matrix(), turned.as_matrix(), atol=1e-12
     )
     shifted = read_molecules(DATA / "t_double.tbl", scale=SCALE, first=1)
-    np.testing.assert_allclose(shifted.positions, expected - SCALE, atol=1e-9)
+    np.testing.assert_allclose(shifted.positions, expected - SCALE / 2, atol=1e-9)
 
 
 def test_a_dynamo_table_keeps_names_in_its_map_and_the_scale_in_apix(tmp_path):
@@ -488,7 +489,7 @@ def test_a_list_in_voxels_needs_a_scale_and_says_so(tmp_path, ending):
     [
         ({"format": "relion6"}, "format must be one of relion stopgap"),
         ({"scale": -1.0}, "scale must be a number above 0"),
-        ({"first": 2}, "first must be 0 or 1"),
+        ({"first": 2}, "first must be 0, 0.5 or 1"),
         ({"box": (0, 1.0)}, r"box\[0\] must be"),
         ({"tomograms": (1, 2, 3)}, r"tomograms=\.\.\. means nothing to .* 'dynamo'"),
     ],

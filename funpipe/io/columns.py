@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PixelList",
+    "needed_scale",
     "numbers",
     "same_place",
     "same_turn",
@@ -68,6 +69,16 @@ def _float(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return float("nan")
+
+
+def needed_scale(name: str, scale: float | None) -> float:
+    """Return the scale, or say that it must be given."""
+    if scale is None:
+        raise ValueError(
+            f"{name}: coordinates are in voxels, and the file does not say of what "
+            "size; pass scale=... in nm per voxel"
+        )
+    return scale
 
 
 def same_place(left: Array, right: Array) -> NDArray[np.bool_]:
@@ -134,10 +145,12 @@ class PixelList:
     """In the order of the convention."""
     euler: Euler
     tomogram: str
+    first: float
+    """What the program calls the centre of a tomogram's first voxel."""
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def molecules(
-        self, path: str, columns: Columns, scale: float, first: int = 0
+        self, path: str, columns: Columns, scale: float, first: float | None = None
     ) -> Molecules:
         """Return the particles of columns as the file names them.
 
@@ -149,8 +162,9 @@ class PixelList:
             The file's columns.
         scale : float
             nm per voxel.
-        first : int
-            What the list calls the first voxel of the tomogram, 0 or 1.
+        first : float, optional
+            What the list calls the centre of the first voxel, if not what its program
+            does.
         """
         positions, rotations = self._poses(path, columns, scale, first)
         features = {
@@ -163,9 +177,14 @@ class PixelList:
         return Molecules(positions, rotations, features)
 
     def columns(
-        self, molecules: Molecules, scale: float, first: int = 0
-    ) -> dict[str, Array]:
-        """Return columns as the file names them: its own pose, then all features."""
+        self, molecules: Molecules, scale: float, first: float | None = None
+    ) -> tuple[dict[str, Array], dict[int, str]]:
+        """Return columns as the file names them: its own pose, then all features.
+
+        Tomograms have numbers in such a list; with the columns come the names, by
+        number, of those that had another one.
+        """
+        first = self.first if first is None else first
         own = {after: before for before, after in self.renamed.items()}
         found = {
             own.get(name, name): values
@@ -185,11 +204,14 @@ class PixelList:
             replace(found, self.coordinates, coordinates, moved)
         replace(found, self.shifts, shifts, moved)
         replace(found, self.angles, self.euler.angles(molecules.rotations), turned)
-        return found
+        names = molecules.features.get("tomogram", np.ones(len(molecules), dtype=int))
+        found[self.tomogram], named = tomogram_numbers(names)
+        return found, named
 
     def _poses(
-        self, path: str, columns: Columns, scale: float, first: int
+        self, path: str, columns: Columns, scale: float, first: float | None
     ) -> tuple[Array, Rotation]:
+        first = self.first if first is None else first
         coordinates = numbers(path, columns, self.coordinates)
         shifts = numbers(path, columns, self.shifts)
         angles = numbers(path, columns, self.angles)

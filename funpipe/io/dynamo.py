@@ -2,7 +2,10 @@
 
 A particle is at (x, y, z) + (dx, dy, dz), in voxels; tdrot, tilt and narot make the
 inverse of A, Rz(narot) Rx(tilt) Rz(tdrot). Its centre is voxel n // 2 of the box; see
-`funpipe.io.particles`.
+`funpipe.io.particles`. Coordinates begin at the corner of a tomogram's first voxel,
+whose centre is at 0.5 so (https://wiki.dynamo.biozentrum.unibas.ch/w/index.php/Volume_center;
+RELION 4 reads tables so too, in ``dynamo_particle.cpp``). Several converters copy
+coordinates as they are: read their tables with ``first=0``.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.io.columns import PixelList, tomogram_numbers
+from funpipe.io.columns import PixelList
 from funpipe.io.euler import DYNAMO
 from funpipe.io.extras import require
 from funpipe.io.whole import replacing
@@ -28,12 +31,16 @@ _LIST = PixelList(
     angles=("tdrot", "tilt", "narot"),
     euler=DYNAMO,
     tomogram="tomo",
+    first=0.5,
     renamed={"x": "table_x", "y": "table_y", "z": "table_z"},
 )
 
 
 def read(
-    path: str | os.PathLike[str], *, scale: float | None = None, first: int = 0
+    path: str | os.PathLike[str],
+    *,
+    scale: float | None = None,
+    first: float | None = None,
 ) -> Molecules:
     """Read a table; tomo becomes ``tomogram``, x y z the features table_x, _y, _z.
 
@@ -44,8 +51,8 @@ def read(
         ending ``.doc`` lies beside it, tomograms get their names from that.
     scale : float, optional
         nm per voxel; by default what the column apix (Å) says.
-    first : int
-        What the table calls the first voxel of a tomogram, 0 or 1.
+    first : float
+        What the table calls the centre of a tomogram's first voxel, by default 0.5.
     """
     name = os.fspath(path)
     columns = _columns(name)
@@ -66,7 +73,7 @@ def write(
     path: str | os.PathLike[str],
     *,
     scale: float | None = None,
-    first: int = 0,
+    first: float | None = None,
 ) -> None:
     """Write a table.
 
@@ -82,8 +89,8 @@ def write(
         all.
     scale : float, optional
         nm per voxel; by default what the feature apix (Å) says.
-    first : int
-        What the table calls the first voxel of a tomogram, 0 or 1.
+    first : float
+        What the table calls the centre of a tomogram's first voxel, by default 0.5.
     """
     dynamotable = require("dynamotable", "dynamo", "to write Dynamo tables")
     pandas = require("pandas", "dynamo", "to write Dynamo tables")
@@ -93,10 +100,8 @@ def write(
     if not name.endswith(".tbl"):
         raise ValueError(f"{name}: a Dynamo table's name ends in .tbl")
     known = _scale(name, molecules.features, scale)
-    columns = _LIST.columns(molecules, known, first)
+    columns, named = _LIST.columns(molecules, known, first)
     count = len(molecules)
-    names = molecules.features.get("tomogram", np.ones(count, dtype=int))
-    columns["tomo"], named = tomogram_numbers(names)
     columns.setdefault("apix", np.full(count, float(f"{10 * known:.12g}")))
     columns.setdefault("averaged_value", np.ones(count, dtype=int))
     for each in COLUMN_NAMES:

@@ -2,8 +2,10 @@
 
 In a motive list, 20 numbers a particle, a particle is at (x, y, z) + shift, in
 voxels; phi, psi and theta make A = Rz(psi) Rx(theta) Rz(phi). Its centre is voxel
-n // 2 of the box; see `funpipe.io.particles`. Numbers are float32: positions up to
-4,000 voxels are good to 0.0003 voxel, angles to 0.00002°.
+n // 2 of the box; see `funpipe.io.particles`. The first voxel of a tomogram is 1, as
+in MATLAB, where these programs run: STOPGAP's own ``sg_motl_stopgap_to_av3`` copies
+its coordinates, and its are so (`funpipe.io.stopgap`). Numbers are float32: positions
+up to 4,000 voxels are good to 0.0003 voxel, angles to 0.00002°.
 """
 
 from __future__ import annotations
@@ -14,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.io.columns import PixelList, tomogram_numbers
+from funpipe.io.columns import PixelList, needed_scale
 from funpipe.io.euler import STOPGAP
 from funpipe.io.extras import require
-from funpipe.io.stopgap import needed_scale
 from funpipe.io.voxels import Volume
 from funpipe.io.whole import replacing
 from funpipe.molecules import Molecules
@@ -35,6 +36,7 @@ _LIST = PixelList(
     angles=("em_phi", "em_theta", "em_psi"),
     euler=STOPGAP,
     tomogram="tomo",
+    first=1.0,
     renamed={
         **{axis: f"em_{axis}" for axis in "xyz"},
         **{f"shift_{axis}": f"em_shift_{axis}" for axis in "xyz"},
@@ -45,7 +47,10 @@ _HEADER = 512
 
 
 def read(
-    path: str | os.PathLike[str], *, scale: float | None = None, first: int = 0
+    path: str | os.PathLike[str],
+    *,
+    scale: float | None = None,
+    first: float | None = None,
 ) -> Molecules:
     """Read a motive list; row 5 becomes ``tomogram``, the others features em_….
 
@@ -55,8 +60,8 @@ def read(
         The file (extra ``em``), 20 numbers for each particle.
     scale : float
         nm per voxel; the file does not say.
-    first : int
-        What the list calls the first voxel of a tomogram, 0 or 1.
+    first : float
+        What the list calls the first voxel of a tomogram, by default 1.
     """
     name = os.fspath(path)
     array = open_em(name).array
@@ -75,7 +80,7 @@ def write(
     path: str | os.PathLike[str],
     *,
     scale: float | None = None,
-    first: int = 0,
+    first: float | None = None,
 ) -> None:
     """Write a motive list of float32.
 
@@ -89,19 +94,14 @@ def write(
         Where to; an existing file is replaced, whole or not at all.
     scale : float
         nm per voxel.
-    first : int
-        What the list calls the first voxel of a tomogram, 0 or 1.
+    first : float
+        What the list calls the first voxel of a tomogram, by default 1.
     """
     emfile = require("emfile", "em", "to write EM files")
-    name = os.fspath(path)
+    scale = needed_scale(os.fspath(path), scale)
     count = len(molecules)
-    names = molecules.features.get("tomogram", np.ones(count, dtype=int))
-    columns = {
-        "em_subtomo": np.arange(1, count + 1),
-        "em_class": np.ones(count),
-        "tomo": tomogram_numbers(names)[0],
-        **_LIST.columns(molecules, needed_scale(name, scale), first),
-    }
+    fresh = {"em_subtomo": np.arange(1, count + 1), "em_class": np.ones(count)}
+    columns = {**fresh, **_LIST.columns(molecules, scale, first)[0]}
     empty = np.zeros(count)
     table = np.stack([columns.get(each, empty) for each in _COLUMNS], axis=1)
     with replacing(path) as partial:

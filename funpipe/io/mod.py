@@ -2,7 +2,8 @@
 
 A model counts in pixels of its volume: the centre of the first voxel is at x = 0.5,
 y = 0.5, z = 0 (https://bio3d.colorado.edu/imod/doc/binspec.html). It holds points
-only; PEET keeps rotations in a motive list beside it.
+only; PEET keeps rotations in a motive list beside it. Objects and contours are counted
+from 0, and some may be empty.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from funpipe.io.extras import require
 from funpipe.io.whole import replacing
@@ -23,6 +25,7 @@ _FIRST = np.array([0.5, 0.5, 0.0])
 """x, y, z of the centre of the first voxel."""
 _NM = {0: 0.0, -9: 1.0, -10: 0.1, -12: 1e-3, -6: 1e3, -3: 1e6, -2: 1e7}
 """Units of the pixel size: pixels, and powers of ten of a metre."""
+_MOST = 9_999
 
 
 def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecules:
@@ -75,7 +78,7 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
 def write(
     molecules: Molecules, path: str | os.PathLike[str], *, scale: float | None = None
 ) -> None:
-    """Write scattered points, in the objects and contours that the features name.
+    """Write scattered points, in the objects and contours that the features say.
 
     Parameters
     ----------
@@ -91,27 +94,41 @@ def write(
     UserWarning
         If a particle is turned: a model holds points only.
     """
-    imodmodel = require("imodmodel", "imod", "to write IMOD models")
-    pandas = require("pandas", "imod", "to write IMOD models")
+    require("imodmodel", "imod", "to write IMOD models")
+    from imodmodel.models import Contour, ImodModel, Object
+
     if scale is None:
         raise ValueError(f"{os.fspath(path)}: pass scale=... in nm per voxel")
+    objects, contours = (_indices(molecules, each) for each in ("object", "contour"))
     if (molecules.rotations.magnitude() > 0).any():
         warnings.warn(
             "an IMOD model holds points only: rotations are left out", stacklevel=3
         )
-    none = np.zeros(len(molecules), dtype=int)
-    x, y, z = ((molecules.positions / scale)[:, ::-1] + _FIRST).T
-    table = pandas.DataFrame(
-        {
-            "object_id": molecules.features.get("object", none),
-            "contour_id": molecules.features.get("contour", none),
-            **{"x": x, "y": y, "z": z},
-        }
-    )
-    model: Any = imodmodel.ImodModel.from_dataframe(table)
+    points = (molecules.positions / scale)[:, ::-1] + _FIRST
+    model: Any = ImodModel()
     model.header.pixelsize, model.header.units = scale, -9
-    maxima = np.ceil([x.max(), y.max(), z.max()]).clip(1).astype(int).tolist()
+    maxima = np.ceil(points.max(axis=0)).clip(1).astype(int).tolist()
     model.header.xmax, model.header.ymax, model.header.zmax = maxima
+    for i in range(max(objects) + 1):
+        of_object = Object()
+        of_object.header.flags.scattered, of_object.header.flags.open = True, False
+        here = objects == i
+        of_object.contours = [
+            Contour(points=points[here & (contours == j)])
+            for j in range(max(contours[here], default=-1) + 1)
+        ]
+        model.objects.append(of_object)
     with replacing(path) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # imodmodel's own, of pydantic
         model.to_file(partial)
+
+
+def _indices(molecules: Molecules, name: str) -> NDArray[np.int64]:
+    """Return a feature that counts objects or contours; all 0 where there is none."""
+    values = molecules.features.get(name, np.zeros(len(molecules), dtype=int))
+    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > _MOST:
+        raise ValueError(
+            f"{name}: an IMOD model counts in whole numbers from 0 to {_MOST}; leave "
+            f"the feature {name!r} out, or number it so"
+        )
+    return values.astype(np.int64)

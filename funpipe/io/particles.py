@@ -77,7 +77,7 @@ def read_molecules(
     format: str | None = None,
     scale: float | None = None,
     tomograms: Any = None,
-    first: int = 0,
+    first: float | None = None,
     box: tuple[int, float] | None = None,
 ) -> Molecules:
     """Read a particle list.
@@ -97,8 +97,9 @@ def read_molecules(
     tomograms : path-like, mapping, (z, y, x) or 'centred', optional
         For RELION 5's centred coordinates: its tomograms file, shapes in voxels by
         tomogram, or one shape; ``'centred'`` counts from the tomogram's centre.
-    first : int
-        What a Dynamo, STOPGAP or EM list calls the first voxel: 0 or 1.
+    first : float, optional
+        What a Dynamo, STOPGAP or EM list calls the centre of the first voxel: 0, 0.5
+        or 1. By default what those programs do: Dynamo 0.5, the others 1.
     box : (int, float), optional
         Voxels along the box of the program's reference and its scale in nm: puts
         positions at the box's centre (n − 1) / 2 rather than at voxel n // 2.
@@ -145,7 +146,7 @@ def write_molecules(
     like: str | os.PathLike[str] | None = None,
     scale: float | None = None,
     tomograms: Any = None,
-    first: int = 0,
+    first: float | None = None,
     box: tuple[int, float] | None = None,
 ) -> None:
     """Write a particle list, whole or not at all.
@@ -166,7 +167,7 @@ def write_molecules(
         nm per voxel of the coordinates; by default what the features or ``like`` say.
     tomograms : path-like, mapping, (z, y, x) or 'centred', optional
         As in `read_molecules`.
-    first : int
+    first : float, optional
         As in `read_molecules`.
     box : (int, float), optional
         As in `read_molecules`.
@@ -287,11 +288,9 @@ def _options(kind: str, **given: Any) -> dict[str, Any]:
     """Return the options that were given, checked; refuse what means nothing here."""
     if given["scale"] is not None:
         given["scale"] = check.positive("scale", given["scale"])
-    if given["first"] not in (0, 1):
-        check.fail("first", "0 or 1", given["first"])
+    if given["first"] not in (None, 0, 0.5, 1):
+        check.fail("first", "0, 0.5 or 1", given["first"])
     options = {name: value for name, value in given.items() if value is not None}
-    if given["first"] == 0:
-        del options["first"]
     for name in options:
         if name not in FORMATS[kind].takes:
             raise ValueError(f"{name}=... means nothing to a list of format {kind!r}")

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from funpipe.io.columns import needed_scale
 from funpipe.io.euler import from_xyz, to_xyz
-from funpipe.io.stopgap import needed_scale
 from funpipe.io.whole import replacing
 from funpipe.molecules import Molecules
 

@@ -63,7 +63,9 @@ def read_star(path: str | os.PathLike[str]) -> Star:
     return Star({title: _block(each) for title, each in found.items()}, version)
 
 
-def write_star(path: str | os.PathLike[str], star: Star) -> None:
+def write_star(
+    path: str | os.PathLike[str], star: Star, *, bare: bool = False
+) -> None:
     """Write a STAR file, whole or not at all.
 
     Parameters
@@ -72,6 +74,9 @@ def write_star(path: str | os.PathLike[str], star: Star) -> None:
         Where to; an existing file is replaced.
     star : Star
         Its blocks; numbers are written with all the digits that they have.
+    bare : bool
+        Leave out the columns' numbers (``#1``) and put an empty line before the rows,
+        for programs that take a number for a part of the name.
 
     Raises
     ------
@@ -89,6 +94,9 @@ def write_star(path: str | os.PathLike[str], star: Star) -> None:
     text = starfile.to_string(blocks, float_format=None, na_rep="nan")
     if star.version:
         text = re.sub(r"(?m)^data_", f"# version {star.version}\n\ndata_", text)
+    if bare:
+        text = re.sub(r"(?m)^(_\S+) #\d+\n(?!_)", r"\1\n\n", text)
+        text = re.sub(r"(?m)^(_\S+) #\d+$", r"\1", text)
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 

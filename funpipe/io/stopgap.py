@@ -1,16 +1,21 @@
 """STOPGAP's motive lists, STAR files, through starfile.
 
 A particle is at orig + shift, in voxels; phi, psi and the make A = Rz(psi) Rx(the)
-Rz(phi). Its centre is voxel n // 2 of the box; see `funpipe.io.particles`.
+Rz(phi). Its centre is voxel n // 2 of the box; see `funpipe.io.particles`. The first
+voxel of a tomogram is 1: STOPGAP cuts, in MATLAB's indices, from orig − n // 2 on
+(``extract_parse_subtomo_positions.m``). Its reader ``sg_motl_read2.m`` takes these 16
+columns and no other, by their bare names, with whole numbers where it has them.
 """
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from funpipe.io.columns import PixelList, tomogram_numbers
+from funpipe.io.columns import PixelList, needed_scale
 from funpipe.io.euler import STOPGAP
 from funpipe.io.star import Block, Star, read_star, simple_columns, write_star
 from funpipe.molecules import Molecules
@@ -25,8 +30,10 @@ _LIST = PixelList(
     angles=("phi", "the", "psi"),
     euler=STOPGAP,
     tomogram="tomo_num",
+    first=1.0,
 )
-_ORDER = (
+_WHOLE = ("motl_idx", "tomo_num", "object", "subtomo_num", "class")
+_COLUMNS = (
     *("motl_idx", "tomo_num", "object", "subtomo_num", "halfset"),
     *("orig_x", "orig_y", "orig_z", "score", "x_shift", "y_shift", "z_shift"),
     *("phi", "psi", "the", "class"),
@@ -34,7 +41,10 @@ _ORDER = (
 
 
 def read(
-    path: str | os.PathLike[str], *, scale: float | None = None, first: int = 0
+    path: str | os.PathLike[str],
+    *,
+    scale: float | None = None,
+    first: float | None = None,
 ) -> Molecules:
     """Read a motive list; tomo_num becomes ``tomogram``, the rest are features.
 
@@ -44,8 +54,8 @@ def read(
         The STAR file (extra ``star``).
     scale : float
         nm per voxel; the file does not say.
-    first : int
-        What the list calls the first voxel of a tomogram, 0 or 1.
+    first : float
+        What the list calls the first voxel of a tomogram, by default 1.
     """
     name = os.fspath(path)
     columns = simple_columns(name, _block(name, read_star(path)))
@@ -58,53 +68,55 @@ def write(
     *,
     like: str | os.PathLike[str] | None = None,
     scale: float | None = None,
-    first: int = 0,
+    first: float | None = None,
 ) -> None:
     """Write a motive list.
 
     Parameters
     ----------
     molecules : Molecules
-        The particles. All features are written; of STOPGAP's own columns, those that
-        are not there get the values of a fresh list. Tomograms whose names are not
-        numbers are numbered from 1 in the order in which they come.
+        The particles. Of the features it holds STOPGAP's own columns, and those of
+        ``like``; what is not there gets the values of a fresh list. Tomograms whose
+        names are not numbers are numbered from 1 in the order in which they come.
     path : path-like
         Where to; an existing file is replaced, whole or not at all.
     like : path-like, optional
-        A motive list to take the order of the columns from.
+        A motive list to take the columns and their order from.
     scale : float
         nm per voxel.
-    first : int
-        What the list calls the first voxel of a tomogram, 0 or 1.
+    first : float
+        What the list calls the first voxel of a tomogram, by default 1.
+
+    Raises
+    ------
+    ValueError
+        If a column of whole numbers holds another one, or a half-set is no letter.
     """
-    columns = _LIST.columns(molecules, needed_scale(os.fspath(path), scale), first)
+    found, _ = _LIST.columns(molecules, needed_scale(os.fspath(path), scale), first)
     count = len(molecules)
-    names = molecules.features.get("tomogram", np.ones(count, dtype=int))
-    fresh = {
+    fresh: Block = {
         "motl_idx": np.arange(1, count + 1),
-        "tomo_num": tomogram_numbers(names)[0],
         "object": np.ones(count, dtype=int),
         "subtomo_num": np.arange(1, count + 1),
         "halfset": np.repeat("A", count),
         "score": np.zeros(count),
         "class": np.ones(count, dtype=int),
     }
-    columns = {**fresh, **columns}
-    order: tuple[str, ...] = _ORDER
-    if like is not None:
-        order = tuple(_block(os.fspath(like), read_star(like)))
+    columns = {**fresh, **found}
+    for name in _WHOLE:
+        columns[name] = _whole(name, columns[name])
+    if any(len(each) != 1 for each in columns["halfset"].astype(str).tolist()):
+        raise ValueError("halfset: a motive list of STOPGAP has one letter there")
+    model = {} if like is None else _block(os.fspath(like), read_star(like))
+    order = [*model, *(each for each in _COLUMNS if each not in model)]
     block = {name: columns[name] for name in order if name in columns}
-    write_star(path, Star({BLOCK: {**block, **columns}}))
+    write_star(path, Star({BLOCK: block}), bare=True)
 
 
-def needed_scale(name: str, scale: float | None) -> float:
-    """Return the scale, or say that it must be given."""
-    if scale is None:
-        raise ValueError(
-            f"{name}: coordinates are in voxels, and the file does not say of what "
-            "size; pass scale=... in nm per voxel"
-        )
-    return scale
+def _whole(name: str, values: NDArray[Any]) -> NDArray[np.int64]:
+    if values.dtype.kind not in "biuf" or (values != np.round(values)).any():
+        raise ValueError(f"{name}: a motive list of STOPGAP has whole numbers there")
+    return values.astype(np.int64)
 
 
 def _block(name: str, star: Star) -> Block:
