@@ -51,9 +51,10 @@ def test_the_first_voxel_is_by_default_what_the_program_calls_it(name, first):
 def test_stopgap_cuts_a_particle_of_ours_where_it_is(tmp_path):
     # STOPGAP cuts, in indices from 1, from floor(orig) - floor(n / 2) on, and its
     # centre is voxel n // 2 of that box: index orig, which is orig - 1 from 0.
-    write_molecules([[3.0, 5.0, 7.0]], tmp_path / "a.star", format="stopgap", scale=1.0)
+    write_molecules([[3.2, 4.7, 7.0]], tmp_path / "a.star", format="stopgap", scale=1.0)
     row = (tmp_path / "a.star").read_text().split("_class")[1].split()
     orig = np.array(row[5:8], dtype=float)
+    np.testing.assert_allclose(np.array(row[9:12], dtype=float), [0, -0.3, 0.2])
     volume = np.zeros((12, 12, 12))  # x, y, z, as in MATLAB
     volume[7, 5, 3] = 1
     n = 4

@@ -147,6 +147,8 @@ class PixelList:
     tomogram: str
     first: float
     """What the program calls the centre of a tomogram's first voxel."""
+    whole: bool = False
+    """Whether the program cuts at whole coordinates: what is left is then a shift."""
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def molecules(
@@ -200,8 +202,9 @@ class PixelList:
             shifts = coordinates - numbers("features", found, self.coordinates)
         else:
             moved = turned = np.ones(len(molecules), dtype=bool)
-            shifts = np.zeros_like(coordinates)
-            replace(found, self.coordinates, coordinates, moved)
+            voxels = np.round(coordinates) if self.whole else coordinates
+            shifts = coordinates - voxels
+            replace(found, self.coordinates, voxels, moved)
         replace(found, self.shifts, shifts, moved)
         replace(found, self.angles, self.euler.angles(molecules.rotations), turned)
         names = molecules.features.get("tomogram", np.ones(len(molecules), dtype=int))

@@ -37,6 +37,7 @@ _LIST = PixelList(
     euler=STOPGAP,
     tomogram="tomo",
     first=1.0,
+    whole=True,
     renamed={
         **{axis: f"em_{axis}" for axis in "xyz"},
         **{f"shift_{axis}": f"em_shift_{axis}" for axis in "xyz"},

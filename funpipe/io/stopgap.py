@@ -2,9 +2,10 @@
 
 A particle is at orig + shift, in voxels; phi, psi and the make A = Rz(psi) Rx(the)
 Rz(phi). Its centre is voxel n // 2 of the box; see `funpipe.io.particles`. The first
-voxel of a tomogram is 1: STOPGAP cuts, in MATLAB's indices, from orig − n // 2 on
-(``extract_parse_subtomo_positions.m``). Its reader ``sg_motl_read2.m`` takes these 16
-columns and no other, by their bare names, with whole numbers where it has them.
+voxel of a tomogram is 1: STOPGAP cuts, in MATLAB's indices, from ⌊orig⌋ − n // 2 on
+(``extract_parse_subtomo_positions.m``), so that orig is written whole, and what is left
+as shift. Its reader ``sg_motl_read2.m`` takes the 16 columns below and no other, by
+their bare names, with whole numbers where it has them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _LIST = PixelList(
     euler=STOPGAP,
     tomogram="tomo_num",
     first=1.0,
+    whole=True,
 )
 _WHOLE = ("motl_idx", "tomo_num", "object", "subtomo_num", "class")
 _COLUMNS = (
