@@ -6,17 +6,19 @@ Errors are one line on stderr, with exit status 2, and nothing half-written is l
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from funpipe.align import align
+from funpipe.command_options import PROGRAM, parser
 from funpipe.demo import demo
 from funpipe.fourier import single_axis
 from funpipe.inspect_file import inspect_file
@@ -35,23 +37,7 @@ from funpipe.providers import from_file, from_structure
 
 __all__ = ["main"]
 
-_PROGRAM = "python -m funpipe"
 _STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
-_PIPELINE = """\
-A template or a mask is a file or the source text of a pipeline, such as
-  'gaussian_filter(0.5) @ from_file("ribosome.mrc")'   a template
-  'soft_otsu(sigma=2.0, radius=1.0)'                   a mask made of the template
-in quotes against the shell. Lengths are nm, angles degrees, and the stages are
-those of the package; nothing else in such a text runs."""
-_EXAMPLES = """\
-examples:
-  python -m funpipe align picks.star --tomogram TS_01.mrc \\
-      --template 'gaussian_filter(0.5) @ from_file("ribosome.mrc")' \\
-      --mask 'soft_otsu(sigma=2.0, radius=1.0)' --max-shift 4 \\
-      --rotations 12 6 --tilt -60 60 --out aligned.star
-  python -m funpipe align run_data.star --tomograms rec/ \\
-      --tomograms-star tomograms.star --template map.mrc --mask mask.mrc \\
-      --rotations all --symmetry D7 --out aligned.star"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -68,17 +54,22 @@ def main(arguments: list[str] | None = None) -> int:
         0, or 2 after an error; it is one line on stderr.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    parser = _parser()
+    asked = parser()
     try:
         if not given:
-            parser.exit(2, parser.format_usage())
-        options = parser.parse_args(given)
+            asked.exit(2, asked.format_usage())
+        options = asked.parse_args(given)
     except SystemExit as done:
         return int(done.code or 0)
-    name = f"{_PROGRAM} {options.command}"
+    name = f"{PROGRAM} {options.command}"
     try:
         with _spoken_warnings(name):
-            options.run(options)
+            _COMMANDS[options.command](options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as before `head`: nobody reads on
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return 0
     except (ImportError, OSError, TypeError, ValueError, MemoryError) as error:
         print(f"{name}: {_one_line(error)}", file=sys.stderr)
         return 2
@@ -89,13 +80,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 # What is said.
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser that says an error in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")
 
 
 def _one_line(error: BaseException) -> str:
@@ -112,6 +96,7 @@ _SPOKEN = {  # arguments in the library's errors, and the options that give them
     "scale": "--scale",
     "tomograms": "--tomograms-star",
     "format": "--format",
+    "box": "--box",
 }
 
 
@@ -146,240 +131,12 @@ def _spoken_warnings(name: str) -> Iterator[None]:
         yield
 
 
-# What can be asked for.
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog=_PROGRAM,
-        description="Subtomogram alignment with templates and masks that are "
-        "functions of the scale.",
-        epilog="COMMAND --help says all of a command.",
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def add(name: str, run: Callable[[Any], None], **texts: Any) -> _Parser:
-        command: _Parser = commands.add_parser(
-            name,
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            **texts,
-        )
-        command.set_defaults(run=run)
-        return command
-
-    _add_align(add)
-    _add_convert(add)
-    _add_inspect(add)
-    command = add(
-        "demo",
-        lambda options: demo(options.out),
-        help="simulate a tomogram, align its particles, average them",
-        description="Simulate a tomogram with a missing wedge and noise, align\n"
-        "perturbed picks to a template read from a file, and average them.",
-    )
-    command.add_argument(
-        "--out",
-        type=Path,
-        default=Path("funpipe_demo"),
-        metavar="DIR",
-        help="where the files go (default: %(default)s)",
-    )
-    return parser
-
-
-def _add_align(add: Callable[..., _Parser]) -> None:
-    command = add(
-        "align",
-        _align,
-        help="align the particles of a list to a template",
-        description="Align the particles of a list to a template, and write the list\n"
-        "with their new poses.\n\n" + _PIPELINE,
-        epilog=_EXAMPLES,
-    )
-    command.add_argument("particles", metavar="PARTICLES", help="particle list")
-    where = command.add_mutually_exclusive_group(required=True)
-    where.add_argument("--tomogram", metavar="FILE", help="the tomogram they are in")
-    where.add_argument(
-        "--tomograms",
-        metavar="DIR",
-        help="folder of tomograms; the list says which one each particle is in, and a "
-        "file is the one named so, or the only one whose name holds that name",
-    )
-    command.add_argument(
-        "--out", required=True, metavar="FILE", help="aligned list; its ending says how"
-    )
-    what = command.add_argument_group("what is looked for")
-    what.add_argument(
-        "--template",
-        required=True,
-        action="append",
-        metavar="PIPELINE",
-        help="volume, structure (.pdb .cif), or pipeline; given several times, each "
-        "particle gets the one that fits best",
-    )
-    what.add_argument(
-        "--mask",
-        metavar="PIPELINE",
-        help="volume, or pipeline; a converter is applied to the template (default: "
-        "no mask)",
-    )
-    what.add_argument(
-        "--symmetry",
-        default="C1",
-        metavar="GROUP",
-        help="of the template: C1, C2, ... D2, ... T, O, I (default: %(default)s)",
-    )
-    search = command.add_argument_group("the search")
-    search.add_argument(
-        "--max-shift",
-        type=float,
-        nargs="+",
-        default=[1.0],
-        metavar="NM",
-        help="largest shift, nm: one number, or three along z, y, x of the particle "
-        "(default: 1)",
-    )
-    search.add_argument(
-        "--rotations",
-        nargs="+",
-        metavar="DEGREES",
-        help="'all'; or MAXIMUM STEP, rotations by up to so much; or three such pairs, "
-        "about z, y and x (default: none)",
-    )
-    search.add_argument(
-        "--resolution",
-        type=float,
-        metavar="NM",
-        help="finest period that is used, nm (default: two voxels)",
-    )
-    search.add_argument(
-        "--tilt",
-        type=float,
-        nargs=2,
-        metavar=("LOWEST", "HIGHEST"),
-        help="range of the tilt series, degrees (default: nothing is missing)",
-    )
-    search.add_argument(
-        "--tilt-axis", choices=("y", "x"), default="y", help="(default: %(default)s)"
-    )
-    search.add_argument(
-        "--whiten", action="store_true", help="weigh frequencies by the noise in them"
-    )
-    files = command.add_argument_group("what the files do not say")
-    files.add_argument(
-        "--scale",
-        type=float,
-        metavar="NM",
-        help="nm per voxel of the tomograms (default: what their headers say)",
-    )
-    _add_list_options(files, "--list-scale")
-    files.add_argument(
-        "--no-progress", action="store_true", help="show no progress bar"
-    )
-
-
-def _add_list_options(parser: Any, scale: str) -> None:
-    parser.add_argument(
-        scale,
-        dest="list_scale",
-        type=float,
-        metavar="NM",
-        help="nm per voxel of the list's coordinates (default: what the list says)",
-    )
-    parser.add_argument(
-        "--tomograms-star",
-        metavar="FILE",
-        help="RELION's tomograms file, for coordinates that are counted from the "
-        "tomogram's centre; or 'centred', to count so here too",
-    )
-    parser.add_argument(
-        "--format",
-        choices=tuple(FORMATS),
-        help="of the list that is read (default: what its content or ending says)",
-    )
-    parser.add_argument(
-        "--out-format",
-        choices=tuple(FORMATS),
-        help="of the list that is written (default: what its ending says)",
-    )
-
-
-def _add_convert(add: Callable[..., _Parser]) -> None:
-    command = add(
-        "convert",
-        _convert,
-        help="turn a particle list into one of another program",
-        description="Turn a particle list into one of another program.\n\n"
-        "  .star     RELION 3.0 to 5; STOPGAP with --out-format stopgap\n"
-        "  .tbl      Dynamo\n"
-        "  .em       EM motive list\n"
-        "  .ndjson   CryoET Data Portal\n"
-        "  .mod      IMOD, PEET\n"
-        "  .csv .parquet   acryo, cylindra, or plain, in nm",
-    )
-    command.add_argument("source", metavar="IN", help="particle list")
-    command.add_argument("out", metavar="OUT", help="where to")
-    _add_list_options(command, "--scale")
-    command.add_argument(
-        "--out-scale",
-        type=float,
-        metavar="NM",
-        help="nm per voxel of the coordinates written (default: as they are read)",
-    )
-    command.add_argument(
-        "--like",
-        metavar="FILE",
-        help="list to write one like: its columns and their order, its optics groups, "
-        "its scale (default: IN)",
-    )
-    command.add_argument(
-        "--first",
-        type=int,
-        choices=(0, 1),
-        default=0,
-        help="what Dynamo, STOPGAP and EM lists call the first voxel (default: 0)",
-    )
-    command.add_argument(
-        "--box",
-        nargs=2,
-        type=float,
-        metavar=("VOXELS", "NM"),
-        help="size and scale of the other program's reference: positions are at voxel "
-        "n // 2 of it there, and at its centre (n - 1) / 2 in csv and parquet",
-    )
-
-
-def _add_inspect(add: Callable[..., _Parser]) -> None:
-    command = add(
-        "inspect",
-        lambda options: print(inspect_file(options.file, scale=options.scale)),
-        help="say what a particle list or a volume holds",
-        description="Say what a particle list, a volume, or a structure holds: shape,\n"
-        "scale, columns, counts, and what is odd about it.",
-    )
-    command.add_argument("file", metavar="FILE", help="of any format that is read")
-    command.add_argument(
-        "--scale",
-        type=float,
-        metavar="NM",
-        help="nm per voxel, where the file does not say it",
-    )
-
-
 # What is done.
 
 
 def _align(options: argparse.Namespace) -> None:
-    source, target = _formats(options.particles, options)
-    with _speaking(scale="--list-scale"):
-        molecules = read_molecules(
-            options.particles,
-            format=source,
-            scale=options.list_scale,
-            tomograms=options.tomograms_star,
-        )
+    source, target = _formats(options)
+    molecules = _read(options, source, target)
     tomogram = _tomogram(options, molecules)
     aligned = align(
         tomogram,
@@ -395,18 +152,14 @@ def _align(options: argparse.Namespace) -> None:
         whiten=options.whiten,
         progress=not options.no_progress,
     )
-    scale = options.list_scale
-    if scale is None and source in _IN_NM and target not in _IN_NM:
-        scale = _scale_of(tomogram, options.scale)
-    with _speaking(scale="--list-scale"):
-        write_molecules(
-            aligned,
-            options.out,
-            format=target,
-            like=_model(options.particles, options),
-            scale=scale,
-            **_taken_by(target, tomograms=options.tomograms_star),
-        )
+    in_voxels = source in _IN_NM and target not in _IN_NM
+    _write(
+        aligned,
+        options,
+        source,
+        target,
+        _scale_of(tomogram, options.scale) if in_voxels else None,
+    )
     score, shift, angle = (
         np.median(aligned.features[name]) for name in ("score", "shift", "angle")
     )
@@ -418,48 +171,85 @@ def _align(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    source, target = _formats(options.source, options)
-    given = {
-        "tomograms": options.tomograms_star,
-        "first": options.first or None,
-        "box": None if options.box is None else tuple(options.box),
-    }
-    for name, value in given.items():
-        if (
-            value is not None
-            and name not in FORMATS[source].takes | FORMATS[target].takes
-        ):
-            raise ValueError(
-                f"{_SPOKEN.get(name, f'--{name}')} means nothing to lists of format "
-                f"{source!r} and {target!r}"
-            )
-    molecules = read_molecules(
-        options.source,
-        format=source,
-        scale=options.list_scale,
-        **_taken_by(source, **given),
-    )
-    scale = options.out_scale
-    if scale is None and target not in _IN_NM and not options.like:
-        scale = options.list_scale
-    with _speaking(scale="--out-scale"):
-        write_molecules(
-            molecules,
-            options.out,
-            format=target,
-            like=options.like or _model(options.source, options),
-            scale=scale,
-            **_taken_by(target, **given),
-        )
+    source, target = _formats(options)
+    molecules = _read(options, source, target)
+    _write(molecules, options, source, target)
     print(f"{len(molecules)} particles, {source} to {target}: {options.out}")
 
+
+def _inspect(options: argparse.Namespace) -> None:
+    print(inspect_file(options.file, scale=options.scale))
+
+
+def _demo(options: argparse.Namespace) -> None:
+    demo(options.out)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "align": _align,
+    "convert": _convert,
+    "inspect": _inspect,
+    "demo": _demo,
+}
 
 _IN_NM = ("csv", "parquet")  # formats whose positions are in nm, without a scale
 
 
-def _formats(path: str, options: argparse.Namespace) -> tuple[str, str]:
+def _read(options: argparse.Namespace, source: str, target: str) -> Molecules:
+    """Return the particles; refuse options that neither list could take."""
+    both = _of_both(options)
+    for name, value in both.items():
+        known = FORMATS[source].takes | FORMATS[target].takes
+        if value is not None and name not in known:
+            raise ValueError(
+                f"{_SPOKEN[name]} means nothing to lists of format {source!r} and "
+                f"{target!r}"
+            )
+    with _speaking(scale=options.scale_option, first="--first"):
+        return read_molecules(
+            options.particles,
+            format=source,
+            scale=options.list_scale,
+            first=options.first,
+            **_taken_by(source, both),
+        )
+
+
+def _write(
+    molecules: Molecules,
+    options: argparse.Namespace,
+    source: str,
+    target: str,
+    scale: float | None = None,
+) -> None:
+    """Write the particles, at the scale given where no option says one."""
+    if options.out_scale is not None:
+        scale = options.out_scale
+    elif target not in _IN_NM and not options.like:
+        scale = options.list_scale or scale
+    with _speaking(scale="--out-scale", first="--out-first"):
+        write_molecules(
+            molecules,
+            options.out,
+            format=target,
+            like=options.like or _model(options.particles, source),
+            scale=scale,
+            first=options.out_first,
+            **_taken_by(target, _of_both(options)),
+        )
+
+
+def _of_both(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that the lists read and written share."""
+    return {
+        "tomograms": options.tomograms_star,
+        "box": None if options.box is None else tuple(options.box),
+    }
+
+
+def _formats(options: argparse.Namespace) -> tuple[str, str]:
     """Return the formats to read and to write; refuse now what could not be written."""
-    source = format_of(path, options.format)
+    source = format_of(options.particles, options.format)
     target = Path(options.out)
     if target.is_dir():
         raise IsADirectoryError(f"{target} is a folder, not a file to write")
@@ -467,13 +257,12 @@ def _formats(path: str, options: argparse.Namespace) -> tuple[str, str]:
         raise FileNotFoundError(f"{target}: there is no folder {target.parent}")
     if options.out_format is not None:
         return source, options.out_format
-    like = getattr(options, "like", None)
-    model = format_of(like) if like else source
+    model = format_of(options.like) if options.like else source
     with _speaking(format="--out-format"):
         return source, format_to_write(options.out, model)
 
 
-def _taken_by(kind: str, **given: Any) -> dict[str, Any]:
+def _taken_by(kind: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return those options that were given and that a format knows."""
     return {
         name: value
@@ -482,9 +271,12 @@ def _taken_by(kind: str, **given: Any) -> dict[str, Any]:
     }
 
 
-def _model(path: str, options: argparse.Namespace) -> str | None:
-    """Return the list that is read, as the model of the one that is written."""
-    return path if options.format is None else None
+def _model(path: str, source: str) -> str | None:
+    """Return the list that is read, as a model of the one written if it says itself."""
+    try:
+        return path if format_of(path) == source else None
+    except ValueError:
+        return None
 
 
 def _scale_of(tomogram: Any, given: float | None) -> float:

@@ -13,7 +13,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe import command_line
+from funpipe import command_line, command_options
 from funpipe.command_line import main
 from funpipe.demo import pose_errors
 from funpipe.io.tomogram_files import tomogram_files
@@ -389,6 +389,53 @@ def test_the_formats_can_be_told(here):
     assert "_orig_x" in Path("b.star").read_text()
 
 
+def test_first_voxels_of_the_lists_read_and_written_are_options(here):
+    pytest.importorskip("dynamotable")
+    assert run("convert", "made/picks.csv", "a.tbl", "--out-scale", 1) == 0
+    assert run("convert", "a.tbl", "b.tbl", "--first", 0, "--out-first", 1) == 0
+    picks, a, b = map(fp.read_molecules, ("made/picks.csv", "a.tbl", "b.tbl"))
+    assert a.positions == pytest.approx(picks.positions, abs=1e-5)
+    # 0.5 too far when it is read, and 0.5 too far again when it is written
+    assert b.positions == pytest.approx(picks.positions + 1, abs=1e-5)
+
+
+def test_a_list_whose_format_is_told_is_a_model_still(here):
+    pytest.importorskip("starfile")
+    Path("list.star").write_text(RELION_5)
+    options = ("--format", "relion", "--tomograms-star", "centred")
+    assert run("convert", "list.star", "a.star", *options) == 0
+    assert "data_optics" in Path("a.star").read_text()
+
+
+def test_a_box_and_a_model_are_options_of_align_too(here):
+    pytest.importorskip("dynamotable")
+    assert run("convert", "made/picks.csv", "a.tbl", "--out-scale", 1) == 0
+    command = ("align", "a.tbl", *IN_ONE[2:], "--out")
+    assert run(*command, "plain.csv") == 0
+    assert run(*command, "boxed.tbl", "--box", 16, 1, "--max-shift", 3) == 0
+    plain = fp.read_molecules("plain.csv")
+    boxed = fp.read_molecules("boxed.tbl", box=(16, 1.0))
+    assert pose_errors(boxed, plain)[0].max() < 0.3
+
+
+def test_nobody_needs_to_read_all_that_is_said(here):
+    listing = f"{sys.executable} -m funpipe inspect made/picks.csv"
+    ran = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{listing} | head -n 1 && sleep 0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stderr == ""
+    closed = subprocess.run(
+        ["bash", "-c", f"{listing} | true; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (closed.returncode, closed.stderr) == (0, "")
+
+
 # inspect
 
 
@@ -480,7 +527,7 @@ def test_inspect_reads_real_files(name, capsys):
 def test_the_help_of_each_command_tells_all_its_options(command, capsys):
     assert run(command, "--help") == 0
     text = capsys.readouterr().out
-    parser = command_line._parser()
+    parser = command_options.parser()
     options = parser._subparsers._group_actions[0].choices[command]._actions
     assert len(options) >= 2
     for each in options:
@@ -532,6 +579,9 @@ def test_the_help_of_each_command_tells_all_its_options(command, capsys):
         (["convert", "made/picks.csv", "a.mod"], "--out-scale"),
         (["convert", "made/picks.csv", "a.xyz"], "--out-format says"),
         (["convert", "made/picks.csv", "a.csv", "--first", "1"], "--first means"),
+        (["convert", "made/picks.csv", "a.csv", "--out-first", "1"], "--out-first me"),
+        (["convert", "made/picks.csv", "a.csv", "--first", "2"], "invalid choice"),
+        (["convert", "made/picks.csv", "a.csv", "--box", "8", "1"], "--box means"),
         (["convert", "made/picks.csv", "a.csv", "--like", "no.csv"], "No such file"),
         (["convert", "made/picks.csv", "a.csv", "--format", "x"], "invalid choice"),
         (["convert", "short.csv", "a.csv"], "short.csv"),

@@ -63,9 +63,7 @@ def read_star(path: str | os.PathLike[str]) -> Star:
     return Star({title: _block(each) for title, each in found.items()}, version)
 
 
-def write_star(
-    path: str | os.PathLike[str], star: Star, *, bare: bool = False
-) -> None:
+def write_star(path: str | os.PathLike[str], star: Star, *, bare: bool = False) -> None:
     """Write a STAR file, whole or not at all.
 
     Parameters
