@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.io.particles import format_of, read_molecules
-from funpipe.io.relion import read_tomograms
+from funpipe.io.relion_tomograms import read_tomograms
 from funpipe.io.structures import read_structure
 from funpipe.io.volumes import open_volume, volume_stem
 from funpipe.molecules import Molecules

@@ -356,7 +356,9 @@ MALFORMED = {
     # Portal
     "truncated.ndjson": (POINT % 3 + (POINT % 3)[:30], "line 2 is not readable JSON"),
     "text.ndjson": (POINT % '"three"', "location must be 3 finite numbers"),
-    "missing.ndjson": ('{"type": "point"}', "location must be 3 finite numbers"),
+    "missing.ndjson": ('{"type": "point"}', "location must be an object of x, y, z"),
+    "row.ndjson": ('{"location": [1, 2, 3]}', "location must be an object of x, y, z"),
+    "half.ndjson": ('{"location": {"x": 1}}', "location must be 3 finite numbers"),
     "twice.ndjson": ('{"type": "point", "type": "point"}', "'type' is there twice"),
     "empty.ndjson": ("\n", "is empty"),
     "packed.ndjson": (GARBAGE, "not text"),

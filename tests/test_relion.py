@@ -7,7 +7,8 @@ import pytest
 
 from funpipe import Molecules, read_molecules, write_molecules
 from funpipe.io.euler import RELION, to_xyz
-from funpipe.io.relion import TomogramInfo, pixel_size, read_tomograms
+from funpipe.io.relion_poses import pixel_size
+from funpipe.io.relion_tomograms import TomogramInfo, read_tomograms
 from funpipe.io.star import Star, read_star, write_star
 
 pytest.importorskip("starfile", reason="the extra star is not installed")

@@ -302,6 +302,7 @@ def _known_scale(
 ) -> float | None:
     """Return the scale that the features say, or a list of another format."""
     from funpipe.io import dynamo, relion
+    from funpipe.io.relion_poses import pixel_size
 
     if model != kind:
         if model == "relion":
@@ -314,7 +315,7 @@ def _known_scale(
         found = dynamo.scale_of(like)
         if found is not None:
             return found
-    sizes = relion.pixel_size("features", molecules.features)
+    sizes = pixel_size("features", molecules.features)
     if sizes is None:
         sizes = np.asarray(molecules.features.get("apix", [0.0]))
     elif kind == "relion":

@@ -123,9 +123,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _location(where: str, row: dict[str, Any]) -> list[float]:
-    return _numbers(
-        f"{where}: location", [dict(row.get("location") or {}).get(a) for a in "zyx"], 3
-    )
+    place = row.get("location")
+    if not isinstance(place, dict):
+        raise ValueError(f"{where}: location must be an object of x, y, z, not {place}")
+    return _numbers(f"{where}: location", [place.get(axis) for axis in "zyx"], 3)
 
 
 def _matrix(where: str, row: dict[str, Any]) -> Any:
