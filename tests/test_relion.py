@@ -271,6 +271,48 @@ def test_the_pixel_size_is_the_one_that_coordinates_are_counted_in(columns, expe
 
 
 @needs_data
+def test_a_scale_that_contradicts_centred_coordinates_is_refused(tmp_path):
+    name, options = DATA / "R5_tutorial_run_data.star", {"tomograms": TOMOGRAMS}
+    with pytest.raises(ValueError, match=r"contradicts the pixel size .*leave scale"):
+        read_molecules(name, scale=0.5, **options)
+    molecules = read_molecules(name, **options)
+    with pytest.raises(ValueError, match=r"contradicts the pixel size .*leave scale"):
+        write_molecules(molecules, tmp_path / "a.star", scale=0.5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_model_there_is_one_table_as_relion_imports_it(tmp_path):
+    molecules = Molecules([[3.0, 2.0, 1.0]], features={"mine": [7], "tomogram": ["a"]})
+    write_molecules(molecules, tmp_path / "a.star", scale=0.5)
+    blocks = read_star(tmp_path / "a.star").blocks
+    assert list(blocks) == ["particles"]
+    assert list(blocks["particles"]) == [
+        *("rlnTomoName", "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"),
+        *("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"),
+        *("mine", "rlnTomoTiltSeriesPixelSize"),
+    ]
+    assert blocks["particles"]["rlnTomoTiltSeriesPixelSize"].tolist() == [5.0]
+
+
+def test_another_scale_replaces_the_pixel_size_that_came_along(tmp_path):
+    molecules = read_molecules(star(tmp_path / "a.star", POSE))
+    write_molecules(molecules, tmp_path / "b.star", scale=0.27)
+    again = read_molecules(tmp_path / "b.star")
+    same_poses(again, molecules)
+    assert again.features["rlnTomoTiltSeriesPixelSize"].tolist() == [2.7]
+
+
+def test_a_relion_list_from_a_stopgap_list_is_of_relion(tmp_path):
+    name = Path(__file__).parent / "data/stopgap.star"
+    molecules = read_molecules(name, scale=0.5)
+    write_molecules(molecules, tmp_path / "a.star", format="relion", scale=0.5)
+    assert "_orig_x" in (tmp_path / "a.star").read_text()
+    moved = Molecules(molecules.positions + 1, molecules.rotations, molecules.features)
+    write_molecules(moved, tmp_path / "b.star", format="relion", scale=0.5)
+    same_poses(read_molecules(tmp_path / "b.star"), moved)
+
+
+@needs_data
 def test_the_tomograms_file_gives_size_scale_and_hand():
     found = read_tomograms(TOMOGRAMS)
     assert list(found) == ["TS_01", "TS_03", "TS_43", "TS_45", "TS_54"]

@@ -254,8 +254,11 @@ def _kind(name: str) -> str:
         return "parquet"
     if ending == ".star" or _has_block(start):
         with open(name, "rb") as file:
-            is_stopgap = re.search(rb"(?m)^\s*_orig_x\b", file.read())
-        return "stopgap" if is_stopgap else "relion"
+            content = file.read()
+        # A list of RELION may have come from one of STOPGAP, with all its columns.
+        kinds = (rb"(?m)^\s*_orig_x\b", rb"(?m)^\s*_rln\w*CoordinateX")
+        of_stopgap, of_relion = (re.search(each, content) for each in kinds)
+        return "stopgap" if of_stopgap and not of_relion else "relion"
     if start.lstrip().startswith(b"{"):
         return "portal"
     return _by_ending(name)

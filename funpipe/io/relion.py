@@ -92,6 +92,7 @@ def write(
     like : path-like, optional
         A RELION file to write one like: its kind of coordinates, its columns in
         their order as far as the molecules have them, its other blocks (optics).
+        Without one there is one table, as RELION 4 and 5 import coordinates.
     scale : float, optional
         nm per voxel of the coordinates; by default what the features or ``like`` say.
     tomograms : path-like, mapping, (z, y, x) or 'centred', optional
@@ -115,9 +116,8 @@ def write(
     wanted = wanted_columns(columns, block, known)
     found = posed(molecules, columns, known, wanted, scale, is_centred(tomograms))
     if like is None:
-        optics = _new_optics(found, known, scale)
-        model = Star({"optics": optics} if optics else {}, None)
-        title = "particles" if optics else ""
+        found |= _pixel_size_column(known, scale, len(molecules))
+        block = dict.fromkeys([label, *wanted])  # these come first
     come_along = {*SIZES, *(optics or {})} - {*block, "rlnOpticsGroup"}
     found = {k: v for k, v in found.items() if k not in come_along}
     order = [*(k for k in block if k in found), *(k for k in found if k not in block)]
@@ -202,28 +202,11 @@ def _optics_group(
     )
 
 
-def _new_optics(
-    columns: dict[str, Array], known: Columns, scale: float | None
-) -> Block | None:
-    """Return optics groups that say the pixel size; None where the particles do."""
-    if "rlnDetectorPixelSize" in columns or (
-        "rlnPixelSize" in columns and "rlnOpticsGroup" not in columns
-    ):
-        return None
-    count = len(next(iter(columns.values())))
-    columns.setdefault("rlnOpticsGroup", np.ones(count, dtype=np.int64))
-    groups, at = np.unique(columns["rlnOpticsGroup"], return_index=True)
-    sizes = (
-        pixel_size("features", known) if scale is None else np.full(count, scale * 10)
-    )
-    optics: Block = {
-        "rlnOpticsGroup": groups,
-        "rlnOpticsGroupName": np.array([f"opticsGroup{each}" for each in groups]),
-    }
-    if sizes is not None:
-        for group in groups:
-            of_group = sizes[columns["rlnOpticsGroup"] == group]
-            if np.ptp(of_group) > 1e-6 * of_group.max():
-                raise ValueError(f"the optics group {group} has several pixel sizes")
-        optics["rlnTomoTiltSeriesPixelSize"] = np.round(sizes[at], 9)
-    return optics
+def _pixel_size_column(
+    known: Columns, scale: float | None, count: int
+) -> dict[str, Array]:
+    """Return the pixel size as a column; none where the other columns say it."""
+    if scale is None:
+        return {}
+    label = next((each for each in PIXEL_SIZES if each in known), PIXEL_SIZES[0])
+    return {label: np.full(count, round(10 * scale, 9))}

@@ -54,6 +54,7 @@ PIXEL_SIZES = (
     "rlnMicrographOriginalPixelSize",
     "rlnImagePixelSize",
 )
+_APART = 0.01  # of a pixel size: they are rounded, and calibrated
 _HELP = (
     "pass tomograms=...: RELION's tomograms file, a shape (z, y, x) in voxels, a "
     "mapping from names to shapes, or 'centred' to count from the centre here too"
@@ -113,6 +114,15 @@ def _middle(name: str, columns: Columns, scale: float | None, centred: bool) -> 
         raise ValueError(
             f"{name}: coordinates are counted from the tomogram's centre; {_HELP}"
         )
+    stated = pixel_size(name, columns)
+    if scale is not None and stated is not None:
+        worst = stated[np.argmax(np.abs(stated - 10 * scale))]
+        if abs(worst - 10 * scale) > _APART * worst:
+            raise ValueError(
+                f"{name}: scale={scale:g} nm contradicts the pixel size {worst:g} Å; "
+                "coordinates from a tomogram's centre are in Å, and its size in voxels "
+                "of that size: leave scale out"
+            )
     sizes = numbers(name, columns, SIZES)[:, ::-1]
     return sizes / 2 * _scale(name, columns, scale)
 
