@@ -250,9 +250,9 @@ def as_molecules(name: str, value: Any) -> Molecules:
     if isinstance(value, Molecules):
         return value
     if hasattr(value, "pos") and hasattr(value, "rotator"):
-        table = getattr(value, "features", None)
+        table: Any = getattr(value, "features", None)
         columns = getattr(table, "columns", ())
-        features = {str(each): np.asarray(table[each]) for each in columns}  # type: ignore[index]
+        features = {str(each): np.asarray(table[each]) for each in columns}
         return Molecules(np.asarray(value.pos), value.rotator, features)
     if isinstance(value, np.ndarray | list | tuple):
         return Molecules(points(name, value))

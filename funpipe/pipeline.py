@@ -21,7 +21,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, cast, overload
 
 import numpy as np
 import toolz
@@ -169,7 +169,7 @@ class ImageConverter(_Pipeline):
         """
         scale = positive("scale", scale)
         if isinstance(image, list | tuple):
-            return [self(each, scale) for each in image]  # type: ignore[return-value]
+            return cast("Image", [self(each, scale) for each in image])
         array = np.asarray(image)
         if not is_image(array):
             raise TypeError(

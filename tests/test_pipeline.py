@@ -484,6 +484,7 @@ Doubled = Annotated[float, _double]
 
 def test_annotations_that_do_not_resolve_do_no_harm():
     @converter_function
+    # What no type checker could resolve is just a text to the decorator.
     def stage(image: "Imag", scale: "nm / voxel", factor: "how much" = 2.0):  # noqa: F722, F821, UP037
         return image * factor
 
