@@ -770,8 +770,8 @@ def test_the_import_is_quick():
             taken.append(float(python(code.format(module))))
         if len(seconds["numpy"]) >= 3 and min(seconds["funpipe"]) < 0.3:
             break
-    # Where numpy alone takes 0.15 s and more, twice as long as that.
-    assert min(seconds["funpipe"]) < max(0.3, 2 * min(seconds["numpy"]))
+    # On an idle machine numpy alone takes 0.1 s of them; a slow one makes both slower.
+    assert min(seconds["funpipe"]) < max(0.3, 2.5 * min(seconds["numpy"]))
 
 
 def test_the_import_pulls_in_no_extra():
