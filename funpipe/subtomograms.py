@@ -72,6 +72,7 @@ def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
         3-D, or a file that `funpipe.io.volumes.open_volume` opens.
     scale : float, optional
         nm per voxel; by default a `Tomogram`'s own, or what the file's header says.
+        Of an OME-Zarr image the level of that scale is opened.
 
     Raises
     ------
@@ -85,7 +86,7 @@ def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
     if isinstance(tomogram, Tomogram):
         return open_tomogram(tomogram.array, scale or tomogram.scale)
     if isinstance(tomogram, str | os.PathLike):
-        volume = open_volume(tomogram)
+        volume = open_volume(tomogram, at=scale)
         known = volume.scale_or(scale, os.fspath(tomogram))
         return Source(volume.array, known, volume.scale)
     shape, dtype = getattr(tomogram, "shape", ()), getattr(tomogram, "dtype", None)

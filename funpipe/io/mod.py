@@ -8,6 +8,7 @@ from 0, and some may be empty.
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from typing import Any
@@ -28,6 +29,16 @@ _NM = {0: 0.0, -9: 1.0, -10: 0.1, -12: 1e-3, -6: 1e3, -3: 1e6, -2: 1e7}
 _MOST = 9_999
 
 
+class _Model(io.BytesIO):
+    """A model's bytes, whose end is an error: imodmodel would look on for ever."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        if size and not found:
+            raise EOFError("it ends too early")
+        return found
+
+
 def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecules:
     """Read the points of all contours; object and contour are features.
 
@@ -38,7 +49,9 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
     scale : float, optional
         nm per voxel of the volume; by default the pixel size in the header.
     """
-    imodmodel = require("imodmodel", "imod", "to read IMOD models")
+    require("imodmodel", "imod", "to read IMOD models")
+    from imodmodel.parsers import parse_model
+
     name = os.fspath(path)
     with open(name, "rb") as file:
         start = file.read(4)
@@ -49,7 +62,8 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = imodmodel.ImodModel.from_file(name)
+            with open(name, "rb") as file:
+                model = parse_model(_Model(file.read()))
     except Exception as error:  # imodmodel meets damage with errors of many kinds
         raise ValueError(f"{name} is not a readable IMOD model: {error}") from None
     found = [

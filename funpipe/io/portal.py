@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from funpipe.io.columns import needed_scale
 from funpipe.io.euler import from_xyz, to_xyz
@@ -19,7 +20,8 @@ from funpipe.molecules import Molecules
 
 __all__ = ["read", "write"]
 
-_OWN = ("type", "location", "xyz_rotation_matrix")
+_POSE = ("location", "xyz_rotation_matrix")
+_KINDS = ("a truth value", "a number", "a text")
 
 
 def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecules:
@@ -40,53 +42,81 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
     rotations = None
     if any(oriented):
         rotations = from_xyz([_matrix(*each) for each in rows])
-    features: dict[str, Any] = {}
-    for field in dict.fromkeys(key for _, row in rows for key in row):
-        if field in ("location", "xyz_rotation_matrix"):
-            continue
-        for where, row in rows:
-            if not isinstance(row.get(field), bool | int | float | str):
-                raise ValueError(
-                    f"{where}: {field!r} must be a number, truth value or text, as in "
-                    f"the other lines, not {row.get(field)!r}"
-                )
-        features[field] = np.array([row[field] for _, row in rows])
+    fields = dict.fromkeys(key for _, row in rows for key in row)
+    features = {field: _feature(field, rows) for field in fields if field not in _POSE}
     return Molecules(positions, rotations, features)
 
 
 def write(
     molecules: Molecules, path: str | os.PathLike[str], *, scale: float | None = None
 ) -> None:
-    """Write oriented points, or points where the feature ``type`` says so.
+    """Write oriented points; points, and others, where the feature ``type`` says so.
 
     Parameters
     ----------
     molecules : Molecules
-        The particles; features go out as fields.
+        The particles; features go out as fields, NaN as null.
     path : path-like
         Where to; an existing file is replaced, whole or not at all.
     scale : float
         nm per voxel of the tomogram.
     """
     scale = needed_scale(os.fspath(path), scale)
+    columns = {name: each.tolist() for name, each in molecules.features.items()}
+    for name in _POSE:
+        if name in columns:
+            raise ValueError(
+                f"the feature {name!r} has the name of a point's own field"
+            )
+    kinds = columns.pop("type", ["orientedPoint"] * len(molecules))
     voxels = np.round(molecules.positions / scale, 9) + 0.0
     matrices = np.round(to_xyz(molecules.rotations), 15) + 0.0
-    columns = {name: each.tolist() for name, each in molecules.features.items()}
-    kinds = columns.pop("type", ["orientedPoint"] * len(molecules))
-    straight = molecules.rotations.magnitude() < 1e-12
+    turned = molecules.rotations.magnitude() >= 1e-12
     lines = []
     for i, (z, y, x) in enumerate(voxels.tolist()):
-        row: dict[str, Any] = {"type": kinds[i], "location": {"x": x, "y": y, "z": z}}
-        if kinds[i] == "orientedPoint" or not straight[i]:
-            row["type"] = "orientedPoint"
+        kind = "orientedPoint" if turned[i] and kinds[i] == "point" else kinds[i]
+        row: dict[str, Any] = {"type": kind, "location": {"x": x, "y": y, "z": z}}
+        if turned[i] or kind == "orientedPoint":
             row["xyz_rotation_matrix"] = matrices[i].tolist()
-        row.update({name: values[i] for name, values in columns.items()})
-        try:
-            lines.append(json.dumps(row, allow_nan=False))
-        except ValueError:
-            raise ValueError(f"row {i + 1}: JSON cannot hold NaN or infinity") from None
+        row |= {name: _or_null(name, values[i]) for name, values in columns.items()}
+        lines.append(json.dumps(row))
     with replacing(path) as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _or_null(name: str, value: Any) -> Any:
+    """Return a value as JSON can hold it: NaN is null there."""
+    if isinstance(value, float) and not np.isfinite(value):
+        if np.isnan(value):
+            return None
+        raise ValueError(f"the feature {name!r} is {value}: JSON cannot hold that")
+    return value
+
+
+def _feature(field: str, rows: list[tuple[str, dict[str, Any]]]) -> NDArray[Any]:
+    """Return a field's values, all of one kind; null is NaN, or "" among texts."""
+    kinds = [_kind(row.get(field)) for _, row in rows]
+    wanted = next((each for each in kinds if each), "a number")
+    for (where, row), kind in zip(rows, kinds, strict=True):
+        missing = not kind and (field not in row or wanted == "a truth value")
+        if missing or kind not in ("", wanted) or wanted not in _KINDS:
+            raise ValueError(
+                f"{where}: {field!r} must be a number, truth value or text, of one "
+                f"kind in all lines, not {row.get(field)!r}"
+            )
+    empty: Any = "" if wanted == "a text" else np.nan
+    values = [row[field] for _, row in rows]
+    return np.array([empty if each is None else each for each in values])
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "a truth value"
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63):
+        return "a number"
+    return "a text" if isinstance(value, str) else "another thing"
 
 
 def _rows(name: str) -> list[tuple[str, dict[str, Any]]]:
@@ -103,7 +133,7 @@ def _rows(name: str) -> list[tuple[str, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line, object_pairs_hook=_once)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{where} is not readable JSON: {error}") from None
         if not isinstance(row, dict):
             raise ValueError(f"{where} must be a JSON object")

@@ -22,6 +22,7 @@ from funpipe.io.relion_poses import (
     posed,
     poses,
     wanted_columns,
+    with_pixel_size,
 )
 from funpipe.io.relion_tomograms import is_centred, sizes_of
 from funpipe.io.star import Block, Star, read_star, simple_columns, write_star
@@ -94,7 +95,8 @@ def write(
         their order as far as the molecules have them, its other blocks (optics).
         Without one there is one table, as RELION 4 and 5 import coordinates.
     scale : float, optional
-        nm per voxel of the coordinates; by default what the features or ``like`` say.
+        nm per voxel of the coordinates, which the file then says; by default what
+        the features or ``like`` say.
     tomograms : path-like, mapping, (z, y, x) or 'centred', optional
         As in `read`, for centred coordinates.
     """
@@ -105,7 +107,8 @@ def write(
     if like is not None:
         title, block, optics = _particles(os.fspath(like), model)
     label = next((each for each in _NAMES if each in block), _NAMES[0])
-    columns = {(label if k == "tomogram" else k): v for k, v in features.items()}
+    renamed = {} if label in features else {"tomogram": label}
+    columns = {renamed.get(k, k): v for k, v in features.items()}
     if optics is not None:
         columns.update(_optics_group(columns, block, optics, len(molecules)))
         # What the optics groups of the model say goes before what came along.
@@ -115,13 +118,18 @@ def write(
     known.update(sizes_of("features", known, label, tomograms, len(molecules)))
     wanted = wanted_columns(columns, block, known)
     found = posed(molecules, columns, known, wanted, scale, is_centred(tomograms))
+    blocks = dict(model.blocks)
+    if scale is not None and _contradicted(known, scale, fresh=like is None):
+        if optics is not None and set(PIXEL_SIZES) & set(optics):
+            blocks["optics"] = optics = with_pixel_size(optics, scale)
+        else:
+            found = with_pixel_size(found, scale)
     if like is None:
-        found |= _pixel_size_column(known, scale, len(molecules))
         block = dict.fromkeys([label, *wanted])  # these come first
     come_along = {*SIZES, *(optics or {})} - {*block, "rlnOpticsGroup"}
     found = {k: v for k, v in found.items() if k not in come_along}
     order = [*(k for k in block if k in found), *(k for k in found if k not in block)]
-    blocks = {**model.blocks, title: {name: found[name] for name in order}}
+    blocks[title] = {name: found[name] for name in order}
     write_star(path, Star(blocks, model.version))
 
 
@@ -202,11 +210,9 @@ def _optics_group(
     )
 
 
-def _pixel_size_column(
-    known: Columns, scale: float | None, count: int
-) -> dict[str, Array]:
-    """Return the pixel size as a column; none where the other columns say it."""
-    if scale is None:
-        return {}
-    label = next((each for each in PIXEL_SIZES if each in known), PIXEL_SIZES[0])
-    return {label: np.full(count, round(10 * scale, 9))}
+def _contradicted(known: Columns, scale: float, *, fresh: bool) -> bool:
+    """Tell whether the pixel size that a file would say is not the scale."""
+    stated = pixel_size("features", known)
+    if stated is None:
+        return fresh
+    return bool((np.abs(stated - 10 * scale) > 1e-6 * stated).any())

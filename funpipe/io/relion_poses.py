@@ -37,6 +37,7 @@ __all__ = [
     "posed",
     "poses",
     "wanted_columns",
+    "with_pixel_size",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -80,6 +81,13 @@ def pixel_size(path: str, columns: Columns) -> Array | None:
     if found is not None and (found <= 0).any():
         raise ValueError(f"{path}: a pixel size must be above 0, not {found.min()}")
     return found
+
+
+def with_pixel_size(columns: Columns, scale: float) -> dict[str, Array]:
+    """Return the columns with the pixel size, as `pixel_size` finds it, from nm."""
+    label = next((each for each in PIXEL_SIZES if each in columns), PIXEL_SIZES[0])
+    count = len(next(iter(columns.values()), ()))
+    return {**columns, label: np.full(count, round(10 * scale, 9))}
 
 
 def poses(
