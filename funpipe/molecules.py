@@ -224,6 +224,8 @@ class Molecules:
                 lines = list(csv.reader(file, strict=True))
             except (ValueError, csv.Error) as error:
                 raise ValueError(f"{name} is not a CSV table: {error}") from None
+        while lines and not lines[-1]:
+            lines.pop()
         if not lines:
             raise ValueError(f"{name} is empty, not a CSV table")
         header, *rows = lines
@@ -302,8 +304,13 @@ def _apart(left: Rotation, right: Rotation) -> float:
 
 
 def _inferred(texts: list[str]) -> NDArray[Any]:
-    """Return whole numbers, numbers or truth values if all texts are, else texts."""
-    for kind in (int, float, _truth):
+    """Return whole numbers, numbers or truth values if all texts are, else texts.
+
+    Among numbers an empty text is NaN.
+    """
+    for kind in (int, float, _truth, _number_or_nan):
+        if kind is _number_or_nan and not any(texts):
+            continue
         try:
             array = np.array([kind(each) for each in texts])
         except (ValueError, OverflowError):
@@ -311,6 +318,10 @@ def _inferred(texts: list[str]) -> NDArray[Any]:
         if array.dtype.kind in "bif" and texts:
             return array
     return np.array(texts, dtype=str)
+
+
+def _number_or_nan(text: str) -> float:
+    return float(text) if text else np.nan
 
 
 def _truth(text: str) -> bool:

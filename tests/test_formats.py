@@ -105,10 +105,14 @@ def test_mrc_that_breaks_the_rules_is_read_with_a_warning_of_what_was_wrong(
     np.testing.assert_array_equal(volume.array, IMAGE)
 
 
-def test_data_beyond_the_end_are_no_trouble(tmp_path):
-    path = mrc(tmp_path / "a.mrc")
-    path.write_bytes(path.read_bytes() + b"more")
-    np.testing.assert_array_equal(open_volume(path).array, IMAGE)
+@pytest.mark.parametrize("ending", [".mrc", ".mrc.gz"])
+def test_data_beyond_the_end_are_left_with_a_warning_of_how_many(tmp_path, ending):
+    content = mrc(tmp_path / "b.mrc").read_bytes() + b"more"
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
+    with pytest.warns(UserWarning, match=r"a\.mrc.* breaks the rules .*bytes"):
+        volume = open_volume(path)
+    np.testing.assert_array_equal(volume.array, IMAGE)
 
 
 MALFORMED = {
@@ -200,6 +204,19 @@ def test_a_failed_write_leaves_the_old_volume(tmp_path, monkeypatch):
 
 
 # EM ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [0.45, 0.6, 0.8])
+def test_a_tiff_whose_last_pages_are_cut_off_is_refused(tmp_path, kept, capfd):
+    tifffile = pytest.importorskip("tifffile")
+    pages = np.arange(5 * 60 * 70, dtype=np.uint16).reshape(5, 60, 70)
+    tifffile.imwrite(tmp_path / "a.tif", pages, compression="zlib", metadata=None)
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.tif").array, pages)
+    content = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "b.tif").write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(ValueError, match=r"b\.tif is not a readable TIFF file"):
+        open_volume(tmp_path / "b.tif")
+    assert capfd.readouterr().err == ""
 
 
 def test_em_is_read_and_mapped_and_needs_a_scale(tmp_path):

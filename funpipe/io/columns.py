@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,6 +24,7 @@ __all__ = [
     "same_turn",
     "tomogram_numbers",
     "tomogram_texts",
+    "warn_of_numbers",
 ]
 
 Columns: TypeAlias = Mapping[str, NDArray[Any]]
@@ -126,6 +128,16 @@ def tomogram_numbers(names: Iterable[Any]) -> tuple[Array, dict[int, str]]:
         return np.array(list(map(int, texts)), dtype=np.int64), {}
     known = {name: i for i, name in enumerate(dict.fromkeys(texts), start=1)}
     return np.array([known[each] for each in texts]), {i: n for n, i in known.items()}
+
+
+def warn_of_numbers(named: Mapping[int, str]) -> None:
+    """Warn of the numbers that a list has for tomograms with other names."""
+    if named:
+        shown = ", ".join(f"{number} {name}" for number, name in named.items())
+        warnings.warn(
+            f"tomograms have numbers in this list, their names are left out: {shown}",
+            stacklevel=5,
+        )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ coordinates as they are: read their tables with ``first=0``.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def read(
     columns = _columns(name)
     molecules = _LIST.molecules(name, columns, _scale(name, columns, scale), first)
     table_map = Path(name).with_suffix(".doc")
-    if table_map.exists() and "tomogram" in molecules.features:
+    if _is_table_map(table_map) and "tomogram" in molecules.features:
         names = _table_map(str(table_map))
         numbers = molecules.features["tomogram"].tolist()
         missing = [each for each in numbers if each not in names]
@@ -81,9 +82,9 @@ def write(
     ----------
     molecules : Molecules
         The particles. Of the features, a table holds those with the names of its
-        columns. Tomograms whose names are not numbers are numbered from 1 in the
-        order in which they come, and a table map of the same name with the ending
-        ``.doc`` is written beside the table.
+        columns, and ``score`` as cc. Tomograms whose names are not numbers are
+        numbered from 1 in the order in which they come, and a table map of the same
+        name with the ending ``.doc`` is written beside the table.
     path : path-like
         Where to, ending in ``.tbl``; an existing file is replaced, whole or not at
         all.
@@ -102,6 +103,8 @@ def write(
     known = _scale(name, molecules.features, scale)
     columns, named = _LIST.columns(molecules, known, first)
     count = len(molecules)
+    if "score" in columns:
+        columns["cc"] = columns["score"]
     columns.setdefault("apix", np.full(count, float(f"{10 * known:.12g}")))
     columns.setdefault("averaged_value", np.ones(count, dtype=int))
     for each in COLUMN_NAMES:
@@ -109,14 +112,19 @@ def write(
             _check_text(each, columns[each])
     table = pandas.DataFrame({k: v for k, v in columns.items() if k in COLUMN_NAMES})
     table_map = Path(name).with_suffix(".doc")
+    lines = [f"{number} {_word(each)}\n" for number, each in named.items()]
+    if named and table_map.exists() and not _is_table_map(table_map):
+        raise ValueError(
+            f"{table_map} is no table map, and one of that name would go beside "
+            f"{name}: give the table another name"
+        )
     with replacing(path) as partial:
         dynamotable.write(table, str(partial))
         if named:
-            lines = [f"{number} {_word(each)}\n" for number, each in named.items()]
             with replacing(table_map) as partial_map:
                 partial_map.write_text("".join(lines), encoding="utf-8")
-        else:
-            table_map.unlink(missing_ok=True)
+        elif _is_table_map(table_map):  # of an older table
+            table_map.unlink()
 
 
 def scale_of(path: str | os.PathLike[str]) -> float | None:
@@ -184,6 +192,15 @@ def _scale(name: str, columns: Any, scale: float | None) -> float:
             "size; pass scale=... in nm per voxel"
         )
     return found
+
+
+def _is_table_map(path: Path) -> bool:
+    """Tell whether a file is there in which each line is a number and a name."""
+    if not path.is_file():
+        return False
+    with open(path, encoding="utf-8", errors="replace") as file:
+        lines = [each for each in file.read(2**20).splitlines() if each.strip()]
+    return bool(lines) and all(re.fullmatch(r"\s*\d+\s+\S+\s*", x) for x in lines)
 
 
 def _table_map(name: str) -> dict[str, str]:

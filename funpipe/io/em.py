@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.io.columns import PixelList, needed_scale
+from funpipe.io.columns import PixelList, needed_scale, warn_of_numbers
 from funpipe.io.euler import STOPGAP
 from funpipe.io.extras import require
 from funpipe.io.voxels import Volume
@@ -45,6 +45,7 @@ _LIST = PixelList(
 )
 _TYPES = {1: "<i1", 2: "<i2", 4: "<i4", 5: "<f4", 9: "<f8"}
 _HEADER = 512
+_EXACT = 2**24  # whole numbers up to here are exact in float32
 
 
 def read(
@@ -88,23 +89,37 @@ def write(
     Parameters
     ----------
     molecules : Molecules
-        The particles. Of the features it holds those that `read` gives. Tomograms
-        whose names are not numbers are numbered from 1 in the order in which they
-        come.
+        The particles. Of the features it holds those that `read` gives, and
+        ``score``. Tomograms whose names are not numbers are numbered from 1 in the
+        order in which they come.
     path : path-like
         Where to; an existing file is replaced, whole or not at all.
     scale : float
         nm per voxel.
     first : float
         What the list calls the first voxel of a tomogram, by default 1.
+
+    Warns
+    -----
+    UserWarning
+        Of the tomograms' numbers, where they had other names.
     """
     emfile = require("emfile", "em", "to write EM files")
     scale = needed_scale(os.fspath(path), scale)
     count = len(molecules)
     fresh = {"em_subtomo": np.arange(1, count + 1), "em_class": np.ones(count)}
-    columns = {**fresh, **_LIST.columns(molecules, scale, first)[0]}
+    found, named = _LIST.columns(molecules, scale, first)
+    if max(found["tomo"], default=0) > _EXACT:
+        raise ValueError(
+            f"tomogram: an EM list holds whole numbers up to {_EXACT}, not "
+            f"{max(found['tomo'])}: give the tomograms other names"
+        )
+    if "score" in found:
+        found["em_score"] = found["score"]
+    columns = {**fresh, **found}
     empty = np.zeros(count)
     table = np.stack([columns.get(each, empty) for each in _COLUMNS], axis=1)
+    warn_of_numbers(named)
     with replacing(path) as partial:
         emfile.write(partial, table.astype(np.float32)[None], overwrite=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import re
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.arguments import number, positive
-from funpipe.io.voxels import Volume, isotropic
+from funpipe.io.voxels import Lazy, Volume, isotropic
 from funpipe.io.whole import replacing
 
 __all__ = ["PACKED", "open_mrc", "write_volume"]
@@ -36,10 +37,7 @@ def open_mrc(name: str) -> Volume:
     unsigned where IMOD says so in its header.
     """
     plain = Path(name).suffix.lower() not in PACKED
-    try:
-        header, size, array = _read(name, plain, permissive=False)
-    except (ValueError, OSError, EOFError, zlib.error) as error:
-        header, size, array = _read_anyway(name, plain, error)
+    header, size, array = _read_warned(name, plain)
     if _unsigned(header) and array.dtype == np.int8:
         array = array.view(np.uint8)
     scale, trouble = isotropic([float(size[each]) / 10 for each in "zyx"])
@@ -48,6 +46,8 @@ def open_mrc(name: str) -> Volume:
         axes = [int(header.maps), int(header.mapr), int(header.mapc)]
         if sorted(axes) == [1, 2, 3]:
             array = array.transpose([axes.index(each) for each in (3, 2, 1)])
+        if plain and array.nbytes >= _LARGE:
+            array = Lazy(array)  # what is sliced is copied, and its pages let go
     return Volume(array, scale, trouble, _source(header))
 
 
@@ -135,6 +135,9 @@ def _source(header: Any) -> str | None:
     return None
 
 
+_DAMAGE = (ValueError, OSError, EOFError, zlib.error, TypeError, OverflowError)
+
+
 def _read(name: str, plain: bool, *, permissive: bool) -> Any:
     import mrcfile
     from mrcfile.utils import data_dtype_from_header, data_shape_from_header
@@ -147,17 +150,27 @@ def _read(name: str, plain: bool, *, permissive: bool) -> Any:
         header, size = file.header.copy(), file.voxel_size.copy()
         array = file.data
     if plain:
-        array = np.memmap(
-            name,
-            dtype=data_dtype_from_header(header),
-            mode="r",
-            offset=1024 + int(header.nsymbt),
-            shape=data_shape_from_header(header),
-        )
+        dtype, shape = data_dtype_from_header(header), data_shape_from_header(header)
+        offset = 1024 + int(header.nsymbt)
+        _check_size(name, offset + math.prod(map(int, shape)) * dtype.itemsize)
+        array = np.memmap(name, dtype=dtype, mode="r", offset=offset, shape=shape)
         _read_no_further(array)
     if array is None:
         raise ValueError("its data cannot be read")
     return header, size, array
+
+
+def _check_size(name: str, expected: int) -> None:
+    """Refuse a file that is shorter than its header says; warn of one longer."""
+    found = os.stat(name).st_size
+    if found < expected:
+        raise ValueError(f"{found} bytes, but its header says {expected}")
+    if found > expected:
+        warnings.warn(
+            f"{found} bytes, but its header says {expected}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _read_no_further(array: Any) -> None:
@@ -169,20 +182,32 @@ def _read_no_further(array: Any) -> None:
         array._mmap.madvise(mmap.MADV_RANDOM)
 
 
-def _read_anyway(name: str, plain: bool, reason: Exception) -> Any:
-    """Read a file that breaks the rules, and warn of it; else raise the reason."""
+def _read_warned(name: str, plain: bool) -> Any:
+    """Read a file, and warn of the rules that it breaks; else raise the reason."""
+    troubles: list[str] = []
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            found = _read(name, plain, permissive=True)
-    except (ValueError, OSError, EOFError, zlib.error, TypeError):
-        raise ValueError(f"{name} is not a readable MRC file: {reason}") from None
-    troubles = list(dict.fromkeys(str(each.message) for each in caught))
-    warnings.warn(
-        f"{name} breaks the rules of MRC: {'; '.join(troubles) or reason}; it was "
-        "read all the same",
-        stacklevel=5,
-    )
+        found = _listening(name, plain, troubles, permissive=False)
+    except _DAMAGE as reason:
+        try:
+            found = _listening(name, plain, troubles, permissive=True)
+        except _DAMAGE:
+            raise ValueError(f"{name} is not a readable MRC file: {reason}") from None
+        troubles = troubles or [str(reason)]
+    if troubles:
+        warnings.warn(
+            f"{name} breaks the rules of MRC: {'; '.join(dict.fromkeys(troubles))}; it "
+            "was read all the same",
+            stacklevel=5,
+        )
+    return found
+
+
+def _listening(name: str, plain: bool, troubles: list[str], *, permissive: bool) -> Any:
+    """Read a file, and put down what is warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = _read(name, plain, permissive=permissive)
+    troubles.extend(str(each.message) for each in caught)
     return found
 
 

@@ -112,6 +112,7 @@ def typed(texts: list[str], *, as_text: bool = False) -> NDArray[Any]:
             numbers = list(map(int, texts))
             if max(map(abs, numbers)) < 2**63:
                 return np.array(numbers, dtype=np.int64)
+            return np.array(texts, dtype=str)  # all their digits
         if all(map(_NUMBER.fullmatch, texts)) and not any(map(_PADDED.match, texts)):
             return np.array(texts, dtype=float)
         if set(texts) <= {"True", "False"}:
@@ -123,7 +124,7 @@ def _lines(name: str) -> list[str]:
     with open(name, "rb") as file:
         content = file.read()
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
@@ -163,7 +164,12 @@ def _check(name: str, lines: list[str]) -> list[str]:
         elif rows is not None:
             rows += 1
             quoted = '"' in line or "'" in line
-            count = len(shlex.split(line)) if quoted else len(line.split())
+            try:
+                count = len(shlex.split(line)) if quoted else len(line.split())
+            except ValueError:
+                raise ValueError(
+                    f"{name}, line {number}: a quotation mark that is not closed"
+                ) from None
             if count != len(titles):
                 raise ValueError(
                     f"{name}, line {number}: {count} values for {len(titles)} columns"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.io.columns import PixelList, needed_scale
+from funpipe.io.columns import PixelList, needed_scale, warn_of_numbers
 from funpipe.io.euler import STOPGAP
 from funpipe.io.star import Block, Star, read_star, simple_columns, write_star
 from funpipe.molecules import Molecules
@@ -93,8 +93,14 @@ def write(
     ------
     ValueError
         If a column of whole numbers holds another one, or a half-set is no letter.
+
+    Warns
+    -----
+    UserWarning
+        Of the tomograms' numbers, where they had other names.
     """
-    found, _ = _LIST.columns(molecules, needed_scale(os.fspath(path), scale), first)
+    scale = needed_scale(os.fspath(path), scale)
+    found, named = _LIST.columns(molecules, scale, first)
     count = len(molecules)
     fresh: Block = {
         "motl_idx": np.arange(1, count + 1),
@@ -112,6 +118,7 @@ def write(
     model = {} if like is None else _block(os.fspath(like), read_star(like))
     order = [*model, *(each for each in _COLUMNS if each not in model)]
     block = {name: columns[name] for name in order if name in columns}
+    warn_of_numbers(named)
     write_star(path, Star({BLOCK: block}), bare=True)
 
 

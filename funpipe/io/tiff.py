@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import BufferingHandler
 from typing import Any
 
 from funpipe.io.extras import require
@@ -14,7 +18,7 @@ def open_tiff(name: str) -> Volume:
     """Open a TIFF file, memory-mapped where it can be; its pages lie along z."""
     tifffile = require("tifffile", "tiff", "to read TIFF")
     try:
-        with tifffile.TiffFile(name) as file:
+        with _errors_raised(), tifffile.TiffFile(name) as file:
             if file.series[0].axes.endswith("S"):
                 raise ValueError("its pixels are colours, not numbers")
             array = _array(tifffile, file, name)
@@ -22,6 +26,22 @@ def open_tiff(name: str) -> Volume:
     except Exception as error:  # tifffile meets damage with errors of many kinds
         raise ValueError(f"{name} is not a readable TIFF file: {error}") from None
     return Volume(array, *isotropic(size))
+
+
+@contextmanager
+def _errors_raised() -> Iterator[None]:
+    """Raise what tifffile only logs, such as that pages are missing at the end."""
+    logger, heard = logging.getLogger("tifffile"), BufferingHandler(1000)
+    heard.setLevel(logging.ERROR)
+    logger.addHandler(heard)
+    propagated, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.propagate = propagated
+        logger.removeHandler(heard)
+    if heard.buffer:
+        raise ValueError(heard.buffer[0].getMessage())
 
 
 def _array(tifffile: Any, file: Any, name: str) -> Any:

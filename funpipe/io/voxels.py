@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,11 @@ class Lazy:
         before = (0,) * (len(self._array.shape) - 3)
         index = index if isinstance(index, tuple) else (index,)
         block = np.asarray(self._array[(*before, *index)])
+        mapped = getattr(self._array, "_mmap", None)
+        if mapped is not None:
+            block = block.copy()
+            if hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)  # or all that was read stays ours
         if self._plain:
             return block
         return block.astype(np.float32) * self._factor + self._offset
