@@ -48,11 +48,15 @@ if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
 __all__ = [
+    "ALIGNED",
     "Alignment",
     "align",
     "align_subtomograms",
     "apply_alignment",
 ]
+
+ALIGNED = ("score", "template", "shift", "angle", "shift_error", "angle_error")
+"""The features that an alignment adds."""
 
 Array: TypeAlias = NDArray[Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -341,18 +345,18 @@ def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
             f"molecules must be {len(found)}, as many as were aligned, "
             f"not {len(particles)}"
         )
+    values = (
+        found.scores,
+        found.templates,
+        np.linalg.norm(found.shifts, axis=1),
+        np.degrees(found.rotations.magnitude()),
+        found.shift_errors,
+        found.angle_errors,
+    )
     return Molecules(
         particles.positions + particles.rotations.apply(found.shifts),
         particles.rotations * found.rotations,
-        {
-            **particles.features,
-            "score": found.scores,
-            "template": found.templates,
-            "shift": np.linalg.norm(found.shifts, axis=1),
-            "angle": np.degrees(found.rotations.magnitude()),
-            "shift_error": found.shift_errors,
-            "angle_error": found.angle_errors,
-        },
+        {**particles.features, **dict(zip(ALIGNED, values, strict=True))},
     )
 
 

@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from funpipe.align import align
+from funpipe.align import ALIGNED, align
 from funpipe.command_options import PROGRAM, parser
 from funpipe.demo import demo
 from funpipe.fourier import single_axis
@@ -31,6 +32,7 @@ from funpipe.io.particles import (
 )
 from funpipe.io.tomogram_files import tomogram_files
 from funpipe.io.volumes import open_volume
+from funpipe.io.whole import check_target
 from funpipe.molecules import Molecules
 from funpipe.parsing import parse_pipeline
 from funpipe.providers import from_file, from_structure
@@ -97,6 +99,12 @@ _SPOKEN = {  # arguments in the library's errors, and the options that give them
     "tomograms": "--tomograms-star",
     "format": "--format",
     "box": "--box",
+    "first": "--first",
+    "max_shifts": "--max-shift",
+    "rotations": "--rotations",
+    "tilt_range": "--tilt",
+    "resolution": "--resolution",
+    "symmetry": "--symmetry",
 }
 
 
@@ -113,6 +121,7 @@ def _translated(text: str, options: Mapping[str, str]) -> str:
     for name, option in options.items():
         text = re.sub(rf"(?<![\w-]){name}=\.\.\.", option, text)
         text = re.sub(rf"(?<![\w-]){name}=(?=\S)", f"{option} ", text)
+        text = re.sub(rf"^{name}(?= must |\[)", option, text)
     return text
 
 
@@ -138,6 +147,10 @@ def _align(options: argparse.Namespace) -> None:
     source, target = _formats(options)
     molecules = _read(options, source, target)
     tomogram = _tomogram(options, molecules)
+    scale = None
+    if source in _IN_NM and target not in _IN_NM:
+        scale = _scale_of(tomogram, options.scale)
+    _rehearse(molecules, options, source, target, scale)
     aligned = align(
         tomogram,
         molecules,
@@ -152,14 +165,7 @@ def _align(options: argparse.Namespace) -> None:
         whiten=options.whiten,
         progress=not options.no_progress,
     )
-    in_voxels = source in _IN_NM and target not in _IN_NM
-    _write(
-        aligned,
-        options,
-        source,
-        target,
-        _scale_of(tomogram, options.scale) if in_voxels else None,
-    )
+    _write(aligned, options, options.out, source, target, scale)
     score, shift, angle = (
         np.median(aligned.features[name]) for name in ("score", "shift", "angle")
     )
@@ -173,7 +179,7 @@ def _align(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     source, target = _formats(options)
     molecules = _read(options, source, target)
-    _write(molecules, options, source, target)
+    _write(molecules, options, options.out, source, target)
     print(f"{len(molecules)} particles, {source} to {target}: {options.out}")
 
 
@@ -215,9 +221,34 @@ def _read(options: argparse.Namespace, source: str, target: str) -> Molecules:
         )
 
 
+def _rehearse(
+    molecules: Molecules,
+    options: argparse.Namespace,
+    source: str,
+    target: str,
+    scale: float | None,
+) -> None:
+    """Write the particles to a file that is thrown away: what fails, fails now."""
+    found = dict.fromkeys(ALIGNED, np.zeros(len(molecules)))
+    out = Path(options.out)
+    with (
+        tempfile.TemporaryDirectory(prefix=".funpipe", dir=out.parent) as folder,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # they are said when it is written
+        path = str(Path(folder, out.name))
+        try:
+            _write(
+                molecules.with_features(**found), options, path, source, target, scale
+            )
+        except (OSError, ValueError) as error:
+            raise type(error)(str(error).replace(path, options.out)) from None
+
+
 def _write(
     molecules: Molecules,
     options: argparse.Namespace,
+    path: str,
     source: str,
     target: str,
     scale: float | None = None,
@@ -230,7 +261,7 @@ def _write(
     with _speaking(scale="--out-scale", first="--out-first"):
         write_molecules(
             molecules,
-            options.out,
+            path,
             format=target,
             like=options.like or _model(options.particles, source),
             scale=scale,
@@ -250,11 +281,7 @@ def _of_both(options: argparse.Namespace) -> dict[str, Any]:
 def _formats(options: argparse.Namespace) -> tuple[str, str]:
     """Return the formats to read and to write; refuse now what could not be written."""
     source = format_of(options.particles, options.format)
-    target = Path(options.out)
-    if target.is_dir():
-        raise IsADirectoryError(f"{target} is a folder, not a file to write")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"{target}: there is no folder {target.parent}")
+    check_target(options.out)
     if options.out_format is not None:
         return source, options.out_format
     model = format_of(options.like) if options.like else source

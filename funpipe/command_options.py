@@ -154,7 +154,10 @@ def _add_align(command: _Parser) -> None:
         help="range of the tilt series, degrees (default: nothing is missing)",
     )
     search.add_argument(
-        "--tilt-axis", choices=("y", "x"), default="y", help="(default: %(default)s)"
+        "--tilt-axis",
+        choices=("y", "x"),
+        default="y",
+        help="what the specimen was tilted about (default: %(default)s)",
     )
     search.add_argument(
         "--whiten", action="store_true", help="weigh frequencies by the noise in them"

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from funpipe.arguments import describe, fail, points
+from funpipe.io.whole import replacing
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -189,16 +189,13 @@ class Molecules:
             texts = list(map(str, values.tolist()))
             plain = _same(_inferred(texts), values) and not _TYPED.fullmatch(name)
             columns[name if plain else f"{name}:{values.dtype.str}"] = texts
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.partial")
-        try:
-            with open(partial, "w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(columns)
-                writer.writerows(zip(*columns.values(), strict=True))
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with (
+            replacing(path) as partial,
+            open(partial, "w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> Molecules:

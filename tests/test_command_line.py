@@ -547,7 +547,7 @@ def test_the_help_of_each_command_tells_all_its_options(command, capsys):
         ([*IN_ONE, "--out", "a.csv", "--max-shift", "1", "2"], "--max-shift must"),
         ([*IN_ONE, "--out", "a.csv", "--rotations", "1"], "--rotations must be"),
         ([*IN_ONE, "--out", "a.csv", "--rotations", "x", "y"], "--rotations must be"),
-        ([*IN_ONE, "--out", "a.csv", "--tilt", "60", "-60"], "tilt_range"),
+        ([*IN_ONE, "--out", "a.csv", "--tilt", "60", "-60"], "--tilt must"),
         ([*IN_ONE, "--out", "a.csv", "--symmetry", "Q"], "symmetry must be"),
         ([*IN_ONE, "--out", "a.csv", "--resolution", "0.1"], "resolution must be"),
         ([*IN_ONE, "--out", "a.csv", "--mask", "soft_otsu(sgima=1)"], "--mask: "),

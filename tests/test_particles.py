@@ -158,6 +158,40 @@ def test_the_portals_points_are_read_as_the_portal_means_them(tmp_path):
     assert molecules.features["instance_id"].tolist() == [3]
 
 
+def test_nothing_known_is_null_in_the_portals_points(tmp_path):
+    features = {"type": ["point", "mine"], "error": [0.5, np.nan], "name": ["a", ""]}
+    molecules = Molecules(np.ones((2, 3)), features=features)
+    write_molecules(molecules, tmp_path / "a.ndjson", scale=1.0)
+    lines = (tmp_path / "a.ndjson").read_text().splitlines()
+    assert '"error": null' in lines[1]
+    assert '"type": "mine"' in lines[1]
+    assert read_molecules(tmp_path / "a.ndjson", scale=1.0) == molecules
+    point = POINT.strip()[:-1] % 3
+    (tmp_path / "b.ndjson").write_text(
+        f'{point}, "name": "a"}}\n{point}, "name": null}}\n'
+    )
+    names = read_molecules(tmp_path / "b.ndjson", scale=1.0).features["name"]
+    assert names.tolist() == ["a", ""]
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({"location": ["here"]}, "'location' has the name of a point's"),
+        ({"xyz_rotation_matrix": [1.0]}, "'xyz_rotation_matrix' has the name of"),
+        ({"error": [np.inf]}, "'error' is inf: JSON cannot hold that"),
+    ],
+)
+def test_a_feature_never_takes_the_place_of_a_pose(tmp_path, features, message):
+    with pytest.raises(ValueError, match=message):
+        write_molecules(
+            Molecules(np.ones((1, 3)), features=features),
+            tmp_path / "a.ndjson",
+            scale=1.0,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_points_without_a_rotation_stay_points(tmp_path):
     path = tmp_path / "a.ndjson"
     path.write_text('{"type": "point", "location": {"x": 10, "y": 20, "z": 30}}\n')
@@ -228,6 +262,61 @@ def test_a_dynamo_table_keeps_names_in_its_map_and_the_scale_in_apix(tmp_path):
     assert not (tmp_path / "a.doc").exists()
 
 
+def test_a_document_beside_a_table_is_no_table_map(tmp_path):
+    document = tmp_path / "a.doc"
+    document.write_bytes(b"\xd0\xcf\x11\xe0 Dear colleague")
+    write_molecules(some(), tmp_path / "a.tbl", scale=SCALE)
+    assert read_molecules(tmp_path / "a.tbl").features["tomogram"][0] == "5"
+    with pytest.raises(ValueError, match=r"a\.doc is no table map"):
+        write_molecules(
+            some(tomogram=["TS_3", "TS_1", "TS_3", "TS_2"]), tmp_path / "a.tbl", scale=1
+        )
+    assert document.read_bytes().endswith(b"colleague")
+
+
+@pytest.mark.parametrize(
+    ("kind", "feature"), [("dynamo", "cc"), ("em", "em_score"), ("stopgap", "score")]
+)
+def test_the_score_goes_where_the_program_has_it(tmp_path, kind, feature):
+    read = through(some(), kind, tmp_path)
+    found = through(read.with_features(score=np.arange(4.0)), kind, tmp_path)
+    assert found.features[feature].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shifts"),
+    [
+        ("dynamo", ("dx", "dy", "dz")),
+        ("stopgap", ("x_shift", "y_shift", "z_shift")),
+        ("em", ("em_shift_x", "em_shift_y", "em_shift_z")),
+    ],
+)
+def test_coordinates_are_rewritten_in_voxels_of_another_size(tmp_path, kind, shifts):
+    read = through(some(), kind, tmp_path)
+    path = tmp_path / f"binned{ORIENTED[kind][0]}"
+    write_molecules(read, path, format=kind, scale=4 * SCALE)
+    binned = read_molecules(path, scale=4 * SCALE)
+    assert stray(binned, read)[1] < 1e-4
+    for each in shifts:
+        assert np.abs(binned.features[each]).max() <= 0.5
+
+
+@pytest.mark.parametrize("kind", ["em", "stopgap"])
+def test_tomograms_that_become_numbers_are_named_in_a_warning(tmp_path, kind):
+    named = some(tomogram=["TS_3", "TS_1", "TS_3", "TS_2"])
+    with pytest.warns(UserWarning, match="names are left out: 1 TS_3, 2 TS_1, 3 TS_2"):
+        found = through(named, kind, tmp_path)
+    assert found.features["tomogram"].tolist() == ["1", "2", "1", "3"]
+
+
+def test_tomograms_that_an_em_list_cannot_tell_apart_are_refused(tmp_path):
+    dates = some(tomogram=["20240613001", "20240613002"] * 2)
+    with pytest.raises(
+        ValueError, match="whole numbers up to 16777216, not 2024061300"
+    ):
+        write_molecules(dates, tmp_path / "a.em", scale=SCALE)
+
+
 def test_a_particle_of_a_table_that_moved_keeps_its_crop(tmp_path):
     write_molecules(some(), tmp_path / "a.tbl", scale=SCALE)
     read = read_molecules(tmp_path / "a.tbl")
@@ -274,6 +363,21 @@ def test_missing_values_of_parquet_become_nan_and_no_text(tmp_path):
 def test_truth_values_of_polars_are_truth_values(tmp_path):
     (tmp_path / "a.csv").write_text("z,y,x,good\n1,2,3,true\n4,5,6,false\n")
     assert read_molecules(tmp_path / "a.csv").features["good"].tolist() == [True, False]
+
+
+def test_a_gap_among_numbers_is_nan_and_a_last_line_may_be_empty(tmp_path):
+    (tmp_path / "a.csv").write_text("z,y,x,cc,note\n1,2,3,0.5,\n4,5,6,,b\n\n")
+    features = read_molecules(tmp_path / "a.csv").features
+    np.testing.assert_array_equal(features["cc"], [0.5, np.nan])
+    assert features["note"].tolist() == ["", "b"]
+
+
+def test_star_texts_and_large_numbers_stay_as_they_are(tmp_path):
+    title = STAR + "_note\n_large\n"
+    rows = "1 2 3 a 9223372036854775807\n1 2 3 b 9223372036854775808\n"
+    (tmp_path / "a.star").write_text(title + rows, encoding="utf-8-sig")
+    large = read_molecules(tmp_path / "a.star", scale=1.0).features["large"]
+    assert large.tolist() == ["9223372036854775807", "9223372036854775808"]
 
 
 def test_a_table_may_count_in_voxels(tmp_path):
@@ -336,6 +440,7 @@ MALFORMED = {
     "nothing.star": ("", "no data_ block"),
     "packed.star": (GARBAGE, "not text"),
     "prose.star": ("Dear colleague,\n", "line 1 stands before any data_ block"),
+    "quote.star": (STAR + "_note\n1 2 3 t'1\n", "line 8: a quotation mark that is not"),
     "half.star": (
         "data_stopgap_motivelist\nloop_\n_orig_x\n_orig_y\n1 2\n",
         "no column 'orig_z'",
@@ -363,6 +468,16 @@ MALFORMED = {
     "empty.ndjson": ("\n", "is empty"),
     "packed.ndjson": (GARBAGE, "not text"),
     "list.ndjson": ("[1, 2]", "must be a JSON object"),
+    "deep.ndjson": ('{"a":' + "[" * 100_000, "line 1 is not readable JSON"),
+    "mixed.ndjson": (
+        (POINT % 3).replace("}}", '}, "a": 1}')
+        + (POINT % 3).replace("}}", '}, "a": "b"}'),
+        "line 2: 'a' must be a number, truth value or text, of one kind",
+    ),
+    "large.ndjson": (
+        (POINT % 3).replace("}}", f'}}, "a": {2**64}}}'),
+        "'a' must be a number",
+    ),
     "flat.ndjson": (
         (POINT % 3).replace("}}", '}, "xyz_rotation_matrix": [1, 2, 3]}'),
         "must be 9 finite numbers",
@@ -373,6 +488,13 @@ MALFORMED = {
     ),
     # IMOD
     "truncated.mod": (lambda: model_bytes()[:-20], "not a readable IMOD model"),
+    **{
+        f"cut_{count}.mod": (
+            lambda count=count: model_bytes()[:-count],
+            "ends too early",
+        )
+        for count in (1, 2, 4)
+    },
     "packed.mod": (GARBAGE, "not a readable IMOD model"),
     "swapped.mod": (lambda: b"DOMI" + model_bytes()[4:], "starts with b'DOMI'"),
     # CSV
@@ -477,6 +599,33 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
         write_molecules(np.zeros((2, 3)), path, scale=1.0)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_a_link_and_a_file_keeps_its_mode(tmp_path):
+    (tmp_path / "a.csv").write_text("old")
+    (tmp_path / "a.csv").chmod(0o640)
+    (tmp_path / "link.csv").symlink_to("a.csv")
+    write_molecules(some(), tmp_path / "link.csv")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "a.csv").stat().st_mode & 0o777 == 0o640
+    assert stray(read_molecules(tmp_path / "a.csv"), some())[1] < 1e-9
+
+
+def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(OSError, match=r"a\.csv is a device or a pipe"):
+        write_molecules(some(), tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").is_fifo()
+
+
+def test_a_file_that_may_not_be_written_stays(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("precious")
+    path.chmod(0o444)
+    tmp_path.chmod(0o777)
+    with ordinary_user(), pytest.raises(PermissionError, match=r"a\.csv"):
+        write_molecules(some(), path)
+    assert path.read_text() == "precious"
 
 
 @pytest.mark.parametrize("ending", [".tbl", ".em", ".ndjson", ".mod", ".star"])

@@ -302,6 +302,38 @@ def test_another_scale_replaces_the_pixel_size_that_came_along(tmp_path):
     assert again.features["rlnTomoTiltSeriesPixelSize"].tolist() == [2.7]
 
 
+RELION_3 = {"rlnDetectorPixelSize": [5.0], "rlnMagnification": [37037.037]}
+
+
+@pytest.mark.parametrize(
+    ("particles", "optics"),
+    [
+        (POSE, OPTICS),
+        (POSE | {"rlnImagePixelSize": [PIXEL]}, {"rlnOpticsGroup": [1]}),
+        ({k: v for k, v in POSE.items() if "Optics" not in k} | RELION_3, {}),
+    ],
+)
+def test_a_scale_that_is_given_is_said_in_a_file_like_another(
+    tmp_path, particles, optics
+):
+    path = star(tmp_path / "a.star", particles, optics)
+    molecules = read_molecules(path)
+    write_molecules(molecules, tmp_path / "b.star", like=path, scale=0.5)
+    same_poses(read_molecules(tmp_path / "b.star"), molecules)
+    block = read_star(tmp_path / "b.star").blocks["particles"]
+    # The origin stays; coordinate and origin make the position.
+    assert block["rlnCoordinateX"][0] == pytest.approx(100 * PIXEL / 5, abs=1e-3)
+    wrong = read_molecules(path, scale=1.0)
+    write_molecules(wrong, tmp_path / "c.star", like=path, scale=1.0)
+    same_poses(read_molecules(tmp_path / "c.star"), wrong)
+
+
+def test_a_column_that_is_called_tomogram_stays_beside_the_tomograms_name(tmp_path):
+    path = star(tmp_path / "a.star", {**POSE, "tomogram": ["mine"]})
+    write_molecules(read_molecules(path), tmp_path / "b.star", like=path)
+    same_columns(path, tmp_path / "b.star")
+
+
 def test_a_relion_list_from_a_stopgap_list_is_of_relion(tmp_path):
     name = Path(__file__).parent / "data/stopgap.star"
     molecules = read_molecules(name, scale=0.5)

@@ -34,6 +34,10 @@ _PLACE = 1e-7
 """nm: below what a list prints, a position counts as unchanged."""
 _TURN = 2e-8
 """rad, likewise."""
+_LARGE = 10.0
+"""Voxels: coordinates beyond tell the scale that they are in,"""
+_APART = 0.05
+"""to about so much, though particles have moved."""
 
 
 def numbers(path: str, columns: Columns, names: Sequence[str]) -> NDArray[np.float64]:
@@ -207,13 +211,20 @@ class PixelList:
         }
         coordinates = (molecules.positions / scale)[:, ::-1] + first
         pose = (*self.coordinates, *self.shifts, *self.angles)
-        if all(name in found for name in pose):
+        if all(name in found for name in pose) and not _rescaled(
+            sum(
+                numbers("features", found, each)
+                for each in (self.coordinates, self.shifts)
+            ),
+            coordinates,
+        ):
             positions, rotations = self._poses("features", found, scale, first)
             moved = ~same_place(positions, molecules.positions)
             turned = ~same_turn(rotations, molecules.rotations)
             shifts = coordinates - numbers("features", found, self.coordinates)
         else:
             moved = turned = np.ones(len(molecules), dtype=bool)
+            found = {k: v for k, v in found.items() if k not in pose}
             voxels = np.round(coordinates) if self.whole else coordinates
             shifts = coordinates - voxels
             replace(found, self.coordinates, voxels, moved)
@@ -232,6 +243,12 @@ class PixelList:
         angles = numbers(path, columns, self.angles)
         voxels = (coordinates + shifts - first)[:, ::-1]
         return voxels * scale, self.euler.rotations(angles)
+
+
+def _rescaled(before: Any, after: Array) -> bool:
+    """Tell whether coordinates are in voxels of another size than before."""
+    large = np.abs(before) > _LARGE
+    return bool(large.any() and abs(np.median((after / before)[large]) - 1) > _APART)
 
 
 def replace(

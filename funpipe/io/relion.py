@@ -21,6 +21,7 @@ from funpipe.io.relion_poses import (
     pixel_size,
     posed,
     poses,
+    rescaled,
     wanted_columns,
     with_pixel_size,
 )
@@ -117,9 +118,13 @@ def write(
     known = _with_optics("features", columns, optics)
     known.update(sizes_of("features", known, label, tomograms, len(molecules)))
     wanted = wanted_columns(columns, block, known)
+    contradicted = scale is not None and _contradicted(known, scale, fresh=like is None)
+    if scale is not None and contradicted:
+        known = rescaled(known, scale, molecules.positions)
+        columns = {k: known.get(k, v) for k, v in columns.items()}
     found = posed(molecules, columns, known, wanted, scale, is_centred(tomograms))
     blocks = dict(model.blocks)
-    if scale is not None and _contradicted(known, scale, fresh=like is None):
+    if scale is not None and contradicted:
         if optics is not None and set(PIXEL_SIZES) & set(optics):
             blocks["optics"] = optics = with_pixel_size(optics, scale)
         else:

@@ -36,6 +36,7 @@ __all__ = [
     "pixel_size",
     "posed",
     "poses",
+    "rescaled",
     "wanted_columns",
     "with_pixel_size",
 ]
@@ -88,6 +89,30 @@ def with_pixel_size(columns: Columns, scale: float) -> dict[str, Array]:
     label = next((each for each in PIXEL_SIZES if each in columns), PIXEL_SIZES[0])
     count = len(next(iter(columns.values()), ()))
     return {**columns, label: np.full(count, round(10 * scale, 9))}
+
+
+def rescaled(columns: Columns, scale: float, positions: Array) -> dict[str, Array]:
+    """Return the columns with coordinates in voxels of another scale, nm.
+
+    They stay as they are if positions in nm say that they are so already: that is what
+    comes of reading a list whose pixel size is wrong.
+    """
+    found, name = dict(columns), "features"
+    stated = pixel_size(name, columns)
+    if stated is None or any(each not in columns for each in PIXEL):
+        return found
+    voxels = numbers(name, columns, PIXEL)
+    factors = stated[:, None] / (10 * scale)
+    apart = [
+        np.median(np.abs(each[:, ::-1] * scale - positions))
+        for each in (voxels, voxels * factors)
+    ]
+    if apart[1] < apart[0]:
+        found.update(zip(PIXEL, (voxels * factors).round(6).T, strict=True))
+        if "rlnPixelSize" not in columns and _ORIGIN_PIXEL[0] in columns:
+            origins = numbers(name, columns, _ORIGIN_PIXEL) * factors
+            found.update(zip(_ORIGIN_PIXEL, origins.round(6).T, strict=True))
+    return found
 
 
 def poses(

@@ -54,7 +54,7 @@ def check_target(path: str | os.PathLike[str]) -> None:
     if target.is_dir():
         raise IsADirectoryError(f"{name} is a folder, not a file to write")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"{name}: there is no folder {target.parent}")
+        raise FileNotFoundError(f"{name}: there is no folder {Path(name).parent}")
     if target.exists() and not target.is_file():
         raise OSError(f"{name} is a device or a pipe, not a file to write")
     for each in (target, target.parent):
