@@ -418,6 +418,32 @@ def test_a_box_and_a_model_are_options_of_align_too(here):
     assert pose_errors(boxed, plain)[0].max() < 0.3
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--out", "a.txt", "--out-format", "dynamo"), "a.txt: a Dynamo table's name"),
+        (("--out", "a.star"), "cannot have a column of the name 'my score'"),
+        (("--out", "a.mod"), "object: an IMOD model counts in whole numbers"),
+    ],
+)
+def test_what_could_not_be_written_is_said_before_the_work(
+    here, capsys, monkeypatch, options, said
+):
+    for library in ("starfile", "dynamotable", "imodmodel"):
+        pytest.importorskip(library)
+    picks = fp.read_molecules("made/picks.csv")
+    added = {"my score": np.ones(4), "object": ["a", "b", "c", "d"]}
+    picks.with_features(**added).to_csv("odd.csv")
+    monkeypatch.setattr(command_line, "align", lambda *_, **__: pytest.fail("work"))
+    assert said in refused(capsys, "align", "odd.csv", *IN_ONE[2:], *options)
+
+
+def test_errors_that_were_not_estimated_go_out_as_null(here):
+    options = [each for each in IN_ONE if each not in ("--rotations", "8", "4")]
+    assert run(*options, "--out", "a.ndjson") == 0
+    assert '"angle_error": null' in Path("a.ndjson").read_text()
+
+
 def test_nobody_needs_to_read_all_that_is_said(here):
     listing = f"{sys.executable} -m funpipe inspect made/picks.csv"
     ran = subprocess.run(

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import shutil
 import subprocess
 import sys
 import warnings
@@ -64,6 +65,18 @@ def test_imods_bytes_are_unsigned_unless_its_flags_say_signed(tmp_path, flags, f
     assert open_volume(patch(path, 152, stamp)).array.flat[0] == first
 
 
+def test_a_large_file_gives_copies_of_its_blocks_and_lets_go_of_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("funpipe.io.mrc._LARGE", 1)
+    array = open_volume(mrc(tmp_path / "a.mrc")).array
+    assert not isinstance(array, np.memmap)
+    block = array[1:3, :, 2:]
+    assert block.flags.owndata
+    np.testing.assert_array_equal(block, IMAGE[1:3, :, 2:])
+    np.testing.assert_array_equal(array, IMAGE)
+
+
 def test_an_extended_header_is_passed_over(tmp_path):
     path = tmp_path / "a.mrc"
     with mrcfile.new(path) as file:
@@ -121,6 +134,9 @@ MALFORMED = {
     "empty": lambda path: path.write_bytes(b""),
     "garbage": lambda path: path.write_bytes(b"\x1f\x8b\x08garbage" * 200),
     "unknown mode": lambda path: patch(path, 12, b"\x65\0\0\0"),
+    "a byte too many at its start": lambda path: path.write_bytes(
+        b"\xef\xbb\xbf" + path.read_bytes()
+    ),
 }
 
 
@@ -186,6 +202,20 @@ def test_a_source_may_be_given_and_is_cut_where_it_is_too_long(tmp_path):
 def test_what_is_no_volume_is_not_written(tmp_path, image, scale, message):
     with pytest.raises(ValueError, match=message):
         write_volume(tmp_path / "a.mrc", image, scale)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "options", "message"),
+    [
+        ("a.tif", IMAGE, {}, r"a\.tif: what is written is MRC, so its name must end"),
+        ("a.mrc", IMAGE.astype(complex), {}, "image must be a 3-D array of real numb"),
+        ("a.mrc", IMAGE, {"origin": "corner"}, "origin must be"),
+    ],
+)
+def test_what_mrc_cannot_be_is_not_written(tmp_path, name, image, options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        write_volume(tmp_path / name, image, 0.5, **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -350,6 +380,24 @@ def test_ome_zarr_without_multiscales_or_unit_is_refused(tmp_path):
         open_volume(tmp_path / "b.zarr")
     with pytest.raises(ValueError, match=r"multiscales gives no voxel size; pass sc"):
         from_file(ome_zarr(tmp_path / "c.zarr", unit="parsec"))(1.0)
+    lacking = ome_zarr(tmp_path / "d.zarr")
+    shutil.rmtree(lacking / "1")
+    with pytest.raises(ValueError, match="its level '1' is missing"):
+        open_volume(lacking)
+
+
+def test_particles_are_cut_from_the_level_of_the_scale_that_is_given(tmp_path):
+    path = ome_zarr(tmp_path / "a.zarr")
+    coarse = open_volume(path, at=1.0)
+    assert coarse.scale == pytest.approx(1.0)
+    middle = (np.array(coarse.array.shape) - 1)[None] / 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the box leaves the small tomogram
+        found, expected = (
+            fp.subtomograms(each, middle, shape=2, scale=1.0)
+            for each in (path, np.asarray(coarse.array))
+        )
+    np.testing.assert_array_equal(found, expected)
 
 
 # Array-likes and the rest ------------------------------------------------------------

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import number, positive
+from funpipe.arguments import fail, positive, vector
 from funpipe.io.voxels import Lazy, Volume, isotropic
 from funpipe.io.whole import replacing
 
-__all__ = ["PACKED", "open_mrc", "write_volume"]
+__all__ = ["ENDINGS", "PACKED", "open_mrc", "write_volume"]
 
+ENDINGS = (".mrc", ".map", ".rec", ".ccp4", ".st")
 PACKED = (".gz", ".bz2")
 
 _LARGE = 2**30
@@ -91,13 +92,23 @@ def write_volume(
     import mrcfile
 
     scale = positive("scale", scale)
-    z, y, x = (number("origin", each) for each in origin)
+    z, y, x = vector("origin", origin)
+    name = Path(path)
+    ending = Path(name.stem if name.suffix.lower() in PACKED else name).suffix
+    if ending.lower() not in ENDINGS:
+        raise ValueError(
+            f"{name}: what is written is MRC, so its name must end in one of "
+            f"{' '.join(ENDINGS)}, each maybe with .gz or .bz2"
+        )
     if callable(image):
         source = image if source is None else source
         image = image(scale)
-    array = np.asarray(image, dtype=np.float32)
+    array = np.asarray(image)
     if array.ndim != 3 or array.size == 0:
         raise ValueError(f"image must be 3-D, not of shape {array.shape}")
+    if array.dtype.kind not in "biuf":
+        fail("image", "a 3-D array of real numbers", array)
+    array = array.astype(np.float32)
     packing = {".gz": "gzip", ".bz2": "bzip2"}.get(Path(path).suffix.lower())
     with (
         replacing(path) as partial,

@@ -46,6 +46,8 @@ def open_ome_zarr(name: str, at: float | None = None) -> Volume:
 
 
 def _level(group: Any, dataset: dict[str, Any], image: dict[str, Any]) -> Volume:
+    if dataset["path"] not in group:
+        raise ValueError(f"its level {dataset['path']!r} is missing")
     array = group[dataset["path"]]
     before = array.shape[:-3]
     if array.ndim < 3 or any(each != 1 for each in before):
@@ -57,6 +59,10 @@ def _level(group: Any, dataset: dict[str, Any], image: dict[str, Any]) -> Volume
     for source in (dataset, image):
         for each in source.get("coordinateTransformations", []):
             if each.get("type") == "scale":
+                if len(each["scale"]) != array.ndim:
+                    raise ValueError(
+                        f"its scale {each['scale']} is not of {array.ndim} axes"
+                    )
                 size = [a * b for a, b in zip(size, each["scale"], strict=True)]
     axes = image.get("axes") or []
     units = [each.get("unit", "") if isinstance(each, dict) else "" for each in axes]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from funpipe.arguments import describe
-from funpipe.io.mrc import PACKED, write_volume
+from funpipe.io.mrc import ENDINGS, PACKED, write_volume
 from funpipe.io.voxels import Volume
 
 __all__ = [
@@ -24,9 +24,8 @@ __all__ = [
 
 write_mrc = write_volume
 
-_MRC = (".mrc", ".map", ".rec", ".ccp4", ".st")
 _FILES = {  # imported where they are used
-    **dict.fromkeys(_MRC, "mrc:open_mrc"),
+    **dict.fromkeys(ENDINGS, "mrc:open_mrc"),
     **dict.fromkeys((".tif", ".tiff"), "tiff:open_tiff"),
     ".em": "em:open_em",
     **dict.fromkeys((".hdf", ".h5", ".hdf5"), "hdf5:open_hdf5"),
@@ -106,7 +105,7 @@ def volume_stem(name: str) -> str | None:
     ('TS_01_13.5Apx', None)
     """
     path = Path(name)
-    if path.suffix.lower() in PACKED and Path(path.stem).suffix.lower() in _MRC:
+    if path.suffix.lower() in PACKED and Path(path.stem).suffix.lower() in ENDINGS:
         return Path(path.stem).stem
     return path.stem if path.suffix.lower() in (*_FILES, ".zarr") else None
 
@@ -116,7 +115,7 @@ def _open_file(name: str, suffixes: list[str]) -> Volume:
         pass
     packed = bool(suffixes) and suffixes[-1] in PACKED
     ending = (suffixes[-2:-1] if packed else suffixes[-1:]) or [""]
-    if ending[0] not in _FILES or (packed and ending[0] not in _MRC):
+    if ending[0] not in _FILES or (packed and ending[0] not in ENDINGS):
         raise ValueError(
             f"{name}: unknown ending; a volume is one of {' '.join(_FILES)} .zarr, "
             "MRC also with .gz or .bz2"
