@@ -508,18 +508,19 @@ def huge(path):
     return path
 
 
+# What was just written is in the system's cache, and would all be mapped.
 ALIGN = """
 import sys
 import numpy as np
 import funpipe as fp
 
-blob = fp.from_gaussian(1.6, (0.2, 0.3, 0.4))
+blob = fp.from_gaussian(4.8, (0.4, 0.6, 0.8))
 rng = np.random.default_rng(0)
 at = rng.integers(32, (992, 4064, 4064), (50, 3))
 image = blob(0.1)
 with open(sys.argv[1], "r+b") as file:
-    for z, y, x in at - 8:
-        for i, j in np.ndindex(16, 16):
+    for z, y, x in at - 24:
+        for i, j in np.ndindex(48, 48):
             file.seek(1024 + 4 * int(((z + i) * 4096 + y + j) * 4096 + x))
             file.write(image[i, j].tobytes())
 centres = (at - 0.5) * 0.1
@@ -528,7 +529,7 @@ aligned = fp.align(
     rotations=None, progress=False,
 )
 assert np.abs(aligned.positions - centres).max() < 0.02, aligned.positions - centres
-fp.average(sys.argv[1], aligned, shape=16)
+fp.average(sys.argv[1], aligned, shape=48)
 with open("/proc/self/status") as file:  # rusage would count pytest, that forked it
     print(next(int(each.split()[1]) for each in file if "VmHWM" in each) // 1024)
 """
