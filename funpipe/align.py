@@ -211,7 +211,7 @@ def align(
     )
     particles, shares, empty, search, prepared = planned
     box = prepared.template.shape[1:]
-    leaving = check_shares(shares, particles, box, finite=True)
+    leaving = check_shares(shares, particles, box, finite=True, radius=planned.radius())
     warn_of_leaving(leaving, len(particles), stacklevel=4)
     warn_of_empty(empty, stacklevel=4)
     if preflight and (findings := planned.findings()):

@@ -18,11 +18,20 @@ from funpipe.matching import masked
 from funpipe.molecules import Molecules
 from funpipe.tomograms import Share
 
-__all__ = ["Finding", "doubles", "off_centre", "scales", "small_box", "tight_mask"]
+__all__ = [
+    "Finding",
+    "doubles",
+    "off_centre",
+    "reach",
+    "scales",
+    "small_box",
+    "tight_mask",
+]
 
 _SCALES_APART = 0.01  # of the scale: pixel sizes are rounded, and calibrated
 _CUT = 0.3  # of the template's variance
 _OFF = 1 / 8  # of the box
+_SEEN = 0.01  # of the masked template's largest value
 _LOST = 0.05  # of the masked template's variance
 _DOUBLE = 1.0  # voxels
 _DOUBLE_ANGLE = 5.0  # degrees
@@ -81,6 +90,20 @@ def tight_mask(templates: Image, masks: Image) -> list[Finding]:
             "mask wider, or see that both have the same centre",
         )
     ]
+
+
+def reach(template: Image, mask: Image) -> float:
+    """Return how far from the centre of its box a masked template is, in voxels.
+
+    Examples
+    --------
+    >>> ball = np.zeros((9, 9, 9), np.float32); ball[3:6, 3:6, 3:6] = 1
+    >>> reach(ball, ball) ** 2
+    3.0
+    """
+    image = np.abs(masked(template, mask))
+    where = np.argwhere(image > _SEEN * image.max()) - centre(image.shape)
+    return float(np.linalg.norm(where, axis=1).max())
 
 
 def _outside(template: Image, mask: Image) -> float:

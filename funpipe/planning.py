@@ -9,6 +9,7 @@ from funpipe.findings import (
     Finding,
     doubles,
     off_centre,
+    reach,
     scales,
     small_box,
     tight_mask,
@@ -44,6 +45,10 @@ class Plan(NamedTuple):
     """Names of tomograms without particles."""
     search: Search
     prepared: Prepared
+
+    def radius(self) -> float:
+        """Return how far masked templates reach from their centre, in voxels."""
+        return max(map(reach, *self.prepared))
 
     def findings(self) -> list[Finding]:
         """Return what looks wrong and costs little to find."""

@@ -134,7 +134,7 @@ def _outside(planned: Plan) -> tuple[list[Finding], NDArray[np.intp]]:
     leaving, inside = 0, []
     for share in planned.shares:
         source, some = share.open(), planned.particles[share.indices]
-        leaving += count_leaving(source, some, box)
+        leaving += count_leaving(source, some, box, planned.radius())
         inside.append(share.indices[~wholly_outside(source, some, box)])
     rest = np.sort(np.concatenate(inside))
     if not leaving:
@@ -143,8 +143,9 @@ def _outside(planned: Plan) -> tuple[list[Finding], NDArray[np.intp]]:
     finding = Finding(
         "particles outside",
         leaving,
-        f"{leaving} of {count} boxes leave the tomogram, {count - len(rest)} wholly: "
-        "drop them, and see that positions are in nm, z, y, x, at the right scale",
+        f"{leaving} of {count} boxes leave the tomogram within the template's reach, "
+        f"{count - len(rest)} wholly: drop them, and see that positions are in nm, z, "
+        "y, x, at the right scale",
     )
     return [finding], rest
 

@@ -234,10 +234,13 @@ def warn_of_leaving(leaving: int, count: int, stacklevel: int) -> None:
 
 
 def count_leaving(
-    source: Source, molecules: Molecules, box: tuple[int, int, int]
+    source: Source,
+    molecules: Molecules,
+    box: tuple[int, int, int],
+    radius: float = math.inf,
 ) -> int:
-    """Return how many boxes leave the tomogram."""
-    return int(_leaving(source, molecules, box).sum())
+    """Return how many boxes leave the tomogram within a radius of their centres."""
+    return int(_leaving(source, molecules, box, radius).sum())
 
 
 def wholly_outside(
@@ -285,10 +288,13 @@ def _half_extent(molecules: Molecules, box: tuple[int, int, int]) -> NDArray[Any
 
 
 def _leaving(
-    source: Source, molecules: Molecules, box: tuple[int, int, int]
+    source: Source,
+    molecules: Molecules,
+    box: tuple[int, int, int],
+    radius: float = math.inf,
 ) -> NDArray[np.bool_]:
     """Return which boxes leave the tomogram: its voxels reach half a voxel out."""
-    reach = _half_extent(molecules, box)
+    reach = np.minimum(_half_extent(molecules, box), radius)
     middle = molecules.positions / source.scale
     limits = np.array(source.array.shape) - 0.5
     out = (middle - reach < -0.5) | (middle + reach > limits)

@@ -6,6 +6,7 @@ may be more tomograms than a process can hold open.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -131,6 +132,7 @@ def check_shares(
     box: tuple[int, int, int],
     *,
     finite: bool,
+    radius: float = math.inf,
 ) -> int:
     """Refuse particles outside their tomograms; return how many boxes leave them.
 
@@ -144,6 +146,8 @@ def check_shares(
         Voxels of a box.
     finite : bool
         Whether NaN and infinity in the tomograms are looked for, which reads them.
+    radius : float
+        Voxels; what of a box lies further from its centre may be outside.
     """
     leaving = 0
     for share in shares:
@@ -152,7 +156,7 @@ def check_shares(
             check_inside(source, molecules, box, share.indices)
             if finite:
                 check_finite(source, molecules, box, share.indices)
-        leaving += count_leaving(source, molecules[share.indices], box)
+        leaving += count_leaving(source, molecules[share.indices], box, radius)
     return leaving
 
 

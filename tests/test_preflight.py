@@ -176,7 +176,18 @@ def test_particles_outside_are_found():
     findings = check(picks=Molecules(positions, PICKS.rotations))
     assert names(findings) == ["particles outside"]
     assert findings[0].figure == 2
-    assert "2 of 9 boxes leave the tomogram, 1 wholly" in findings[0].advice
+    assert "2 of 9 boxes leave the tomogram within" in findings[0].advice
+    assert "1 wholly" in findings[0].advice
+
+
+def test_a_box_whose_empty_corners_leave_is_not_outside():
+    # The molecule reaches 4 + 2 * 1.1 nm or so from its centre, the box 9.5.
+    turned = Molecules(TRUTH.positions, Rotation.random(9, rng=5))
+    low = IMAGE[6:30]  # 12 voxels below and above the middle
+    lower = Molecules(turned.positions - [6, 0, 0], turned.rotations)
+    assert "particles outside" not in names(check(low, lower))
+    with pytest.warns(UserWarning, match="boxes leave the tomogram"):
+        fp.subtomograms(low, lower, shape=20, scale=SCALE)
 
 
 def test_nothing_is_aligned_where_all_lie_outside():
