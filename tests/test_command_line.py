@@ -649,7 +649,7 @@ def test_a_missing_extra_is_named(here, capsys, monkeypatch):
 
 def test_what_the_library_warns_of_is_one_line_too(here, capsys):
     places = fp.read_molecules("made/picks.csv")
-    near = fp.Molecules(places.positions - [0, 12, 0], places.rotations)
+    near = fp.Molecules(places.positions - [0, 17, 0], places.rotations)
     near.to_csv("near.csv")
     assert run("align", "near.csv", *IN_ONE[2:], "--out", "aligned.csv") == 0
     warned = capsys.readouterr().err
