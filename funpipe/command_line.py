@@ -256,7 +256,9 @@ def _write(
     """Write the particles, at the scale given where no option says one."""
     if options.out_scale is not None:
         scale = options.out_scale
-    elif target not in _IN_NM and not options.like:
+    elif options.like:
+        scale = None  # what that list says
+    elif target not in _IN_NM:
         scale = options.list_scale or scale
     with _speaking(scale="--out-scale", first="--out-first"):
         write_molecules(
