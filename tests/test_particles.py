@@ -440,6 +440,7 @@ MALFORMED = {
     "nothing.star": ("", "no data_ block"),
     "packed.star": (GARBAGE, "not text"),
     "prose.star": ("Dear colleague,\n", "line 1 stands before any data_ block"),
+    "own.star": (STAR + "_z\n1 2 3 4\n", "features must be named by a text other than"),
     "quote.star": (STAR + "_note\n1 2 3 t'1\n", "line 8: a quotation mark that is not"),
     "half.star": (
         "data_stopgap_motivelist\nloop_\n_orig_x\n_orig_y\n1 2\n",

@@ -134,7 +134,12 @@ def read_molecules(
     kind = format_of(name, format)
     options = _options(kind, scale=scale, tomograms=tomograms, first=first, box=box)
     middle = _centre_offset(options.pop("box", None))
-    molecules = _function(FORMATS[kind].read)(name, **options)
+    try:
+        molecules = _function(FORMATS[kind].read)(name, **options)
+    except (TypeError, ValueError) as error:
+        if name in str(error):
+            raise
+        raise ValueError(f"{name}: {error}") from None
     return _moved(molecules, middle)
 
 
