@@ -1,7 +1,8 @@
 """Points and oriented points of the CryoET Data Portal: a JSON object a line.
 
 Locations are in voxels of the tomogram, its first voxel's centre at 0;
-xyz_rotation_matrix takes (x, y, z) vectors of the reference to the tomogram.
+xyz_rotation_matrix takes (x, y, z) vectors of the reference to the tomogram. So do
+copick 1.31 and zarr-particle-tools 1.0.1 take them, the latter to RELION's angles.
 """
 
 from __future__ import annotations
