@@ -192,6 +192,15 @@ def test_a_feature_never_takes_the_place_of_a_pose(tmp_path, features, message):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_point_that_has_turned_is_an_oriented_point(tmp_path):
+    turned = Rotation.from_rotvec([[0, 0, 0], [0, 0, 1.0]])
+    points = Molecules(np.ones((2, 3)), turned, {"type": ["point", "point"]})
+    write_molecules(points, tmp_path / "a.ndjson", scale=1.0)
+    found = (tmp_path / "a.ndjson").read_text().splitlines()
+    assert '"type": "point"' in found[0]
+    assert '"type": "orientedPoint"' in found[1]
+
+
 def test_points_without_a_rotation_stay_points(tmp_path):
     path = tmp_path / "a.ndjson"
     path.write_text('{"type": "point", "location": {"x": 10, "y": 20, "z": 30}}\n')
