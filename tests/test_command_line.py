@@ -10,6 +10,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+from real_files import DATA, needs_data
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
@@ -20,7 +21,6 @@ from funpipe.io.tomogram_files import tomogram_files
 from funpipe.io.volumes import write_mrc
 from funpipe.simulate import asymmetric_molecule, blob_image, perturbed, tomogram
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 TOMOGRAM = DATA / "tomograms" / "13pf_MT.tif"
 MONOMER = DATA / "maps" / "beta-tubulin.mrc"
 
@@ -215,7 +215,7 @@ def test_a_list_in_nm_gets_the_tomograms_voxels_in_a_star_file(here):
     assert set(as_star.features["rlnTomoTiltSeriesPixelSize"]) == {10.0}
 
 
-@pytest.mark.skipif(not TOMOGRAM.exists(), reason="../shared/data is not there")
+@needs_data
 def test_real_files_from_a_shell(tmp_path):
     """Subunits of the real microtubule to the real map of tubulin, as people would."""
     pytest.importorskip("tifffile")
@@ -538,7 +538,7 @@ REAL = {
 }
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="../shared/data is not there")
+@needs_data
 @pytest.mark.parametrize("name", REAL)
 def test_inspect_reads_real_files(name, capsys):
     for module in ("starfile", "dynamotable", "tifffile", "gemmi"):

@@ -11,13 +11,11 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+from real_files import DATA, needs_data
 
 import funpipe as fp
 from funpipe import from_file, from_gaussian, gaussian_filter, write_volume
 from funpipe.io.volumes import Volume, open_volume, read_volume
-
-DATA = Path(__file__).parents[2] / "shared/data"
-needs_data = pytest.mark.skipif(not DATA.exists(), reason="../shared/data is absent")
 
 SHAPE = (4, 5, 6)
 IMAGE = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)

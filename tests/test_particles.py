@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from real_files import DATA, needs_data
 from scipy.spatial.transform import Rotation
 
 from funpipe import Molecules, read_molecules, write_molecules
@@ -20,8 +21,7 @@ from funpipe.io.particles import FORMATS
 for library in ("starfile", "dynamotable", "emfile", "imodmodel", "pyarrow"):
     pytest.importorskip(library, reason=f"{library} is not installed")
 
-DATA = Path(__file__).parents[2] / "shared/data/particles"
-needs_data = pytest.mark.skipif(not DATA.exists(), reason="../shared/data is absent")
+PARTICLES = DATA / "particles"
 
 SCALE = 0.25
 # Ending, format, and how far a pose may stray: degrees and nm.
@@ -239,25 +239,25 @@ def test_a_model_warns_that_it_holds_no_rotations(tmp_path):
 
 @needs_data
 def test_a_real_dynamo_table_is_equal_in_every_column(tmp_path):
-    molecules = read_molecules(DATA / "t_double.tbl", scale=SCALE)
+    molecules = read_molecules(PARTICLES / "t_double.tbl", scale=SCALE)
     assert len(molecules) == 300
     write_molecules(molecules, tmp_path / "a.tbl", scale=SCALE)
-    before = np.loadtxt(DATA / "t_double.tbl")
+    before = np.loadtxt(PARTICLES / "t_double.tbl")
     after = np.loadtxt(tmp_path / "a.tbl")
     np.testing.assert_array_equal(after[:, : before.shape[1]], before)
 
 
 @needs_data
 def test_a_real_dynamo_table_agrees_with_its_numbers():
-    table = np.loadtxt(DATA / "t_double.tbl")
-    molecules = read_molecules(DATA / "t_double.tbl", scale=SCALE)
+    table = np.loadtxt(PARTICLES / "t_double.tbl")
+    molecules = read_molecules(PARTICLES / "t_double.tbl", scale=SCALE)
     expected = (table[:, 23:26] + table[:, 3:6] - 0.5)[:, ::-1] * SCALE
     np.testing.assert_allclose(molecules.positions, expected, atol=1e-9)
     turned = DYNAMO.rotations(table[:, 6:9])
     np.testing.assert_allclose(
         molecules.rotations.as_matrix(), turned.as_matrix(), atol=1e-12
     )
-    shifted = read_molecules(DATA / "t_double.tbl", scale=SCALE, first=1)
+    shifted = read_molecules(PARTICLES / "t_double.tbl", scale=SCALE, first=1)
     np.testing.assert_allclose(shifted.positions, expected - SCALE / 2, atol=1e-9)
 
 

@@ -6,13 +6,13 @@ import bz2
 import gzip
 import math
 import time
-from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from real_files import DATA, needs_data
 
 import funpipe as fp
 from funpipe.fourier import resample
@@ -20,8 +20,6 @@ from funpipe.geometry import offsets
 from funpipe.io.structures import read_structure
 from funpipe.io.volumes import read_volume, write_mrc
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not there")
 MAPS = DATA / "maps"
 STRUCTURES = DATA / "structures"
 

@@ -23,18 +23,17 @@ from __future__ import annotations
 
 import operator
 from functools import reduce
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import scipy
+from real_files import DATA, needs_data
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe.io.volumes import read_volume
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 TOMOGRAM = DATA / "tomograms" / "13pf_MT.tif"
 MONOMER = DATA / "maps" / "beta-tubulin.mrc"
 TILT = (-60, 60)  # degrees about y, says the data's source
@@ -48,10 +47,7 @@ STARTS = 3
 RISE = (4.08, 4.11)
 RADIUS = 11.0  # where the mean density peaks
 
-pytestmark = pytest.mark.skipif(
-    not (TOMOGRAM.exists() and MONOMER.exists()),
-    reason="the real tomogram and map of ../shared/data are not there",
-)
+pytestmark = needs_data
 pytest.importorskip("tifffile", reason="reads a TIFF: needs the extra 'tiff'")
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from real_files import DATA, needs_data
 
 from funpipe import Molecules, read_molecules, write_molecules
 from funpipe.io.euler import RELION, to_xyz
@@ -13,9 +14,8 @@ from funpipe.io.star import Star, read_star, write_star
 
 pytest.importorskip("starfile", reason="the extra star is not installed")
 
-DATA = Path(__file__).parents[2] / "shared/data/particles"
-TOMOGRAMS = DATA / "R5_tutorial_run_tomograms.star"
-needs_data = pytest.mark.skipif(not DATA.exists(), reason="../shared/data is absent")
+PARTICLES = DATA / "particles"
+TOMOGRAMS = PARTICLES / "R5_tutorial_run_tomograms.star"
 
 # The file, what it does not say itself, and its count.
 FILES = [
@@ -144,17 +144,17 @@ def same_columns(left, right):
 def test_a_real_file_written_unchanged_is_equal_in_every_column(
     tmp_path, name, options, count
 ):
-    molecules = read_molecules(DATA / name, **options)
+    molecules = read_molecules(PARTICLES / name, **options)
     assert len(molecules) == count
-    write_molecules(molecules, tmp_path / "a.star", like=DATA / name, **options)
-    same_columns(DATA / name, tmp_path / "a.star")
+    write_molecules(molecules, tmp_path / "a.star", like=PARTICLES / name, **options)
+    same_columns(PARTICLES / name, tmp_path / "a.star")
     assert read_molecules(tmp_path / "a.star", **options) == molecules
 
 
 @needs_data
 @pytest.mark.parametrize(("name", "options", "count"), FILES)
 def test_a_real_file_needs_no_model_to_keep_its_columns(tmp_path, name, options, count):
-    molecules = read_molecules(DATA / name, **options)
+    molecules = read_molecules(PARTICLES / name, **options)
     write_molecules(molecules, tmp_path / "a.star", **options)
     again = read_molecules(tmp_path / "a.star", **options)
     assert len(again) == count
@@ -166,14 +166,14 @@ def test_a_real_file_needs_no_model_to_keep_its_columns(tmp_path, name, options,
 @needs_data
 @pytest.mark.parametrize(("name", "options", "count"), FILES)
 def test_changed_poses_of_a_real_file_come_back(tmp_path, name, options, count):
-    molecules = read_molecules(DATA / name, **options)
+    molecules = read_molecules(PARTICLES / name, **options)
     rng = np.random.default_rng(0)
     moved = Molecules(
         molecules.positions + rng.normal(size=(count, 3)),
         molecules.rotations * RELION.rotations(rng.uniform(-180, 180, (count, 3))),
         molecules.features,
     )
-    write_molecules(moved, tmp_path / "a.star", like=DATA / name, **options)
+    write_molecules(moved, tmp_path / "a.star", like=PARTICLES / name, **options)
     same_poses(read_molecules(tmp_path / "a.star", **options), moved, 1e-5, 1e-5)
 
 
@@ -272,7 +272,7 @@ def test_the_pixel_size_is_the_one_that_coordinates_are_counted_in(columns, expe
 
 @needs_data
 def test_a_scale_that_contradicts_centred_coordinates_is_refused(tmp_path):
-    name, options = DATA / "R5_tutorial_run_data.star", {"tomograms": TOMOGRAMS}
+    name, options = PARTICLES / "R5_tutorial_run_data.star", {"tomograms": TOMOGRAMS}
     with pytest.raises(ValueError, match=r"contradicts the pixel size .*leave scale"):
         read_molecules(name, scale=0.5, **options)
     molecules = read_molecules(name, **options)
@@ -354,7 +354,7 @@ def test_the_tomograms_file_gives_size_scale_and_hand():
 @needs_data
 def test_relion_5_through_dynamo_and_back_keeps_every_pose(tmp_path):
     pytest.importorskip("dynamotable", reason="the extra dynamo is not installed")
-    source = DATA / "R5_tutorial_run_data.star"
+    source = PARTICLES / "R5_tutorial_run_data.star"
     first = read_molecules(source, tomograms=TOMOGRAMS)
     write_molecules(first, tmp_path / "a.tbl")
     second = read_molecules(tmp_path / "a.tbl")
@@ -399,13 +399,15 @@ def test_a_list_that_lacks_something_says_what(tmp_path, particles, optics, mess
 @needs_data
 def test_centred_coordinates_without_tomograms_say_what_to_pass():
     with pytest.raises(ValueError, match=r"pass tomograms=\.\.\."):
-        read_molecules(DATA / "run_it050_data.star")
+        read_molecules(PARTICLES / "run_it050_data.star")
 
 
 @needs_data
 def test_a_tomogram_that_is_not_in_the_tomograms_file_is_named():
     with pytest.raises(ValueError, match="row 1 is in the tomogram 'TS_01'"):
-        read_molecules(DATA / "run_it050_data.star", tomograms={"TS_09": (1, 2, 3)})
+        read_molecules(
+            PARTICLES / "run_it050_data.star", tomograms={"TS_09": (1, 2, 3)}
+        )
 
 
 def test_a_particle_list_is_no_tomograms_file(tmp_path):

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import gzip
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from real_files import DATA, needs_data
 
 from funpipe.io.structures import read_structure
 
 pytest.importorskip("gemmi")
-DATA = Path(__file__).parents[2] / "shared" / "data"
 STRUCTURES = DATA / "structures"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not there")
 
 # Columns after the PDB format 3.3: x 31-38, y 39-46, z 47-54, occupancy 55-60,
 # element 77-78.

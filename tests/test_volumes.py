@@ -9,16 +9,14 @@ import math
 import os
 import sys
 import tracemalloc
-from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
+from real_files import DATA, needs_data
 
 from funpipe.io.volumes import open_volume, read_volume, write_mrc
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not there")
 MAPS = DATA / "maps"
 SHAPE = (4, 5, 6)
 

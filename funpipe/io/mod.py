@@ -54,16 +54,15 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
 
     name = os.fspath(path)
     with open(name, "rb") as file:
-        start = file.read(4)
-    if start != b"IMOD":
+        content = file.read()
+    if not content.startswith(b"IMOD"):
         raise ValueError(
-            f"{name} is not a readable IMOD model: it starts with {start!r}"
+            f"{name} is not a readable IMOD model: it starts with {content[:4]!r}"
         )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with open(name, "rb") as file:
-                model = parse_model(_Model(file.read()))
+            model = parse_model(_Model(content))
     except Exception as error:  # imodmodel meets damage with errors of many kinds
         raise ValueError(f"{name} is not a readable IMOD model: {error}") from None
     found = [

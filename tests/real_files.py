@@ -1,0 +1,11 @@
+"""Real files that this project did not make; they lie beside it and are not part of it.
+
+A checkout alone has none of them, so the tests that read them skip there.
+"""
+
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is not there")
