@@ -110,6 +110,9 @@ class RotationGrid(NamedTuple):
     """On zyx vectors."""
     spacing: float | None
     """How far neighbours are apart, degrees; None where that is not known."""
+    limit: float | tuple[float, float, float] | None = None
+    """How far they go, degrees: the largest angle of a ball, or the largest Euler
+    angles about z, y and x of a product ``Rz Ry Rx``; None where there is no limit."""
 
     def up_to(self, symmetry: str) -> RotationGrid:
         """Return, of rotations that look the same, the nearest to the identity."""
@@ -175,13 +178,14 @@ def _whole_grid(rotations: Any, name: str) -> RotationGrid:
         return RotationGrid(_all_rotations(_ALL_SPACING), _ALL_SPACING)
     if np.shape(rotations) == (2,):
         maximum, step = (non_negative(name, each) for each in rotations)
-        return RotationGrid(_ball_of_rotations(maximum, step), step)
+        return RotationGrid(_ball_of_rotations(maximum, step), step, maximum)
     if np.shape(rotations) != (3, 2):
         wanted = "a scipy Rotation, or pairs (maximum, step) in degrees: one or three"
         fail(name, f"None, 'all', {wanted}", rotations)
     products = list(itertools.product(*(_angles(name, *pair) for pair in rotations)))
     grid = Rotation.from_euler("XYZ", products, degrees=True)  # axes 0, 1, 2: z, y, x
-    return RotationGrid(grid, max(float(step) for _, step in rotations))
+    z, y, x = (float(maximum) for maximum, _ in rotations)
+    return RotationGrid(grid, max(float(step) for _, step in rotations), (z, y, x))
 
 
 _ALL_SPACING = 12.0  # degrees

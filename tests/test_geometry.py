@@ -173,6 +173,21 @@ def test_a_step_of_0_or_above_the_maximum_leaves_an_angle_alone(still):
     assert found[0].magnitude() == 0
 
 
+@pytest.mark.parametrize(
+    "given, limit",
+    [
+        (None, None),
+        ("all", None),
+        (Rotation.identity(3), None),
+        ((12, 6), 12.0),
+        (((12, 6), (0, 0), (5, 5)), (12.0, 0.0, 5.0)),
+    ],
+)
+@pytest.mark.parametrize("symmetry", ["C1", "C3"])
+def test_a_grid_says_how_far_it_goes(given, limit, symmetry):
+    assert rotation_grid(given, symmetry).limit == limit
+
+
 @given(st.integers(1, 60), st.floats(0.1, 3))
 def test_the_maximum_is_tried_whenever_the_step_divides_it(count, step):
     found = rotation_grid(((count * step, step), (0, 0), (0, 0))).rotations
