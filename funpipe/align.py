@@ -55,7 +55,10 @@ __all__ = [
     "apply_alignment",
 ]
 
-ALIGNED = ("score", "template", "shift", "angle", "shift_error", "angle_error")
+ALIGNED = (
+    *("score", "template", "shift", "angle", "shift_error", "angle_error"),
+    "at_limit",
+)
 """The features that an alignment adds."""
 
 Array: TypeAlias = NDArray[Any]
@@ -85,7 +88,10 @@ class Alignment:
     shift_errors: NDArray[np.float64]
     """(n,), nm, the root of the expected squared distance; NaN without refinement."""
     angle_errors: NDArray[np.float64]
-    """(n,), degrees, likewise; NaN also where rotations were not searched."""
+    """(n,), degrees, likewise, 180 where nothing is known; NaN also where rotations
+    were not searched."""
+    at_limit: NDArray[np.bool_]
+    """(n,), whether shift or rotation ended on a limit of the search."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -133,7 +139,8 @@ def align(
     rotations : None, (maximum, step), three such pairs, "all", or Rotation
         The rotations to try, on top of the particles' own: none; degrees, in a ball
         of rotations by up to the maximum; degrees about z, y, x of the particle's
-        frame; all there are; or any.
+        frame; all there are; or any. A maximum, as that of the shifts, is a limit:
+        what is refined does not go beyond.
     tilt : None, (float, float), or tilt weights
         What the tilt series measured: all; or a range in degrees about y; or
         `single_axis`, `dual_axis`.
@@ -165,7 +172,9 @@ def align(
         At their new positions and rotations, in the same order, with the features
         they had and ``score``, ``template``, ``shift`` (nm moved), ``angle``
         (degrees turned), ``shift_error`` (nm) and ``angle_error`` (degrees), the
-        roots of the expected squared distances from the truth.
+        roots of the expected squared distances from the truth, and ``at_limit``,
+        whether the pose ended on a limit of the search. A particle without a signal
+        stays where it is, with a score of 0 and errors of NaN.
 
     Raises
     ------
@@ -177,7 +186,7 @@ def align(
     -----
     UserWarning
         If boxes leave the tomogram; if one of many tomograms has no particles; if
-        preflight finds something.
+        preflight finds something; if there is nothing in some of the boxes.
 
     Notes
     -----
@@ -218,7 +227,7 @@ def align(
         listed = "\n".join(f"- {each}" for each in findings)
         warnings.warn(f"preflight, see funpipe.check:\n{listed}", stacklevel=3)
     found = _align_parts(
-        pieces(shares, particles, box),
+        pieces(shares, particles, box, levelled=True),
         partial(boxes_of, shares, particles, box),
         particles.rotations,
         prepared,
@@ -334,7 +343,13 @@ def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
     >>> from scipy.spatial.transform import Rotation
     >>> nothing, one = np.full(1, np.nan), np.ones(1)
     >>> found = Alignment(
-    ...     Rotation.identity(1), np.array([[0, 0, 2.0]]), one, one, nothing, nothing
+    ...     Rotation.identity(1),
+    ...     np.array([[0, 0, 2.0]]),
+    ...     scores=one,
+    ...     templates=one,
+    ...     shift_errors=nothing,
+    ...     angle_errors=nothing,
+    ...     at_limit=np.zeros(1, bool),
     ... )
     >>> apply_alignment(np.array([[5.0, 5.0, 5.0]]), found).positions
     array([[5., 5., 7.]])
@@ -352,6 +367,7 @@ def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
         np.degrees(found.rotations.magnitude()),
         found.shift_errors,
         found.angle_errors,
+        found.at_limit,
     )
     return Molecules(
         particles.positions + particles.rotations.apply(found.shifts),
@@ -375,7 +391,7 @@ def _check_boxes(boxes: Any, box: tuple[int, ...]) -> Array:
         raise ValueError(
             f"boxes[{int(np.argmin(finite))}] must be finite, not with NaN or infinity"
         )
-    return array.astype(np.float32, copy=False)
+    return array
 
 
 def _check_orientations(orientations: Any, count: int) -> Rotation:
@@ -421,14 +437,23 @@ def _align_parts(
     task = partial(_match_piece, bank=bank, noise=noise)
     tasks = _tasks(work, orientations, done)
     matches = list(_with_bar(_run(task, tasks, executor), count, progress))
-    order = np.argsort(np.concatenate(done), kind="stable")
+    found = Match.concat(matches)
+    blank = int(found.blank.sum())
+    if blank:
+        warnings.warn(
+            f"{blank} of {count} boxes hold nothing, or nothing that was measured: "
+            "those particles stay where they are, with a score of 0",
+            stacklevel=4,
+        )
+    found = found.take(np.argsort(np.concatenate(done), kind="stable"))
     return Alignment(
-        _joined([each.rotations for each in matches])[order],
-        np.concatenate([each.shifts for each in matches])[order] * scale,
-        np.concatenate([each.scores for each in matches])[order],
-        np.concatenate([each.templates for each in matches])[order],
-        np.concatenate([each.shift_errors for each in matches])[order] * scale,
-        np.concatenate([each.angle_errors for each in matches])[order],
+        found.rotations,
+        found.shifts * scale,
+        found.scores,
+        found.templates,
+        found.shift_errors * scale,
+        found.angle_errors,
+        found.at_limit,
     )
 
 
@@ -460,12 +485,6 @@ def _run(
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def _joined(several: list[Rotation]) -> Rotation:
-    from scipy.spatial.transform import Rotation
-
-    return Rotation.from_quat(np.concatenate([each.as_quat() for each in several]))
 
 
 def _with_bar(found: Iterable[Match], count: int, progress: bool) -> Iterator[Match]:

@@ -8,7 +8,10 @@ R exp(ω)) and shift t by Gauss–Newton steps with Levenberg's damping. Their c
 
 A = Re Σ W conj(B_m) B_n is the normal matrix, and for noise of the variance s² in
 each real part s² A⁻¹ the covariance of the pose (the Cramér–Rao bound where s² is
-the true one); s² comes from the residual.
+the true one); s² comes from the residual. What A says nothing of has no bound.
+
+Poses keep to limits: along a direction n that leaves one that has been reached, a
+step gets a stiffness n nᵀ beside which A is nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.limits import Limits
 from funpipe.spectra import Fields, sample
 
 __all__ = ["Climbed", "Poses", "Spectra", "climb"]
@@ -30,7 +34,9 @@ _BATCH = 16  # poses at a time, so that their arrays stay in the processor's cac
 _SMALL = np.array([5e-4] * 3 + [5e-3] * 3)
 _SMALL_PART = 0.05
 _ROUNDING = 1e-6  # of a score in single precision
-_TINY = 1e-30
+_TINY = 1e-30  # far below any sum of normalised spectra
+_STIFF = 1e8  # of the largest element of A
+_SINGULAR = 1e-6  # of an eigenvalue of A, its diagonal scaled to 1
 
 
 class Spectra(NamedTuple):
@@ -72,7 +78,10 @@ class Climbed(NamedTuple):
 
     poses: Poses
     variance: NDArray[np.float64]
-    """(Q, 2): expected squared errors, of rotations in rad², of shifts in voxels²."""
+    """(Q, 2): expected squared errors, of rotations in rad², of shifts in voxels².
+
+    Infinite where nothing is known of one, NaN where it was not estimated.
+    """
 
 
 class _Step(NamedTuple):
@@ -87,7 +96,7 @@ def climb(
     poses: Poses,
     spectra: Spectra,
     fields: tuple[Fields, ...],
-    window: tuple[float, float, float],
+    limits: Limits,
     *,
     steps: int,
     turning: bool = True,
@@ -102,8 +111,8 @@ def climb(
         The particles.
     fields : tuple of Fields
         The templates.
-    window : (float, float, float)
-        Shifts stay within it, voxels.
+    limits : Limits
+        Poses keep to them.
     steps : int
         The most steps.
     turning : bool
@@ -117,7 +126,7 @@ def climb(
     cuts = np.flatnonzero(np.diff(poses.template[order])) + 1
     for group in np.split(order, cuts):
         for part in np.array_split(group, 1 + (len(group) - 1) // _BATCH):
-            some = _climb(poses.take(part), spectra, fields, window, steps, turning)
+            some = _climb(poses.take(part), spectra, fields, limits, steps, turning)
             for whole, each in zip(done.poses, some.poses, strict=True):
                 whole[part] = each
             done.variance[part] = some.variance
@@ -128,12 +137,11 @@ def _climb(
     poses: Poses,
     spectra: Spectra,
     fields: tuple[Fields, ...],
-    window: tuple[float, float, float],
+    limits: Limits,
     steps: int,
     turning: bool,
 ) -> Climbed:
     """Climb from poses of one template."""
-    limit = np.array(window)
     free = _FREE if turning else _FREE_SHIFTS
     field = fields[poses.template[0]]
     here = _linearise(poses, spectra, field)
@@ -141,8 +149,9 @@ def _climb(
     damping = np.full(len(poses.score), 1e-3)
     active = np.arange(len(poses.score))
     for _ in range(steps):
-        step = _solve(here, damping, free)[active]
-        moved = _moved(poses.take(active), step, limit)
+        outward = limits.outward(poses.R, poses.t)
+        step = _solve(here, damping, free, outward)[active]
+        moved = _moved(poses.take(active), step, limits)
         last = _is_last(step, here, active)
         _put(poses, active[last], moved.take(last))
         active, moved = active[~last], moved.take(~last)
@@ -209,28 +218,46 @@ _FREE = np.arange(7)  # amplitude, rotation, shift
 _FREE_SHIFTS = np.array([0, 4, 5, 6])
 
 
-def _solve(here: _Step, damping: Array, free: Array) -> Array:
+def _solve(here: _Step, damping: Array, free: Array, outward: Array) -> Array:
     normal = here.normal[:, free[:, None], free].copy()
     diagonal = np.einsum("qii->qi", normal)
     diagonal *= 1 + damping[:, None]
-    diagonal += 1e-12 * diagonal.max(axis=1, keepdims=True) + 1e-30
+    largest = diagonal.max(axis=1, keepdims=True)
+    diagonal += 1e-12 * largest + _TINY
+    rows = outward[..., free[1:] - 1]
     step = np.zeros(here.slope.shape)
-    step[:, free] = np.linalg.solve(normal, here.slope[:, free, None])[..., 0]
+    for _ in range(3):  # to hold one limit may lead beyond another
+        step[:, free] = np.linalg.solve(normal, here.slope[:, free, None])[..., 0]
+        leaving = np.einsum("qmi,qi->qm", rows, step[:, free[1:]]) > 1e-6 * _SMALL[0]
+        if not leaving.any():
+            break
+        held = _STIFF * largest[..., None] * leaving[..., None] * rows
+        normal[:, 1:, 1:] += rows.swapaxes(1, 2) @ held
     return step
 
 
-def _moved(poses: Poses, step: Array, limit: Array) -> Poses:
+def _moved(poses: Poses, step: Array, limits: Limits) -> Poses:
     from scipy.spatial.transform import Rotation
 
     turned = poses.R @ Rotation.from_rotvec(step[:, 1:4]).as_matrix()
-    return poses._replace(R=turned, t=np.clip(poses.t + step[:, 4:], -limit, limit))
+    R, t = limits.within(turned, poses.t + step[:, 4:])
+    return poses._replace(R=R, t=t)
 
 
 def _variance(here: _Step, free: Array) -> Array:
+    """Return s² times the diagonal of A⁻¹, summed over rotation and over shift."""
     normal = here.normal[:, free[:, None], free]
-    scale = np.maximum(np.einsum("qii->qi", normal).max(axis=1), _TINY)[:, None, None]
-    inverse = np.linalg.pinv(normal / scale, hermitian=True) / scale
+    diagonal = np.einsum("qii->qi", normal)
+    root = np.sqrt(np.where(diagonal > _TINY, diagonal, np.inf))
+    values, vectors = np.linalg.eigh(normal / root[:, :, None] / root[:, None])
+    known = values > _SINGULAR
+    inverse = np.where(known, 1 / np.where(known, values, 1), 0)[:, None]
+    squares = np.square(vectors)
     each = np.full(here.slope.shape, np.nan)
-    each[:, free] = np.einsum("qii->qi", inverse) * here.noise[:, None]
+    each[:, free] = np.where(
+        (squares * ~known[:, None]).sum(axis=2) > 1e-3,
+        np.inf,
+        (squares * inverse).sum(axis=2) * here.noise[:, None] / np.square(root),
+    )
     each[here.normal[:, 1:, 1:].max(axis=(1, 2)) <= 0] = np.nan  # nothing to go by
     return np.stack([each[:, 1:4].sum(axis=1), each[:, 4:].sum(axis=1)], axis=1)

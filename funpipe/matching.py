@@ -12,6 +12,9 @@ measured. For white noise the best pose maximises
 over the frequencies k inside the resolution limit, k = 0 left out, one of each
 mirrored pair. With coloured noise W is divided by the noise's power at |k|.
 
+*Units.* The score does not depend on the scale or the level of template, box and W.
+So all are brought to size 1 before they become float32, the boxes' mean taken off.
+
 *Band limit.* T_R(k) = T(Rᵀk). T is evaluated once, by products with matrices of
 waves, on a grid some times finer than the box's own, and between its points by
 linear interpolation. What that does to the template, a factor sinc²(x / L) along
@@ -31,6 +34,7 @@ with V. From the best few poses of each particle `funpipe.gauss_newton` climbs o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -41,12 +45,21 @@ from numpy.typing import NDArray
 from funpipe.fourier import Tilt, half_ball, transform
 from funpipe.gauss_newton import Climbed, Poses, Spectra, climb
 from funpipe.geometry import RotationGrid, radius
+from funpipe.limits import Limits
 from funpipe.spectra import Fields, sample, template_fields
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["Bank", "Match", "masked", "match", "noise_power", "template_bank"]
+__all__ = [
+    "Bank",
+    "Match",
+    "masked",
+    "match",
+    "noise_power",
+    "normalised",
+    "template_bank",
+]
 
 Array: TypeAlias = NDArray[Any]
 Window: TypeAlias = tuple[float, float, float]
@@ -64,6 +77,7 @@ _CONTENDING = 0.95  # of the best score: whether a pose may still win after that
 _STEPS = 10  # of the climb over all waves
 _APART = 1.8  # spacings within which rotations are neighbours
 _PHASE = 0.8  # rad that half a spacing of rotations may turn the template's rim
+_ROUNDING = 1e-10  # of a power spectrum's mean: what single precision leaves of none
 
 
 class Match(NamedTuple):
@@ -78,9 +92,31 @@ class Match(NamedTuple):
     templates: NDArray[np.int64]
     """(n,), which of the templates."""
     shift_errors: NDArray[np.float64]
-    """(n,), voxels: the root of the expected squared distance from the truth."""
+    """(n,), voxels: the root of the expected squared distance from the truth; half
+    the box's diagonal at the most, where it is not known."""
     angle_errors: NDArray[np.float64]
-    """(n,), degrees: the root of the expected squared angle from the truth."""
+    """(n,), degrees: the root of the expected squared angle from the truth; 180 where
+    it is not known."""
+    at_limit: NDArray[np.bool_]
+    """(n,), whether the pose ended on a limit of the search."""
+    blank: NDArray[np.bool_]
+    """(n,), whether there is nothing in the box, or nothing of it measured; its pose
+    is the one it had, its score 0."""
+
+    @staticmethod
+    def concat(several: Sequence[Match]) -> Match:
+        """Return several in a row."""
+        from scipy.spatial.transform import Rotation
+
+        rotations, *others = zip(*several, strict=True)
+        return Match(
+            Rotation.from_quat(np.concatenate([each.as_quat() for each in rotations])),
+            *map(np.concatenate, others),
+        )
+
+    def take(self, chosen: Array) -> Match:
+        """Return some of them."""
+        return Match._make(each[chosen] for each in self)
 
 
 class Bank(NamedTuple):
@@ -128,6 +164,31 @@ def masked(template: Array, mask: Array) -> Array:
     return (template - np.float32(np.average(template, weights=edge))) * mask
 
 
+def normalised(boxes: Array) -> NDArray[np.float32]:
+    """Return boxes with their means taken off and a root mean square of 1.
+
+    Parameters
+    ----------
+    boxes : (n, z, y, x) array
+        Finite numbers of any type and size.
+
+    Returns
+    -------
+    (n, z, y, x) array of float32
+        A constant box is all 0.
+    """
+    result = np.empty(boxes.shape, np.float32)
+    for box, into in zip(boxes, result, strict=True):
+        values = box.astype(np.float64)
+        largest = np.abs(values).max()
+        values /= largest or 1.0  # or squares may be beyond double precision
+        values -= values.mean()
+        size = math.sqrt(np.square(values).mean())
+        # What rounding leaves of a constant is nothing.
+        into[...] = values / size if size > 1e-14 else 0.0
+    return result
+
+
 def template_bank(
     templates: Array,
     grid: RotationGrid,
@@ -151,6 +212,7 @@ def template_bank(
     refined : bool
         Whether poses go on from the grid to the continuous optimum.
     """
+    templates = np.stack([each / np.float32(np.abs(each).max()) for each in templates])
     shape = templates.shape[1:]
     waves = half_ball(shape, finest)
     length = np.sqrt(((waves / np.array(shape)) ** 2).sum(axis=1))
@@ -168,6 +230,11 @@ def template_bank(
         [_turned_spectra(each, k, grid.rotations) for each in fields]
     )
     power = spectra.real**2 + spectra.imag**2
+    if power.mean() <= _ROUNDING * np.square(templates, dtype=float).sum(axis=(1,2,3)).max():
+        raise ValueError(
+            f"template must vary over {finest:.3g} voxels or more, but has nothing that "
+            "slow: there is nothing to align to within the resolution"
+        )
     U, V = _kernel(k, shifts, power.mean(axis=0, dtype=np.float64))
     return Bank(
         shape,
@@ -216,24 +283,17 @@ def match(
         For box i: template point q lies at ``R @ (q − c) + c + t``.
     """
     size = _batch_size(bank)
-    parts = [
+    return Match.concat([
         _match_batch(boxes[i : i + size], orientations[i : i + size], bank, tilt, noise)
         for i in range(0, len(boxes), size)
-    ]
-    from scipy.spatial.transform import Rotation
-
-    rotations, *others = zip(*parts, strict=True)
-    return Match(
-        Rotation.from_quat(np.concatenate([each.as_quat() for each in rotations])),
-        *map(np.concatenate, others),
-    )
+    ])
 
 
 def noise_power(boxes: Array, bank: Bank) -> NDArray[np.float64]:
     """Return the mean power of boxes at each of a bank's waves, by shells of |k|.
 
     The template is weak against the noise in single subtomograms, so that their
-    power is taken for the noise's.
+    power is taken for the noise's. Each box counts alike, whatever its scale.
     """
     power = (np.abs(_box_spectra(boxes, bank)) ** 2).mean(axis=0, dtype=np.float64)
     length = np.sqrt(((bank.waves / np.array(bank.shape)) ** 2).sum(axis=1))
@@ -251,19 +311,45 @@ def _match_batch(
 ) -> Match:
     F = _box_spectra(boxes, bank)
     k = (bank.waves / np.array(bank.shape)).astype(np.float32)
-    W = tilt(np.einsum("nij,kj->ink", orientations.as_matrix(), k)).astype(np.float32)
-    if noise is not None:
-        W /= (noise / noise.mean()).astype(np.float32)
-    spectra = Spectra(k, F, W)
+    spectra = Spectra(k, F, _weights(orientations, k, tilt, noise))
+    blank = _blank(spectra, bank)
     found = _search(spectra.first(bank.searched), bank)
-    if not bank.refined:
-        return _best_of(Climbed(found, np.full((len(found.score), 2), np.nan)))
+    limits = Limits(bank.window, bank.grid.limit)
     turning = len(bank.grid.rotations) > 1
+    run = partial(climb, fields=bank.fields, limits=limits, turning=turning)
+    if not bank.refined:
+        there = run(found, spectra, steps=0)  # for the score without the kernel's error
+        unknown = np.full(there.variance.shape, np.nan)
+        return _best_of(there._replace(variance=unknown), blank, limits, bank.shape)
     # First all candidates at a lower resolution, then the best of them at the full.
     coarse = spectra.first(min(bank.searched, max(50, int(_COARSE * len(k)))))
-    run = partial(climb, fields=bank.fields, window=bank.window, turning=turning)
     found = _contenders(run(found, coarse, steps=_COARSE_STEPS).poses)
-    return _best_of(run(found, spectra, steps=_STEPS))
+    return _best_of(run(found, spectra, steps=_STEPS), blank, limits, bank.shape)
+
+
+def _weights(
+    orientations: Rotation, k: Array, tilt: Tilt, noise: NDArray[Any] | None
+) -> NDArray[np.float32]:
+    """Return W, at most 1 for each particle."""
+    W = np.asarray(
+        tilt(np.einsum("nij,kj->ink", orientations.as_matrix(), k)), dtype=np.float64
+    )
+    if not (W >= 0).all() or np.isinf(W).any():
+        worst = W.min() if np.isfinite(W).all() else W[~np.isfinite(W)][0]
+        raise ValueError(
+            f"tilt must give weights that are finite and 0 or more, not {worst:.6g}"
+        )
+    if noise is not None:
+        there = noise > _ROUNDING * noise.mean()
+        W = np.where(there, W / np.where(there, noise, 1), 0)
+    largest = W.max(axis=1, keepdims=True)
+    return (W / np.where(largest > 0, largest, 1)).astype(np.float32)
+
+
+def _blank(spectra: Spectra, bank: Bank) -> NDArray[np.bool_]:
+    """Tell which boxes have nothing in them at the waves that count."""
+    power = (spectra.W * (spectra.F.real**2 + spectra.F.imag**2)).mean(axis=1)
+    return np.asarray(power <= _ROUNDING * math.prod(bank.shape))
 
 
 def _box_spectra(boxes: Array, bank: Bank) -> NDArray[np.complex64]:
@@ -272,9 +358,7 @@ def _box_spectra(boxes: Array, bank: Bank) -> NDArray[np.complex64]:
     z, y, x = (np.arange(-m, m + 1) for m in reach)
     x = x[reach[2] :]
     axes = [each / n for each, n in zip((z, y, x), bank.shape, strict=True)]
-    # The mean does not count; without it single precision keeps all its digits.
-    mean = boxes.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
-    cube = transform(boxes - mean.astype(np.float32), axes)
+    cube = transform(normalised(boxes), axes)
     where = bank.waves + np.array([reach[0], reach[1], 0])
     flat = np.ravel_multi_index(tuple(where.T), cube.shape[1:])
     return cube.reshape(len(boxes), -1)[:, flat]
@@ -335,21 +419,28 @@ def _below(score: Any, part: float) -> Any:
     return score - (1 - part) * np.abs(score)
 
 
-def _best_of(climbed: Climbed) -> Match:
-    """Return each particle's best pose."""
+def _best_of(
+    climbed: Climbed, blank: Array, limits: Limits, shape: tuple[int, ...]
+) -> Match:
+    """Return each particle's best pose; of a blank one the pose that it had."""
     from scipy.spatial.transform import Rotation
 
     poses = climbed.poses
     order = np.lexsort((-poses.score, poses.particle))
     best = order[np.flatnonzero(np.diff(poses.particle[order], prepend=-1))]
-    turn, move = climbed.variance[best].T
+    R, t = poses.R[best], poses.t[best]
+    R[blank], t[blank] = np.eye(3), 0.0
+    turn, move = np.sqrt(climbed.variance[best].T)
+    furthest = np.linalg.norm(shape) / 2
     return Match(
-        Rotation.from_matrix(poses.R[best]),
-        poses.t[best],
-        poses.score[best],
-        poses.template[best],
-        np.sqrt(move),
-        np.degrees(np.sqrt(turn)),
+        Rotation.from_matrix(R),
+        t,
+        np.where(blank, 0.0, np.clip(poses.score[best], -1, 1)),
+        np.where(blank, 0, poses.template[best]),
+        np.where(blank, np.nan, np.minimum(move, furthest)),
+        np.where(blank, np.nan, np.minimum(np.degrees(turn), 180.0)),
+        ~blank & limits.reached(R, t),
+        blank,
     )
 
 

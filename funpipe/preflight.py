@@ -161,8 +161,9 @@ def _sample(planned: Plan, inside: NDArray[np.intp]) -> _Sample:
     ]
     some = [share for share in shares if share.indices.size]
     prepared = planned.prepared
+    box = prepared.template.shape[1:]
     return _Sample(
-        list(pieces(some, planned.particles, prepared.template.shape[1:])),
+        list(pieces(some, planned.particles, box, levelled=True)),
         np.stack([masked(*pair) for pair in zip(*prepared, strict=True)]),
     )
 

@@ -79,7 +79,8 @@ def sample(points: Array, fields: Fields, count: int = 4) -> NDArray[np.complex6
     Returns
     -------
     (N, count) array of complex64
-        The values, interpolated linearly.
+        The values, interpolated linearly. Beyond the grid they mean nothing, but
+        nothing outside it is read, whatever the points.
     """
     size = [2 * m + 1 for m in fields.reach]
     strides = (size[1] * size[2], size[2], 1)
@@ -87,7 +88,9 @@ def sample(points: Array, fields: Fields, count: int = 4) -> NDArray[np.complex6
     parts = []
     for axis, stride in enumerate(strides):
         where = points[:, axis] * fields.fineness[axis] + fields.reach[axis]
-        corner = where.astype(np.int32)  # truncation is floor: none is negative
+        with np.errstate(invalid="ignore"):  # NaN is no index, and comes out as NaN
+            corner = where.astype(np.int32)  # truncation is floor: none is negative
+        np.clip(corner, 0, 2 * fields.reach[axis] - 1, out=corner)
         first += corner * np.int32(stride)
         part = (where - corner).astype(np.float32)
         parts.append((1 - part, part))

@@ -33,6 +33,7 @@ __all__ = ["Source", "Tomogram", "open_tomogram", "subtomograms"]
 _MARGIN = 12
 _PART = 32  # particles
 _LARGEST_BLOCK = 2**25  # voxels of a block that neighbours share
+_NOTHING = 1e-6  # of a block's size: what splines leave of a neighbour in a flat box
 
 
 class Tomogram(NamedTuple):
@@ -161,11 +162,15 @@ def cut(
     all_molecules: Molecules,
     box: tuple[int, int, int],
     indices: NDArray[np.intp],
+    *,
+    levelled: bool = False,
 ) -> NDArray[np.float32]:
     """Cut the boxes of some of the molecules, (n, z, y, x).
 
     Neighbours share a block that is read and filtered once, and boxes are
-    interpolated by as many threads as there are processors.
+    interpolated by as many threads as there are processors. ``levelled`` boxes are
+    each of a level and a scale of their own, so that single precision holds them
+    whatever those of the tomogram are.
     """
     molecules = all_molecules[indices]
     boxes = np.empty((len(molecules), *box), np.float32)
@@ -174,8 +179,10 @@ def cut(
 
     with ThreadPoolExecutor(check.processors()) as threads:
         for group, low, block in _blocks(source, molecules, box, indices):
+            level, size, values = _levelled(block)
+            _check_held(level, size, levelled)
             coefficients = scipy.ndimage.spline_filter(
-                block, order=3, mode="mirror", output=np.float32
+                values, order=3, mode="mirror", output=values
             )
             corner = middle - turns @ centre(box) - low
             list(
@@ -186,10 +193,43 @@ def cut(
                     [boxes[i] for i in group],
                 )
             )
+            for i in group:
+                if not levelled:
+                    boxes[i] = boxes[i].astype(np.float64) * size + level
+                elif np.ptp(boxes[i]) <= _NOTHING:
+                    boxes[i] = 0.0
     for i in np.flatnonzero(_leaving(source, molecules, box)):
         inside = _inside(source, molecules, int(i), box)
-        boxes[i][~inside] = boxes[i][inside].mean()
+        boxes[i][~inside] = boxes[i][inside].mean(dtype=np.float64)
     return boxes
+
+
+def _levelled(block: NDArray[Any]) -> tuple[float, float, NDArray[np.float32]]:
+    """Return the level of a block, its size, and (block − level) / size.
+
+    The level is taken off before single precision could lose what lies above it.
+    """
+    largest = max(abs(float(block.min())), abs(float(block.max())))
+    exact = block.dtype.itemsize < 4 or (block.dtype == np.float32 and largest < 1e37)
+    values: NDArray[Any] = block.astype(np.float32 if exact else np.float64)
+    unit = 1.0 if exact else largest or 1.0
+    values /= unit
+    level = float(values.dtype.type(values.mean(dtype=np.float64)))
+    values -= level
+    size = max(float(values.max()), -float(values.min()))
+    if size <= 1e-14 * abs(level):  # what rounding leaves of a constant
+        return level * unit, unit, np.zeros(block.shape, np.float32)
+    values /= size
+    return level * unit, size * unit, values.astype(np.float32, copy=False)
+
+
+def _check_held(level: float, size: float, levelled: bool) -> None:
+    """Refuse a block that boxes of single precision cannot hold at its own scale."""
+    if not levelled and abs(level) + size > np.finfo(np.float32).max:
+        raise ValueError(
+            "tomogram must have values that single precision holds, up to 3e38, not "
+            f"{abs(level) + size:.3g}"
+        )
 
 
 def _interpolate(
@@ -316,7 +356,7 @@ def _blocks(
     molecules: Molecules,
     box: tuple[int, int, int],
     indices: NDArray[np.intp],
-) -> Iterator[tuple[list[int], NDArray[np.intp], NDArray[np.float32]]]:
+) -> Iterator[tuple[list[int], NDArray[np.intp], NDArray[Any]]]:
     """Yield groups of molecules, their block's first voxel, and the block.
 
     The indices are the molecules' numbers in an error.
@@ -328,8 +368,7 @@ def _blocks(
     stop = np.clip(np.ceil(middle + reach).astype(int) + _MARGIN + 1, 1, size)
     for group in _neighbours(start, stop):
         low, high = start[group].min(axis=0), stop[group].max(axis=0)
-        part = source.array[tuple(map(slice, low, high))]
-        block = np.asarray(part, dtype=np.float32)
+        block = np.asarray(source.array[tuple(map(slice, low, high))])
         if not np.isfinite(block).all():
             bad = np.argwhere(~np.isfinite(block)) + low
             for i in group:

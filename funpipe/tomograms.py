@@ -161,16 +161,23 @@ def check_shares(
 
 
 def pieces(
-    shares: list[Share], molecules: Molecules, box: tuple[int, int, int]
+    shares: list[Share],
+    molecules: Molecules,
+    box: tuple[int, int, int],
+    *,
+    levelled: bool = False,
 ) -> Iterator[Piece]:
-    """Cut all particles' boxes, some at a time, tomogram by tomogram."""
+    """Cut all particles' boxes, some at a time, tomogram by tomogram.
+
+    ``levelled`` boxes are each of a level and a scale of their own, see `cut`.
+    """
     for share in shares:
         tilt = as_tilt("tilt", share.tilt)
         with _in_tomogram(share.name):
             source = share.open()
         for part in parts(share.indices):
             with _in_tomogram(share.name):
-                boxes = cut(source, molecules, box, part)
+                boxes = cut(source, molecules, box, part, levelled=levelled)
             yield Piece(part, boxes, tilt)
 
 
@@ -180,12 +187,13 @@ def boxes_of(
     box: tuple[int, int, int],
     chosen: NDArray[np.intp],
 ) -> NDArray[np.float32]:
-    """Cut the boxes of some particles, in rising order of their numbers."""
+    """Cut the levelled boxes of some particles, in rising order of their numbers."""
     some = [
         share._replace(indices=np.intersect1d(share.indices, chosen))
         for share in shares
     ]
-    found = list(pieces([each for each in some if each.indices.size], molecules, box))
+    some = [each for each in some if each.indices.size]
+    found = list(pieces(some, molecules, box, levelled=True))
     order = np.argsort(np.concatenate([each.indices for each in found]))
     return np.concatenate([each.boxes for each in found])[order]
 
