@@ -230,10 +230,10 @@ def template_bank(
         [_turned_spectra(each, k, grid.rotations) for each in fields]
     )
     power = spectra.real**2 + spectra.imag**2
-    if power.mean() <= _ROUNDING * np.square(templates, dtype=float).sum(axis=(1,2,3)).max():
+    if power.mean() <= _ROUNDING * np.square(templates).sum(axis=(1, 2, 3)).max():
         raise ValueError(
-            f"template must vary over {finest:.3g} voxels or more, but has nothing that "
-            "slow: there is nothing to align to within the resolution"
+            f"template must have waves of {finest:.3g} voxels or more, but has only "
+            "shorter ones: there is nothing to align to within the resolution"
         )
     U, V = _kernel(k, shifts, power.mean(axis=0, dtype=np.float64))
     return Bank(
@@ -283,10 +283,14 @@ def match(
         For box i: template point q lies at ``R @ (q − c) + c + t``.
     """
     size = _batch_size(bank)
-    return Match.concat([
-        _match_batch(boxes[i : i + size], orientations[i : i + size], bank, tilt, noise)
-        for i in range(0, len(boxes), size)
-    ])
+    return Match.concat(
+        [
+            _match_batch(
+                boxes[i : i + size], orientations[i : i + size], bank, tilt, noise
+            )
+            for i in range(0, len(boxes), size)
+        ]
+    )
 
 
 def noise_power(boxes: Array, bank: Bank) -> NDArray[np.float64]:

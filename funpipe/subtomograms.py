@@ -33,7 +33,9 @@ __all__ = ["Source", "Tomogram", "open_tomogram", "subtomograms"]
 _MARGIN = 12
 _PART = 32  # particles
 _LARGEST_BLOCK = 2**25  # voxels of a block that neighbours share
-_NOTHING = 1e-6  # of a block's size: what splines leave of a neighbour in a flat box
+_NOTHING = 1e-6  # of a block's spread: what splines leave of a neighbour in a flat box
+_SMALLEST = 1e-12  # a spread, and the inverse of one, that needs no other unit
+_HIGH = 100.0  # spreads: a level that costs single precision two of its seven digits
 
 
 class Tomogram(NamedTuple):
@@ -179,8 +181,8 @@ def cut(
 
     with ThreadPoolExecutor(check.processors()) as threads:
         for group, low, block in _blocks(source, molecules, box, indices):
-            level, size, values = _levelled(block)
-            _check_held(level, size, levelled)
+            values, level, unit, spread = _levelled(block)
+            _check_held(level, unit * spread, levelled)
             coefficients = scipy.ndimage.spline_filter(
                 values, order=3, mode="mirror", output=values
             )
@@ -193,42 +195,50 @@ def cut(
                     [boxes[i] for i in group],
                 )
             )
-            for i in group:
-                if not levelled:
-                    boxes[i] = boxes[i].astype(np.float64) * size + level
-                elif np.ptp(boxes[i]) <= _NOTHING:
-                    boxes[i] = 0.0
+            for each in group:
+                if np.ptp(boxes[each]) <= _NOTHING * spread:
+                    boxes[each] = boxes[each].mean(dtype=np.float64)
+                if not levelled and (level, unit) != (0.0, 1.0):
+                    boxes[each] = boxes[each].astype(np.float64) * unit + level
     for i in np.flatnonzero(_leaving(source, molecules, box)):
         inside = _inside(source, molecules, int(i), box)
         boxes[i][~inside] = boxes[i][inside].mean(dtype=np.float64)
     return boxes
 
 
-def _levelled(block: NDArray[Any]) -> tuple[float, float, NDArray[np.float32]]:
-    """Return the level of a block, its size, and (block − level) / size.
+class _Levelled(NamedTuple):
+    """A block as ``values · unit + level``, in single precision."""
 
-    The level is taken off before single precision could lose what lies above it.
-    """
-    largest = max(abs(float(block.min())), abs(float(block.max())))
-    exact = block.dtype.itemsize < 4 or (block.dtype == np.float32 and largest < 1e37)
-    values: NDArray[Any] = block.astype(np.float32 if exact else np.float64)
-    unit = 1.0 if exact else largest or 1.0
-    values /= unit
-    level = float(values.dtype.type(values.mean(dtype=np.float64)))
+    values: NDArray[np.float32]
+    level: float
+    unit: float
+    spread: float
+    """How far the values reach from their middle."""
+
+
+def _levelled(block: NDArray[Any]) -> _Levelled:
+    """Take off a block's level and scale where single precision needs that."""
+    low, high = float(block.min()), float(block.max())
+    largest, spread = max(abs(low), abs(high)), high / 2 - low / 2
+    if _SMALLEST < spread < 1 / _SMALLEST and largest < _HIGH * spread:
+        return _Levelled(block.astype(np.float32), 0.0, 1.0, spread)
+    values = block.astype(np.float64) / (largest or 1.0)
+    level = float(values.mean())
     values -= level
-    size = max(float(values.max()), -float(values.min()))
-    if size <= 1e-14 * abs(level):  # what rounding leaves of a constant
-        return level * unit, unit, np.zeros(block.shape, np.float32)
-    values /= size
-    return level * unit, size * unit, values.astype(np.float32, copy=False)
+    spread = float(np.abs(values).max())
+    if spread <= 1e-14:  # what rounding leaves of a constant
+        return _Levelled(np.zeros(block.shape, np.float32), level * largest, 1.0, 0.0)
+    values /= spread
+    return _Levelled(values.astype(np.float32), level * largest, largest * spread, 1.0)
 
 
-def _check_held(level: float, size: float, levelled: bool) -> None:
+def _check_held(level: float, spread: float, levelled: bool) -> None:
     """Refuse a block that boxes of single precision cannot hold at its own scale."""
-    if not levelled and abs(level) + size > np.finfo(np.float32).max:
+    largest = abs(level) + spread
+    if not levelled and largest > np.finfo(np.float32).max:
         raise ValueError(
             "tomogram must have values that single precision holds, up to 3e38, not "
-            f"{abs(level) + size:.3g}"
+            f"{largest:.3g}"
         )
 
 
