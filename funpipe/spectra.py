@@ -87,10 +87,12 @@ def sample(points: Array, fields: Fields, count: int = 4) -> NDArray[np.complex6
     first = np.zeros(len(points), np.int32)
     parts = []
     for axis, stride in enumerate(strides):
+        last = 2 * fields.reach[axis]
         where = points[:, axis] * fields.fineness[axis] + fields.reach[axis]
+        np.clip(where, 0, last, out=where)
         with np.errstate(invalid="ignore"):  # NaN is no index, and comes out as NaN
-            corner = where.astype(np.int32)  # truncation is floor: none is negative
-        np.clip(corner, 0, 2 * fields.reach[axis] - 1, out=corner)
+            corner = where.astype(np.int32)
+        np.clip(corner, 0, last - 1, out=corner)
         first += corner * np.int32(stride)
         part = (where - corner).astype(np.float32)
         parts.append((1 - part, part))

@@ -33,7 +33,7 @@ __all__ = ["Source", "Tomogram", "open_tomogram", "subtomograms"]
 _MARGIN = 12
 _PART = 32  # particles
 _LARGEST_BLOCK = 2**25  # voxels of a block that neighbours share
-_NOTHING = 1e-6  # of a block's spread: what splines leave of a neighbour in a flat box
+_FAINT = 1e-4  # of a block's spread: more than splines leave of it in a flat box
 _SMALLEST = 1e-12  # a spread, and the inverse of one, that needs no other unit
 _HIGH = 100.0  # spreads: a level that costs single precision two of its seven digits
 
@@ -178,6 +178,7 @@ def cut(
     boxes = np.empty((len(molecules), *box), np.float32)
     middle = molecules.positions / source.scale
     turns = molecules.rotations.as_matrix()
+    start, stop = _extents(source, molecules, box, 0)
 
     with ThreadPoolExecutor(check.processors()) as threads:
         for group, low, block in _blocks(source, molecules, box, indices):
@@ -196,7 +197,8 @@ def cut(
                 )
             )
             for each in group:
-                if np.ptp(boxes[each]) <= _NOTHING * spread:
+                around = tuple(map(slice, start[each] - low, stop[each] - low))
+                if np.ptp(boxes[each]) <= _FAINT * spread and not np.ptp(block[around]):
                     boxes[each] = boxes[each].mean(dtype=np.float64)
                 if not levelled and (level, unit) != (0.0, 1.0):
                     boxes[each] = boxes[each].astype(np.float64) * unit + level
@@ -371,11 +373,7 @@ def _blocks(
 
     The indices are the molecules' numbers in an error.
     """
-    middle = molecules.positions / source.scale
-    reach = _half_extent(molecules, box)
-    size = np.array(source.array.shape)
-    start = np.clip(np.floor(middle - reach).astype(int) - _MARGIN, 0, size - 1)
-    stop = np.clip(np.ceil(middle + reach).astype(int) + _MARGIN + 1, 1, size)
+    start, stop = _extents(source, molecules, box, _MARGIN)
     for group in _neighbours(start, stop):
         low, high = start[group].min(axis=0), stop[group].max(axis=0)
         block = np.asarray(source.array[tuple(map(slice, low, high))])
@@ -389,6 +387,18 @@ def _blocks(
                         f"{molecules.positions[i].round(3).tolist()} nm"
                     )
         yield group, low, block
+
+
+def _extents(
+    source: Source, molecules: Molecules, box: tuple[int, int, int], margin: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the first voxels around the boxes, with a margin, and those after them."""
+    middle = molecules.positions / source.scale
+    reach = _half_extent(molecules, box)
+    size = np.array(source.array.shape)
+    start = np.clip(np.floor(middle - reach).astype(int) - margin, 0, size - 1)
+    stop = np.clip(np.ceil(middle + reach).astype(int) + margin + 1, 1, size)
+    return start, stop
 
 
 def _neighbours(start: NDArray[np.intp], stop: NDArray[np.intp]) -> list[list[int]]:
