@@ -48,8 +48,11 @@ class Limits(NamedTuple):
             there are both n and −n.
         """
         most, angles = self._most(), self._angles(R)
-        rates = _axes(R)[:, None] if len(most) == 1 else _rates_of_euler(angles)
-        turning = _both_ways(angles, np.where(most < math.pi, most, math.inf), rates)
+        most = np.where(most < math.pi, most, math.inf)
+        turning = np.zeros((len(R), 0, 3))
+        if (np.abs(angles) >= most - _NEAR).any():
+            rates = _axes(R)[:, None] if len(most) == 1 else _rates_of_euler(angles)
+            turning = _both_ways(angles, most, rates)
         moving = _both_ways(t, np.array(self.window), np.eye(3))
         rows = np.zeros((len(R), turning.shape[1] + moving.shape[1], 6))
         rows[:, : turning.shape[1], :3] = turning
