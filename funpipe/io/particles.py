@@ -16,11 +16,12 @@ import os
 import re
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from funpipe import arguments as check
+from funpipe.io.formats import HEAD, Format
 from funpipe.molecules import Molecules, as_molecules
 
 __all__ = [
@@ -30,17 +31,6 @@ __all__ = [
     "read_molecules",
     "write_molecules",
 ]
-
-
-class Format(NamedTuple):
-    """A format of particle lists."""
-
-    read: str
-    write: str
-    """Functions of funpipe.io, as "module:name"; imported where they are used."""
-    endings: tuple[str, ...]
-    takes: frozenset[str]
-    """Which of scale, tomograms, first, box and like mean something to it."""
 
 
 _VOXELS = frozenset({"scale", "first", "box"})
@@ -238,8 +228,10 @@ def format_to_write(path: str | os.PathLike[str], model: str | None = None) -> s
     return _kind_to_write(check.path("path", path), model)
 
 
-def _function(name: str) -> Any:
-    return resolve_name(f"funpipe.io.{name}")
+def _function(function: Any) -> Any:
+    if isinstance(function, str):
+        return resolve_name(f"funpipe.io.{function}")
+    return function
 
 
 def _chosen(format: str) -> str:
@@ -251,7 +243,10 @@ def _chosen(format: str) -> str:
 def _kind(name: str) -> str:
     """Tell the format of a file by its content, or else by its ending."""
     with open(name, "rb") as file:
-        start = file.read(4096)
+        start = file.read(HEAD)
+    for kind, each in FORMATS.items():
+        if each.recognises is not None and each.recognises(start):
+            return kind
     ending = Path(name).suffix.lower()
     if start.startswith(b"IMOD"):
         return "mod"
