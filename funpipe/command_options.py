@@ -48,6 +48,7 @@ _CONVERT: dict[str, Any] = {
     "  .tbl      Dynamo\n"
     "  .em       EM motive list\n"
     "  .ndjson   CryoET Data Portal\n"
+    "  .json     copick; _info.json EMAN2\n"
     "  .mod      IMOD, PEET\n"
     "  .csv .parquet   acryo, cylindra, or plain, in nm",
 }
@@ -218,7 +219,7 @@ def _add_list_options(group: Any, scale: str) -> None:
         "--tomograms-star",
         metavar="FILE",
         help="RELION's tomograms file, for coordinates that are counted from the "
-        "tomogram's centre; or 'centred', to count so here too",
+        "tomogram's centre (RELION 5, EMAN2); or 'centred', to count so here too",
     )
     first: dict[str, Any] = {"type": float, "choices": (0, 0.5, 1)}
     group.add_argument(
