@@ -262,17 +262,9 @@ def path(name: str, value: Any) -> str:
     if not isinstance(value, str | os.PathLike):
         fail(name, "a path to a file", value)
     text = os.fspath(value)
-    if not isinstance(text, str) or not text or not _can_be_named(text):
+    if not isinstance(text, str) or not text:
         fail(name, "a path to a file", value)
     return text
-
-
-def _can_be_named(path: str) -> bool:
-    """Tell whether the system could have a file of that name at all."""
-    try:
-        return b"\0" not in os.fsencode(path)
-    except UnicodeEncodeError:
-        return False
 
 
 def paths(name: str, value: Any) -> tuple[str, ...]:

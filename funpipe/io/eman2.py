@@ -209,8 +209,9 @@ def _row(where: str, box: Any) -> tuple[Any, ...]:
     """Return x, y, z, method, score and class of a box."""
     if not isinstance(box, list) or not 3 <= len(box) <= 16:
         raise ValueError(f"{where} must be x, y, z, method, score and class, not {box}")
-    method, score, number = (*box[3:6], *_BOX[len(box[3:6]) :])
-    x, y, z, score, number = finite_numbers(where, [*box[:3], score, number], 5)
+    said = box[3:6]
+    method, *rest = said + list(_BOX[len(said) :])
+    x, y, z, score, number = finite_numbers(where, box[:3] + rest, 5)
     if not isinstance(method, str) or not number.is_integer() or abs(number) > 2**31:
         raise ValueError(f"{where}: method must be a text and class a whole number")
     return x, y, z, method, score, int(number)

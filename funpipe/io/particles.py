@@ -24,7 +24,7 @@ import numpy as np
 from funpipe import arguments as check
 from funpipe.io import copick, cryosparc, eman2
 from funpipe.io.formats import HEAD, Format
-from funpipe.io.sources import check_source, open_unpacked, read_bytes
+from funpipe.io.sources import check_source, read_bytes
 from funpipe.molecules import Molecules, as_molecules
 
 __all__ = [
@@ -270,7 +270,8 @@ def _chosen(format: str) -> str:
 
 def _kind(name: str) -> str:
     """Tell the format of a file by its content, or else by its ending."""
-    with open_unpacked(name) as file:
+    check_source(name)
+    with open(name, "rb") as file:
         start = file.read(HEAD)
     for kind, each in FORMATS.items():
         if each.recognises is not None and each.recognises(start):
