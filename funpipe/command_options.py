@@ -48,9 +48,13 @@ _CONVERT: dict[str, Any] = {
     "  .tbl      Dynamo\n"
     "  .em       EM motive list\n"
     "  .ndjson   CryoET Data Portal\n"
-    "  .json     copick; _info.json EMAN2\n"
     "  .mod      IMOD, PEET\n"
-    "  .csv .parquet   acryo, cylindra, or plain, in nm",
+    "  .csv .parquet   acryo, cylindra, or plain, in nm\n"
+    + "\n".join(
+        f"  {' '.join(each.endings):<9} {each.title}"
+        for each in FORMATS.values()
+        if each.title
+    ),
 }
 _INSPECT: dict[str, Any] = {
     "help": "say what a particle list or a volume holds",

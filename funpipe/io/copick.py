@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.arguments import describe
 from funpipe.io.euler import from_xyz, to_xyz
 from funpipe.io.formats import Format, only_one, warn_of_left_out
 from funpipe.io.json_values import (
@@ -62,7 +63,7 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
         raise ValueError(f"{name} has no field {_OBJECT!r}: these are no copick picks")
     unit = picks.get("unit", "angstrom")
     if unit != "angstrom":
-        raise ValueError(f"{name}: the unit must be 'angstrom', not {unit!r}")
+        raise ValueError(f"{name}: the unit must be 'angstrom', not {describe(unit)}")
     points = picks.get("points")
     if not isinstance(points, list) or not points:
         raise ValueError(f"{name} holds no points")
@@ -191,10 +192,12 @@ def _pose(where: str, point: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         return position, np.eye(3)
     where = f"{where}: transformation_"
     if not isinstance(rows, list) or len(rows) != 4:
-        raise ValueError(f"{where} must be 4 rows of 4 numbers, not {rows}")
+        raise ValueError(f"{where} must be 4 rows of 4 numbers, not {describe(rows)}")
     matrix = np.array([finite_numbers(where, row, 4) for row in rows])
     if not np.allclose(matrix[3], (0, 0, 0, 1)):
-        raise ValueError(f"{where}: the last row must be 0, 0, 0, 1, not {rows[3]}")
+        raise ValueError(
+            f"{where}: the last row must be 0, 0, 0, 1, not {describe(rows[3])}"
+        )
     turn = rotation_matrix(where, matrix[:3, :3].tolist())
     return position + matrix[:3, 3], turn
 

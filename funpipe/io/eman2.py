@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from funpipe.arguments import describe
 from funpipe.io.columns import needed_scale
 from funpipe.io.formats import Format, only_one, warn_of_left_out
 from funpipe.io.json_values import finite_numbers, read_json, write_json
@@ -129,7 +130,10 @@ def write(
     if "tomogram" in features:
         tomogram = str(only_one(name, "tomogram", features["tomogram"]))
     middle = _middle(name, tomogram, tomograms, scale)
-    places = np.round((molecules.positions - middle) / scale, 6)[:, ::-1] + 0.0
+    with np.errstate(all="ignore"):
+        places = np.round((molecules.positions - middle) / scale, 6)[:, ::-1] + 0.0
+    if not np.isfinite(places).all():
+        raise ValueError(f"{name}: positions in voxels of {scale} nm are not finite")
     numbers, classes = _numbered(molecules)
     count = len(molecules)
     methods = features.get("method", np.full(count, "funpipe")).tolist()
@@ -197,7 +201,9 @@ def _unbinned(name: str, info: dict[str, Any]) -> float | None:
     except (TypeError, ValueError, OverflowError):
         apix = 0.0
     if isinstance(value, bool) or not 0 < apix < np.inf:
-        raise ValueError(f"{name}: apix_unbin must be a number above 0, not {value!r}")
+        raise ValueError(
+            f"{name}: apix_unbin must be a number above 0, not {describe(value)}"
+        )
     return apix / 10
 
 
@@ -208,7 +214,9 @@ def _tomogram(name: str) -> str:
 def _row(where: str, box: Any) -> tuple[Any, ...]:
     """Return x, y, z, method, score and class of a box."""
     if not isinstance(box, list) or not 3 <= len(box) <= 16:
-        raise ValueError(f"{where} must be x, y, z, method, score and class, not {box}")
+        raise ValueError(
+            f"{where} must be x, y, z, method, score and class, not {describe(box)}"
+        )
     said = box[3:6]
     method, *rest = said + list(_BOX[len(said) :])
     x, y, z, score, number = finite_numbers(where, box[:3] + rest, 5)
@@ -226,11 +234,10 @@ def _classes(name: str, listed: Any) -> dict[int, tuple[str, int]]:
     found = {}
     for key, value in (listed if isinstance(listed, dict) else {}).items():
         said = value if isinstance(value, dict) else {"name": value}
-        size = finite_numbers(
-            f"{name}: boxsize of class {key!r}", [said.get("boxsize", _BOX_SIZE)], 1
-        )[0]
+        where = f"{name}: class_list, class {describe(key)}"
+        size = finite_numbers(where, [said.get("boxsize", _BOX_SIZE)], 1)[0]
         if not key.isdecimal() or not 0 < size < 2**31:
-            raise ValueError(f"{name}: class_list must go by numbers, not {key!r}")
+            raise ValueError(f"{where} must be a number, with a boxsize above 0")
         title = said.get("name")
         found[int(key)] = (_class(int(key))[0] if title is None else str(title), size)
     return {key: (title, int(size)) for key, (title, size) in found.items()}

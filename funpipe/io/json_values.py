@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.arguments import describe
 from funpipe.io.sources import read_bytes
 from funpipe.io.whole import replacing
 
@@ -54,7 +55,7 @@ def read_json(path: str | os.PathLike[str], most: int = _LARGEST) -> dict[str, A
 
 
 def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
-    """Write a JSON object, whole or not at all."""
+    """Write a JSON object of finite numbers, whole or not at all."""
     with replacing(path) as partial:
         partial.write_text(
             json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
@@ -74,7 +75,9 @@ def finite_numbers(where: str, values: Any, count: int) -> list[float]:
     known = values if isinstance(values, list) else []
     found = [float(each) for each in known if _is_number(each)]
     if len(known) != count or not len(found) == count == np.isfinite(found).sum():
-        raise ValueError(f"{where} must be {count} finite numbers, not {values}")
+        raise ValueError(
+            f"{where} must be {count} finite numbers, not {describe(values)}"
+        )
     return found
 
 
@@ -84,7 +87,7 @@ def rotation_matrix(where: str, rows: Any) -> NDArray[np.float64]:
     matrix = np.array([finite_numbers(where, each, 3) for each in known])
     turns = np.abs(matrix).max() < 2 and np.linalg.det(matrix) > 0
     if not turns or np.abs(matrix @ matrix.T - np.eye(3)).max() > 1e-3:
-        raise ValueError(f"{where} is not a rotation: {rows}")
+        raise ValueError(f"{where} is not a rotation: {describe(rows)}")
     return matrix
 
 

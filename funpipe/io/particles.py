@@ -137,7 +137,8 @@ def read_molecules(
     options = _options(kind, scale=scale, tomograms=tomograms, first=first, box=box)
     middle = _centre_offset(options.pop("box", None))
     try:
-        molecules = _function(FORMATS[kind].read)(name, **options)
+        with np.errstate(all="ignore"):  # what is not finite is refused
+            molecules = _function(FORMATS[kind].read)(name, **options)
     except (TypeError, ValueError) as error:
         if name in str(error):
             raise
@@ -284,7 +285,7 @@ def _kind(name: str) -> str:
     if ending == ".star" or _has_block(start):
         content = read_bytes(name)
         # A list of RELION may have come from one of STOPGAP, with all its columns.
-        kinds = (rb"(?m)^\s*_orig_x\b", rb"(?m)^\s*_rln\w*CoordinateX")
+        kinds = (rb"(?m)^[ \t]*_orig_x\b", rb"(?m)^[ \t]*_rln\w*CoordinateX")
         of_stopgap, of_relion = (re.search(each, content) for each in kinds)
         return "stopgap" if of_stopgap and not of_relion else "relion"
     if start.lstrip().startswith(b"{") and b'"location"' in start:
