@@ -486,6 +486,21 @@ def test_of_an_unknown_file_all_that_is_known_is_listed(tmp_path):
         assert [each for each in (*endings, *FORMATS) if each not in said] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "scale"),
+    [("a.json", picks(), 1.0), ("a_info.json", info(), 0.25)],
+)
+def test_other_lists_have_their_scale_from_picks_and_boxes(
+    tmp_path, name, content, scale
+):
+    pytest.importorskip("dynamotable")
+    model = written(tmp_path, name, content)
+    write_molecules(some(), tmp_path / "a.tbl", like=model)
+    found = read_molecules(tmp_path / "a.tbl")
+    assert found.features["apix"][0] == 10 * scale
+    np.testing.assert_allclose(found.positions, some().positions, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", [n for n in FORMATS if FORMATS[n].title])
 def test_a_format_that_describes_itself_is_in_the_help_of_convert(capsys, name):
     assert main(["convert", "--help"]) == 0

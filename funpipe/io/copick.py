@@ -33,7 +33,7 @@ from funpipe.io.json_values import (
 )
 from funpipe.molecules import Molecules
 
-__all__ = ["FORMAT", "read", "recognises", "write"]
+__all__ = ["FORMAT", "read", "recognises", "scale_of", "write"]
 
 _OBJECT = "pickable_object_name"
 _TEXTS = (_OBJECT, "user_id", "session_id")
@@ -145,6 +145,13 @@ def write(
     )
 
 
+def scale_of(path: str | os.PathLike[str]) -> float | None:
+    """Return the tomogram's scale in nm per voxel, None where picks do not say."""
+    name = os.fspath(path)
+    spacing = float(_optional(name, read_json(path), "voxel_spacing", float, 0.0))
+    return spacing / 10 if spacing > 0 else None
+
+
 def _said_by_name(name: str) -> dict[str, str]:
     """Return user, session and object as a file is called in a copick project."""
     stem = Path(name).stem
@@ -229,5 +236,11 @@ def _optional(
 
 
 FORMAT = Format(
-    read, write, (".json",), frozenset({"scale", "like"}), recognises, "copick picks"
+    read,
+    write,
+    (".json",),
+    frozenset({"scale", "like"}),
+    recognises,
+    "copick picks",
+    scale_of,
 )

@@ -26,7 +26,7 @@ from funpipe.io.relion_poses import PIXEL_SIZES, SIZES
 from funpipe.io.relion_tomograms import is_centred, sizes_of
 from funpipe.molecules import Molecules
 
-__all__ = ["FORMAT", "read", "recognises", "write"]
+__all__ = ["FORMAT", "read", "recognises", "scale_of", "write"]
 
 _BOX = ("manual", 0.0, 0)
 """Method, score and class where a box does not say them."""
@@ -154,6 +154,11 @@ def write(
     write_json(path, content)
 
 
+def scale_of(path: str | os.PathLike[str]) -> float | None:
+    """Return nm per unbinned voxel, None where a file does not say."""
+    return _unbinned(os.fspath(path), read_json(path))
+
+
 def _numbered(molecules: Molecules) -> tuple[list[int], dict[str, Any]]:
     """Return each particle's class, and the list of classes."""
     features, count = molecules.features, len(molecules)
@@ -250,4 +255,5 @@ FORMAT = Format(
     frozenset({"scale", "tomograms", "like"}),
     recognises,
     "EMAN2 boxes",
+    scale_of,
 )

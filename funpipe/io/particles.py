@@ -350,6 +350,10 @@ def _known_scale(
             return relion.scale_of(like)
         if model == "dynamo":
             return dynamo.scale_of(like)
+        if model is not None and (scale_of := FORMATS[model].scale_of) is not None:
+            found = scale_of(like)
+            if found is not None:
+                return found
     elif kind == "relion":
         return None  # it is with the optics groups
     elif kind == "dynamo":
