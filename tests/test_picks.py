@@ -298,6 +298,60 @@ def test_objects_of_copick_are_classes_of_eman2_and_back(tmp_path):
     assert again["pickable_object_name"].tolist() == ["ribosome"]
 
 
+texts = st.text(min_size=1, max_size=8).filter(lambda text: "\0" not in text)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+whole = st.integers(-(2**31), 2**31)
+
+
+@settings(max_examples=80)
+@given(texts, texts, finite, st.integers(-(2**63), 2**63 - 1))
+def test_any_text_and_number_comes_back_from_copick(picked, run, score, identity):
+    features = {"pickable_object_name": [picked], "tomogram": [run]}
+    features |= {"score": [score], "instance_id": [identity]}
+    one = Molecules(np.ones((1, 3)), features=features)
+    with tempfile.TemporaryDirectory() as folder:
+        write_molecules(one, Path(folder, "a.json"))
+        found = read_molecules(Path(folder, "a.json")).features
+    assert {name: found[name].tolist() for name in features} == features
+
+
+@settings(max_examples=80)
+@given(texts, texts, finite, whole, st.integers(1, 2**31))
+def test_any_text_and_number_comes_back_from_eman2(method, name, score, number, size):
+    features = {"method": [method], "class_name": [name], "score": [score]}
+    features |= {"class": [number], "boxsize": [size]}
+    one = Molecules(np.ones((1, 3)), features=features)
+    with tempfile.TemporaryDirectory() as folder:
+        write_molecules(one, Path(folder, "a_info.json"), scale=1.0, tomograms=SHAPE)
+        found = read_molecules(Path(folder, "a_info.json"), tomograms=SHAPE).features
+    assert {name: found[name].tolist() for name in features} == features
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({"class": [0.5, 1.0]}, "class must be whole numbers"),
+        ({"class": [2**40, 1]}, "class must be whole numbers"),
+        ({"boxsize": [0, 1]}, "boxsize must be whole numbers"),
+        ({"class": [1, 1], "class_name": ["a", "b"]}, "class 1 has one class_name"),
+        ({"score": [np.inf, 1.0]}, "score must be finite"),
+    ],
+)
+def test_what_would_not_come_back_from_eman2_is_refused(tmp_path, features, message):
+    two = Molecules(np.ones((2, 3)), features=features)
+    with pytest.raises(ValueError, match=message):
+        write_molecules(two, tmp_path / "a_info.json", scale=1.0, tomograms=SHAPE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.json", "a_info.json"])
+def test_positions_beyond_all_numbers_are_refused(tmp_path, name):
+    far = Molecules(np.full((1, 3), 1e308))
+    options = {"tomograms": SHAPE} if name == "a_info.json" else {}
+    with pytest.raises(ValueError, match="are not finite"):
+        write_molecules(far, tmp_path / name, scale=0.01, **options)
+
+
 # cryoSPARC --------------------------------------------------------------------------
 
 FIELDS = np.dtype(
@@ -521,3 +575,11 @@ def test_convert_turns_boxes_into_picks_and_tables(tmp_path, capsys):
         assert main(arguments) == 0, capsys.readouterr().err
     found = read_molecules(tmp_path / "a.star")
     np.testing.assert_allclose(found.positions, [[3.0, -2.0, 1.0]])
+
+
+def test_the_size_of_a_tomogram_may_be_said_in_a_shell(tmp_path, capsys):
+    path = str(written(tmp_path, "TS_01_info.json", info()))
+    arguments = ["convert", path, str(tmp_path / "a.csv"), "--tomograms-star"]
+    assert main([*arguments, "200,400,300"]) == 0, capsys.readouterr().err
+    found = read_molecules(tmp_path / "a.csv")
+    np.testing.assert_allclose(found.positions, [[28.0, 48.0, 38.5]])

@@ -163,11 +163,14 @@ def _said_by_name(name: str) -> dict[str, str]:
 def _points(
     molecules: Molecules, identities: NDArray[Any], scores: NDArray[Any]
 ) -> list[dict[str, Any]]:
-    for name, values in (("instance_id", identities), ("score", scores)):
-        wanted = "iu" if name == "instance_id" else "iuf"
-        if values.dtype.kind not in wanted or np.isinf(values).any():
-            raise ValueError(f"{name} must be numbers, finite and in copick's kind")
-    places = np.round(10 * molecules.positions[:, ::-1], 9) + 0.0
+    if identities.dtype.kind not in "iu" or identities.max() >= 2**63:
+        raise ValueError("instance_id must be whole numbers in copick's picks")
+    if scores.dtype.kind not in "iuf" or np.isinf(scores).any():
+        raise ValueError("score must be finite numbers, or NaN, in copick's picks")
+    with np.errstate(over="ignore"):
+        places = np.round(10 * molecules.positions[:, ::-1], 9) + 0.0
+    if not np.isfinite(places).all():
+        raise ValueError("molecules: positions in Å are not finite")
     matrices = np.zeros((len(molecules), 4, 4))
     matrices[:, :3, :3] = np.round(to_xyz(molecules.rotations), 15) + 0.0
     matrices[:, 3, 3] = 1.0

@@ -12,11 +12,14 @@ rotations, and other programs keep what else they know of a tomogram in them.
 from __future__ import annotations
 
 import os
+import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from funpipe.arguments import describe
 from funpipe.io.columns import needed_scale
@@ -32,6 +35,7 @@ _BOX = ("manual", 0.0, 0)
 """Method, score and class where a box does not say them."""
 _BOX_SIZE = 64
 """Voxels, of a class that is not in the list of classes."""
+_MOST = 2**31
 _KEPT = ("method", "score", "class", "class_name", "boxsize", "apix_unbin", "tomogram")
 
 
@@ -134,8 +138,8 @@ def write(
         places = np.round((molecules.positions - middle) / scale, 6)[:, ::-1] + 0.0
     if not np.isfinite(places).all():
         raise ValueError(f"{name}: positions in voxels of {scale} nm are not finite")
-    numbers, classes = _numbered(molecules)
     count = len(molecules)
+    numbers, classes = _numbered(name, features, count)
     methods = features.get("method", np.full(count, "funpipe")).tolist()
     scores = features.get("score", np.zeros(count))
     if scores.dtype.kind not in "iuf" or np.isinf(scores).any():
@@ -159,24 +163,38 @@ def scale_of(path: str | os.PathLike[str]) -> float | None:
     return _unbinned(os.fspath(path), read_json(path))
 
 
-def _numbered(molecules: Molecules) -> tuple[list[int], dict[str, Any]]:
+def _numbered(
+    name: str, features: Mapping[str, NDArray[Any]], count: int
+) -> tuple[list[int], dict[str, Any]]:
     """Return each particle's class, and the list of classes."""
-    features, count = molecules.features, len(molecules)
     names = features.get("class_name", features.get("pickable_object_name"))
-    classes = features.get("class")
-    if classes is None or classes.dtype.kind not in "iu":
-        found = [0] * count
-        if names is not None:
-            known = {each: i for i, each in enumerate(dict.fromkeys(names.tolist()))}
-            found = [known[each] for each in names.tolist()]
-    else:
-        found = classes.tolist()
-    sizes = features.get("boxsize", np.full(count, _BOX_SIZE)).tolist()
-    titles = [_class(each)[0] for each in found] if names is None else names.tolist()
-    return found, {
-        str(number): {"name": str(title), "boxsize": size}
-        for number, title, size in zip(found, titles, sizes, strict=True)
-    }
+    titles = [_class(0)[0]] * count if names is None else list(map(str, names.tolist()))
+    known = {each: i for i, each in enumerate(dict.fromkeys(titles))}
+    found = [known[each] for each in titles]
+    if "class" in features:
+        found = _whole(name, "class", features["class"])
+        titles = titles if names is not None else [_class(each)[0] for each in found]
+    sizes = _whole(name, "boxsize", features.get("boxsize", np.full(count, _BOX_SIZE)))
+    classes: dict[str, Any] = {}
+    for number, title, size in zip(found, titles, sizes, strict=True):
+        said = {"name": title, "boxsize": size}
+        if classes.setdefault(str(number), said) != said:
+            raise ValueError(
+                f"{name}: class {number} has one class_name and boxsize in an info "
+                f"file, not {classes[str(number)]} and {said}"
+            )
+    return found, classes
+
+
+def _whole(path: str, name: str, values: NDArray[Any]) -> list[int]:
+    least = 1 if name == "boxsize" else -_MOST
+    if values.dtype.kind not in "iu" or values.min() < least or values.max() > _MOST:
+        raise ValueError(
+            f"{path}: {name} must be whole numbers from {least} to {_MOST}: leave the "
+            f"feature {name!r} out, or number it so"
+        )
+    found: list[int] = values.tolist()
+    return found
 
 
 def _middle(name: str, tomogram: str, tomograms: Any, scale: float) -> Any:
@@ -225,7 +243,7 @@ def _row(where: str, box: Any) -> tuple[Any, ...]:
     said = box[3:6]
     method, *rest = said + list(_BOX[len(said) :])
     x, y, z, score, number = finite_numbers(where, box[:3] + rest, 5)
-    if not isinstance(method, str) or not number.is_integer() or abs(number) > 2**31:
+    if not isinstance(method, str) or not number.is_integer() or abs(number) > _MOST:
         raise ValueError(f"{where}: method must be a text and class a whole number")
     return x, y, z, method, score, int(number)
 
@@ -241,8 +259,8 @@ def _classes(name: str, listed: Any) -> dict[int, tuple[str, int]]:
         said = value if isinstance(value, dict) else {"name": value}
         where = f"{name}: class_list, class {describe(key)}"
         size = finite_numbers(where, [said.get("boxsize", _BOX_SIZE)], 1)[0]
-        if not key.isdecimal() or not 0 < size < 2**31:
-            raise ValueError(f"{where} must be a number, with a boxsize above 0")
+        if not re.fullmatch(r"-?\d{1,10}", key) or not 1 <= size <= _MOST:
+            raise ValueError(f"{where} must be a number, with a boxsize of 1 or more")
         title = said.get("name")
         found[int(key)] = (_class(int(key))[0] if title is None else str(title), size)
     return {key: (title, int(size)) for key, (title, size) in found.items()}

@@ -15,7 +15,7 @@ from funpipe.io.whole import replacing
 
 __all__ = ["finite_numbers", "read_json", "rotation_matrix", "write_json"]
 
-_LARGEST = 2**28
+_LARGEST = 2**27
 """Bytes of the largest document, which takes some ten times as much in memory."""
 
 
