@@ -186,6 +186,16 @@ def test_the_scale_is_copicks_voxel_spacing_and_moves_nothing(tmp_path):
     np.testing.assert_allclose(found.positions, some().positions, atol=1e-9)
 
 
+def test_picks_come_back_through_a_table(tmp_path):
+    path = written(tmp_path, "ann_1_ribosome.json", picks(point(), point()))
+    write_molecules(read_molecules(path), tmp_path / "a.csv")
+    write_molecules(read_molecules(tmp_path / "a.csv"), tmp_path / "b.json")
+    assert read_molecules(tmp_path / "b.json") == read_molecules(path)
+    spaced = some().with_features(voxel_spacing=["wide"] * 3)
+    with pytest.raises(ValueError, match="voxel_spacing must be 1 finite number"):
+        write_molecules(spaced, tmp_path / "c.json")
+
+
 def test_what_copick_cannot_hold_is_said(tmp_path):
     with pytest.warns(UserWarning, match="copick picks cannot hold the features shift"):
         write_molecules(some(shift=[1.0] * 3), tmp_path / "a.json")

@@ -118,7 +118,7 @@ def write(
         If the particles are of several objects, runs, users or sessions.
     """
     name, features = os.fspath(path), molecules.features
-    said = dict.fromkeys((*_TEXTS, "run_name", "voxel_spacing"))
+    said: dict[str, Any] = dict.fromkeys((*_TEXTS, "run_name", "voxel_spacing"))
     said |= _said_by_name(name)
     if like is not None:
         said |= {key: read_json(like).get(key) for key in said}
@@ -128,11 +128,15 @@ def write(
         sources[_OBJECT] = "class_name"
     for key, source in sources.items():
         if source in features:
-            said[key] = only_one(name, source, features[source])
+            value = only_one(name, source, features[source])
+            said[key] = value if key == "voxel_spacing" else str(value)
     if scale is not None:
         said["voxel_spacing"] = float(f"{10 * scale:.12g}")
+    elif said["voxel_spacing"] is not None:
+        finite_numbers(f"{name}: voxel_spacing", [said["voxel_spacing"]], 1)
     turned = molecules.rotations.magnitude() >= 1e-12
-    trusted = turned.any() or bool(features.get("trust_orientation", turned).any())
+    known = features.get("trust_orientation", turned)
+    trusted = turned.any() or (known.dtype.kind == "b" and known.any())
     warn_of_left_out(features, (*_KEPT, *sources.values()), "copick picks")
     scores = features.get("score", np.ones(len(molecules)))
     identities = features.get("instance_id", np.zeros(len(molecules), dtype=int))
