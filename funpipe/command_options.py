@@ -49,7 +49,12 @@ _CONVERT: dict[str, Any] = {
     "  .em       EM motive list\n"
     "  .ndjson   CryoET Data Portal\n"
     "  .mod      IMOD, PEET\n"
-    "  .csv .parquet   acryo, cylindra, or plain, in nm",
+    "  .csv .parquet   acryo, cylindra, or plain, in nm\n"
+    + "\n".join(
+        f"  {' '.join(each.endings):<9} {each.title}"
+        for each in FORMATS.values()
+        if each.title
+    ),
 }
 _INSPECT: dict[str, Any] = {
     "help": "say what a particle list or a volume holds",
@@ -216,9 +221,11 @@ def _add_list_options(group: Any, scale: str) -> None:
     )
     group.add_argument(
         "--tomograms-star",
+        type=_sizes,
         metavar="FILE",
         help="RELION's tomograms file, for coordinates that are counted from the "
-        "tomogram's centre; or 'centred', to count so here too",
+        "tomogram's centre (RELION 5, EMAN2); or its size in the list's voxels, as "
+        "Z,Y,X; or 'centred', to count so here too",
     )
     first: dict[str, Any] = {"type": float, "choices": (0, 0.5, 1)}
     group.add_argument(
@@ -238,6 +245,13 @@ def _add_list_options(group: Any, scale: str) -> None:
         help="size and scale of the other program's reference: positions are at voxel "
         "n // 2 of it there, and at its centre (n - 1) / 2 here, in csv and parquet",
     )
+
+
+def _sizes(text: str) -> Any:
+    """Return the size of all tomograms where a text is one, else the text."""
+    sizes = text.split(",")
+    three = len(sizes) == 3 and all(each.strip().isdecimal() for each in sizes)
+    return tuple(map(int, sizes)) if three else text
 
 
 def _add_inspect(command: _Parser) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.io.particles import format_of, read_molecules
+from funpipe.io.particles import format_of, known_lists, read_molecules
 from funpipe.io.relion_tomograms import read_tomograms
 from funpipe.io.structures import read_structure
 from funpipe.io.volumes import open_volume, volume_stem
@@ -93,8 +93,8 @@ def _seen(name: str, scale: float | None) -> _Seen:
         kind = format_of(name)
     except ValueError:
         raise ValueError(
-            f"{name}: unknown ending, neither of a volume, a structure nor a particle "
-            "list"
+            f"{name}: unknown ending, neither of a volume nor of a structure; "
+            f"{known_lists()}"
         ) from None
     if kind == "relion":
         try:

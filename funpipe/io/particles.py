@@ -14,36 +14,33 @@ from __future__ import annotations
 
 import os
 import re
+from numbers import Real
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from funpipe import arguments as check
+from funpipe.io import copick, cryosparc, eman2
+from funpipe.io.formats import HEAD, Format
+from funpipe.io.sources import check_source, read_bytes
 from funpipe.molecules import Molecules, as_molecules
 
 __all__ = [
     "FORMATS",
     "format_of",
     "format_to_write",
+    "known_lists",
     "read_molecules",
     "write_molecules",
 ]
 
 
-class Format(NamedTuple):
-    """A format of particle lists."""
-
-    read: str
-    write: str
-    """Functions of funpipe.io, as "module:name"; imported where they are used."""
-    endings: tuple[str, ...]
-    takes: frozenset[str]
-    """Which of scale, tomograms, first, box and like mean something to it."""
-
-
 _VOXELS = frozenset({"scale", "first", "box"})
+_SIZES = ("apix", "apix_unbin", "voxel_spacing")
+"""Features of lists that say the size of their voxels in Å."""
+_NONE = np.zeros(1)
 
 FORMATS: dict[str, Format] = {
     "relion": Format(
@@ -58,6 +55,9 @@ FORMATS: dict[str, Format] = {
     "portal": Format(
         "portal:read", "portal:write", (".ndjson", ".jsonl"), frozenset({"scale"})
     ),
+    "copick": copick.FORMAT,
+    "eman2": eman2.FORMAT,
+    "cryosparc": cryosparc.FORMAT,
     "mod": Format("mod:read", "mod:write", (".mod",), frozenset({"scale"})),
     "csv": Format(
         "tables:read_csv", "tables:write_csv", (".csv",), frozenset({"scale"})
@@ -87,16 +87,18 @@ def read_molecules(
     path : path-like
         RELION 3.0 to 5 or STOPGAP ``.star`` (extra ``star``), Dynamo ``.tbl``
         (``dynamo``), EM motive list ``.em`` (``em``), CryoET Data Portal
-        ``.ndjson``, IMOD or PEET ``.mod`` (``imod``), acryo, cylindra or plain
-        ``.csv``, ``.parquet`` (``parquet``).
+        ``.ndjson``, copick ``.json``, EMAN2 ``_info.json``, IMOD or PEET ``.mod``
+        (``imod``), acryo, cylindra or plain ``.csv``, ``.parquet`` (``parquet``).
+        cryoSPARC's ``.cs`` hold no particles of tomograms, which an error says.
     format : str, optional
-        ``relion stopgap dynamo em portal mod csv parquet``; by default what the
-        content, or else the ending, says.
+        ``relion stopgap dynamo em portal copick eman2 cryosparc mod csv parquet``; by
+        default what the content, or else the ending, says.
     scale : float, optional
         nm per voxel of the coordinates, where the file does not say it, or wrongly.
     tomograms : path-like, mapping, (z, y, x) or 'centred', optional
-        For RELION 5's centred coordinates: its tomograms file, shapes in voxels by
-        tomogram, or one shape; ``'centred'`` counts from the tomogram's centre.
+        For the centred coordinates of RELION 5 and EMAN2: RELION's tomograms file,
+        shapes in voxels by tomogram, or one shape; ``'centred'`` counts from the
+        tomogram's centre.
     first : float, optional
         What a Dynamo, STOPGAP or EM list calls the centre of the first voxel: 0, 0.5
         or 1. By default what those programs do: Dynamo 0.5, the others 1.
@@ -135,7 +137,8 @@ def read_molecules(
     options = _options(kind, scale=scale, tomograms=tomograms, first=first, box=box)
     middle = _centre_offset(options.pop("box", None))
     try:
-        molecules = _function(FORMATS[kind].read)(name, **options)
+        with np.errstate(all="ignore"):  # what is not finite is refused
+            molecules = _function(FORMATS[kind].read)(name, **options)
     except (TypeError, ValueError) as error:
         if name in str(error):
             raise
@@ -164,10 +167,12 @@ def write_molecules(
     path : path-like
         Where to; an existing file is replaced. See `read_molecules` for the formats.
     format : str, optional
-        By default what the ending says, and for ``.star`` what ``like`` is.
+        By default what the ending says, and for ``.star`` and ``.json`` what ``like``
+        is.
     like : path-like, optional
         A list to write one like: in STAR files its columns' kind and order and its
-        other blocks (optics groups); the scale from a list of any format.
+        other blocks (optics groups), in JSON what is not of single particles; the
+        scale from a list of any format.
     scale : float, optional
         nm per voxel of the coordinates; by default what the features or ``like`` say.
     tomograms : path-like, mapping, (z, y, x) or 'centred', optional
@@ -222,8 +227,7 @@ def format_of(path: str | os.PathLike[str], format: str | None = None) -> str:
         If the format is unknown.
     """
     name = check.path("path", path)
-    with open(name, "rb"):  # the system's own word where it cannot be read
-        pass
+    check_source(name)
     return _chosen(format) if format is not None else _kind(name)
 
 
@@ -238,33 +242,53 @@ def format_to_write(path: str | os.PathLike[str], model: str | None = None) -> s
     return _kind_to_write(check.path("path", path), model)
 
 
-def _function(name: str) -> Any:
-    return resolve_name(f"funpipe.io.{name}")
+def known_lists() -> str:
+    """Say which files are particle lists, in a few words.
+
+    Examples
+    --------
+    >>> known_lists()[:53]
+    'a particle list is one of .star .tbl .em .ndjson .jso'
+    """
+    endings = dict.fromkeys(one for each in FORMATS.values() for one in each.endings)
+    return (
+        f"a particle list is one of {' '.join(endings)}, or of what format=... says: "
+        f"{' '.join(FORMATS)}"
+    )
+
+
+def _function(function: Any) -> Any:
+    if isinstance(function, str):
+        return resolve_name(f"funpipe.io.{function}")
+    return function
 
 
 def _chosen(format: str) -> str:
-    if format not in FORMATS:
+    if not isinstance(format, str) or format not in FORMATS:
         check.fail("format", f"one of {' '.join(FORMATS)}", format)
     return format
 
 
 def _kind(name: str) -> str:
     """Tell the format of a file by its content, or else by its ending."""
+    check_source(name)
     with open(name, "rb") as file:
-        start = file.read(4096)
+        start = file.read(HEAD)
+    for kind, each in FORMATS.items():
+        if each.recognises is not None and each.recognises(start):
+            return kind
     ending = Path(name).suffix.lower()
     if start.startswith(b"IMOD"):
         return "mod"
     if start.startswith(b"PAR1"):
         return "parquet"
     if ending == ".star" or _has_block(start):
-        with open(name, "rb") as file:
-            content = file.read()
+        content = read_bytes(name)
         # A list of RELION may have come from one of STOPGAP, with all its columns.
-        kinds = (rb"(?m)^\s*_orig_x\b", rb"(?m)^\s*_rln\w*CoordinateX")
+        kinds = (rb"(?m)^[ \t]*_orig_x\b", rb"(?m)^[ \t]*_rln\w*CoordinateX")
         of_stopgap, of_relion = (re.search(each, content) for each in kinds)
         return "stopgap" if of_stopgap and not of_relion else "relion"
-    if start.lstrip().startswith(b"{"):
+    if start.lstrip().startswith(b"{") and b'"location"' in start:
         return "portal"
     return _by_ending(name)
 
@@ -275,20 +299,24 @@ def _has_block(start: bytes) -> bool:
     return bool(lines) and lines[0].startswith(b"data_")
 
 
-def _by_ending(name: str) -> str:
-    ending = Path(name).suffix.lower()
-    for kind, each in FORMATS.items():
-        if ending in each.endings:
-            return kind
-    known = " ".join(one for each in FORMATS.values() for one in each.endings)
-    raise ValueError(
-        f"{name}: unknown ending; a particle list is one of {known}, or of what "
-        f"format=... says: {' '.join(FORMATS)}"
-    )
+def _by_ending(name: str, model: str | None = None) -> str:
+    """Return the format that a name's ending says; of several with it, the model's."""
+    lower = Path(name).name.lower()
+    found = [
+        (len(ending), kind)
+        for kind, each in FORMATS.items()
+        for ending in each.endings
+        if lower.endswith(ending)
+    ]
+    if not found:
+        raise ValueError(f"{name}: unknown ending; {known_lists()}")
+    longest = max(found)[0]
+    kinds = [kind for length, kind in found if length == longest]
+    return model if model in kinds else kinds[0]
 
 
 def _kind_to_write(name: str, model: str | None) -> str:
-    kind = _by_ending(name)
+    kind = _by_ending(name, model)
     return "stopgap" if kind == "relion" and model == "stopgap" else kind
 
 
@@ -296,8 +324,13 @@ def _options(kind: str, **given: Any) -> dict[str, Any]:
     """Return the options that were given, checked; refuse what means nothing here."""
     if given["scale"] is not None:
         given["scale"] = check.positive("scale", given["scale"])
-    if given["first"] not in (None, 0, 0.5, 1):
-        check.fail("first", "0, 0.5 or 1", given["first"])
+    first = given["first"]
+    if first is not None and (
+        isinstance(first, bool)
+        or not isinstance(first, Real)
+        or first not in (0, 0.5, 1)
+    ):
+        check.fail("first", "0, 0.5 or 1", first)
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
         if name not in FORMATS[kind].takes:
@@ -317,6 +350,10 @@ def _known_scale(
             return relion.scale_of(like)
         if model == "dynamo":
             return dynamo.scale_of(like)
+        if model is not None and (scale_of := FORMATS[model].scale_of) is not None:
+            found = scale_of(like)
+            if found is not None:
+                return found
     elif kind == "relion":
         return None  # it is with the optics groups
     elif kind == "dynamo":
@@ -325,7 +362,8 @@ def _known_scale(
             return found
     sizes = pixel_size("features", molecules.features)
     if sizes is None:
-        sizes = np.asarray(molecules.features.get("apix", [0.0]))
+        named = (molecules.features.get(each) for each in _SIZES)
+        sizes = next((np.asarray(each) for each in named if each is not None), _NONE)
     elif kind == "relion":
         return None  # each particle has its own
     if sizes.dtype.kind not in "if" or sizes.min() <= 0 or np.ptp(sizes) > 1e-6:
