@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
+import struct
 import warnings
 from functools import partial
 from typing import Any
@@ -17,6 +19,7 @@ from funpipe.io.voxels import Box, Lazy, Volume, check_claim, isotropic, one_lin
 
 __all__ = ["open_hdf5"]
 
+_SCANNED = 2**20  # bytes at the begin and the end of a file
 _LARGEST_BITS = 32  # that a number may be packed into
 
 
@@ -30,6 +33,7 @@ def open_hdf5(name: str) -> Volume:
     h5py = require("h5py", "hdf5", "to read HDF5")
     found: list[Any] = []
     try:
+        _check_heaps(name)
         with h5py.File(name, "r") as file:
             file.visititems(lambda _, each: _collect(found, each, h5py))
             names = [each.name for each in found]
@@ -46,6 +50,34 @@ def open_hdf5(name: str) -> Volume:
     if missing:
         warnings.warn(f"{name}: {missing}", stacklevel=4)
     return volume
+
+
+def _check_heaps(name: str) -> None:
+    """Refuse a file with a free list that comes back to itself.
+
+    The library would follow it for ever. The heaps that hold the names in a group
+    begin with HEAP, and say how long they are, where their free list begins and where
+    in the file they are; of a free piece the first number is where the next one is.
+    """
+    with open(name, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        for start in sorted({0, max(0, size - _SCANNED)}):
+            file.seek(start)
+            part = file.read(_SCANNED)
+            for match in re.finditer(rb"HEAP\0\0\0\0(.{24})", part, re.DOTALL):
+                length, free, address = struct.unpack("<QQQ", match[1])
+                if length <= _SCANNED and address < size:
+                    file.seek(address)
+                    _check_free_list(file.read(length), free)
+
+
+def _check_free_list(heap: bytes, free: int) -> None:
+    seen: set[int] = set()
+    while free + 8 <= len(heap):
+        if free in seen:
+            raise ValueError("a heap's free list comes back to itself")
+        seen.add(free)
+        (free,) = struct.unpack_from("<Q", heap, free)
 
 
 def _collect(found: list[Any], each: Any, h5py: Any) -> None:

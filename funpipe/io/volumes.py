@@ -12,7 +12,7 @@ import numpy as np
 from funpipe.arguments import describe
 from funpipe.io.mrc import ENDINGS, PACKED, write_volume
 from funpipe.io.sources import check_source
-from funpipe.io.voxels import Lazy, Volume, no_volume
+from funpipe.io.voxels import Volume, no_volume, read_block
 
 __all__ = [
     "Volume",
@@ -88,12 +88,9 @@ def read_volume(path: Any, *, at: float | None = None) -> Volume:
     """Read a whole volume as float32; see `open_volume`."""
     volume = open_volume(path, at=at)
     where = os.fspath(path) if isinstance(path, str | os.PathLike) else "the array"
-    whole = volume.array[:, :, :]
-    if np.ma.is_masked(whole):
-        raise ValueError(f"{where} has masked voxels; fill them, as in array.filled(0)")
-    ours = None if isinstance(volume.array, Lazy) else True  # to be copied
+    whole = read_block(volume.array, (0, 0, 0), volume.array.shape)
     with np.errstate(over="ignore", invalid="ignore"):
-        array = np.array(whole, dtype=np.float32, order="C", copy=ours)
+        array = np.ascontiguousarray(whole, dtype=np.float32)
     if not np.isfinite(array).all():
         if np.isfinite(whole).all():
             raise ValueError(f"{where} must be within what float32 holds, up to 3.4e38")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn, TypeAlias
@@ -107,7 +108,7 @@ class Lazy:
         extent = tuple(each.stop - each.start for each in box)
         if 0 in extent:
             return np.empty(extent, self.dtype)[rest]
-        return read_block(self.read, box)[rest]
+        return _whole(self.read(box), box)[rest]
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise ValueError("a volume in a file is read-only")
@@ -116,33 +117,58 @@ class Lazy:
         return np.asarray(self[...], dtype=dtype)
 
 
-def read_block(read: Callable[[Box], Any], box: Box) -> NDArray[Any]:
-    """Return the block of a box, where it is whole.
+def read_block(array: Any, low: Any, high: Any) -> NDArray[Any]:
+    """Return a copy of a block of an array-like, where it is whole.
 
     Parameters
     ----------
-    read : callable
-        What gives the block of a box, such as the ``__getitem__`` of an array-like.
-    box : (slice, slice, slice)
-        Along z, y, x.
+    array : array-like
+        3-D, with slicing.
+    low, high : (int, int, int)
+        The first voxel, and the one after the last, z, y, x.
 
     Raises
     ------
     ValueError
-        If the block is of another shape, or some of it is masked.
+        If the block is of another shape, if some of it is masked, or if the array is
+        mapped from a file that was cut short: to touch it would end the process.
+
+    Examples
+    --------
+    >>> read_block(np.arange(24).reshape(2, 3, 4), (0, 1, 2), (2, 2, 4)).tolist()
+    [[[6, 7]], [[18, 19]]]
     """
-    found = read(box)
-    extent = tuple(int(each.stop - each.start) for each in box)
+    z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    _check_mapped(array)
+    found = array[z, y, x]
     if np.ma.is_masked(found):
         raise ValueError(
-            "the volume has masked voxels; fill them, as in volume.filled(...)"
+            "the volume has masked voxels; fill them, as in array.filled(0)"
         )
-    block = np.asarray(found)
+    return _whole(found if isinstance(array, Lazy) else np.array(found), (z, y, x))
+
+
+def _whole(block: NDArray[Any], box: Box) -> NDArray[Any]:
+    extent = tuple(each.stop - each.start for each in box)
     if block.shape != extent:
         raise ValueError(
-            f"a slice of the volume must be of shape {extent}, not {block.shape}"
+            f"a block of the volume must be of shape {extent}, not {block.shape}"
         )
     return block
+
+
+def _check_mapped(array: Any) -> None:
+    """Refuse an array of `np.memmap` whose file is shorter than it was."""
+    mapped = getattr(array, "_mmap", None)
+    if isinstance(array, np.memmap) and isinstance(mapped, mmap.mmap):
+        end = array.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        end += len(mapped)
+        size = mapped.size()
+        if size < end:
+            raise ValueError(
+                f"{array.filename or 'the mapped file'} has changed since it was "
+                f"opened: it had {end} bytes, and has {size}"
+            )
 
 
 def check_claim(name: str, claimed: int, size: int, most: int | None = LARGEST) -> None:
