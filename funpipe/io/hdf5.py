@@ -112,7 +112,7 @@ def _missing(name: str, data: Any) -> str | None:
     stored = data.id.get_storage_size()
     if not stored:
         raise ValueError(f"nothing of {data.name} is stored")
-    check_claim(name, data.nbytes, os.stat(name).st_size, None)
+    check_claim("it", data.nbytes, os.stat(name).st_size, None)
     if data.chunks is None:
         if stored < data.nbytes:
             raise ValueError(

@@ -54,7 +54,7 @@ def open_ome_zarr(name: str, at: float | None = None) -> Volume:
         if not levels:
             raise ValueError("its multiscales have no datasets")
         chosen, array = _chosen(levels, at)
-        missing = _missing(name, array)
+        missing = _missing(Path(name, array.path), array)
     except Exception as error:  # zarr meets damage with errors of many kinds
         raise ValueError(
             f"{name} is not a readable OME-Zarr image: {one_line(error)}"
@@ -75,17 +75,15 @@ def _chosen(levels: list[tuple[Volume, Any]], at: float | None) -> tuple[Volume,
     return max(fine, key=lambda each: each[0].scale or 0.0) if fine else levels[0]
 
 
-def _missing(name: str, array: Any) -> str | None:
+def _missing(folder: Path, array: Any) -> str | None:
     """Say how many chunks of an array are not there; refuse one without any."""
     grid = _grid(array)
-    kept = [
-        size for key, size in _files(Path(name, array.path)) if _is_chunk(key, grid)
-    ]
+    kept = [size for key, size in _files(folder) if _is_chunk(key, grid)]
     count = math.prod(map(len, grid))
     where = f"chunks of level {array.basename}"
     if not kept:
         raise ValueError(f"none of the {count} {where} is there")
-    check_claim(name, array.nbytes, sum(kept), None)
+    check_claim("it", array.nbytes, sum(kept), None)
     if len(kept) >= count:
         return None
     return (

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.io.extras import require
-from funpipe.io.sources import read_bytes
+from funpipe.io.sources import check_source, read_bytes
 from funpipe.io.voxels import one_line
 
 __all__ = ["Atoms", "read_structure"]
@@ -53,6 +53,7 @@ def read_structure(path: str | os.PathLike[str]) -> Atoms:
     """
     gemmi = require("gemmi", "structures", "to read atomic structures")
     name = os.fspath(path)
+    check_source(path)
     try:
         structure = _parsed(gemmi, name, read_bytes(path, LARGEST))
     except _DAMAGE as error:
