@@ -24,6 +24,7 @@ from funpipe import arguments as check
 from funpipe.arguments import describe
 from funpipe.geometry import centre, turned_grid
 from funpipe.io.volumes import open_volume
+from funpipe.io.voxels import read_block
 from funpipe.molecules import Molecules, as_molecules
 
 __all__ = ["Source", "Tomogram", "open_tomogram", "subtomograms"]
@@ -376,7 +377,7 @@ def _blocks(
     start, stop = _extents(source, molecules, box, _MARGIN)
     for group in _neighbours(start, stop):
         low, high = start[group].min(axis=0), stop[group].max(axis=0)
-        block = np.asarray(source.array[tuple(map(slice, low, high))])
+        block = np.asarray(read_block(source.array, low, high))
         if not np.isfinite(block).all():
             bad = np.argwhere(~np.isfinite(block)) + low
             for i in group:

@@ -16,6 +16,7 @@ import pytest
 from real_files import DATA, needs_data
 
 from funpipe.io.volumes import open_volume, read_volume, write_mrc
+from funpipe.io.voxels import Lazy
 
 MAPS = DATA / "maps"
 SHAPE = (4, 5, 6)
@@ -113,7 +114,7 @@ def test_the_real_tomogram_has_its_scale_from_the_tiff():
     assert volume.array.shape == (36, 206, 94)
     assert volume.array.dtype == np.uint8
     assert volume.scale == pytest.approx(1.052, rel=1e-6)
-    assert isinstance(volume.array, np.memmap)
+    assert isinstance(volume.array, Lazy)
 
 
 # MRC.
@@ -195,7 +196,7 @@ def test_voxels_are_isotropic_to_a_thousandth(tmp_path, image):
 # Laziness.
 
 
-def test_a_plain_mrc_is_mapped_and_not_read(tmp_path, mrc):
+def test_a_plain_mrc_is_opened_and_not_read(tmp_path, mrc):
     shape = (200, 1000, 1000)  # 0.8 GB, none of it on the disk
     path = tmp_path / "large.mrc"
     with mrcfile.open(mrc) as file:
@@ -210,13 +211,13 @@ def test_a_plain_mrc_is_mapped_and_not_read(tmp_path, mrc):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert isinstance(array, np.memmap)
+    assert isinstance(array, Lazy)
     assert array.shape == shape
     assert not block.any()
     assert peak < 2e6
 
 
-def test_a_mapped_volume_cannot_be_written_to_and_a_read_one_is_a_copy(mrc):
+def test_an_opened_volume_cannot_be_written_to_and_a_read_one_is_a_copy(mrc):
     with pytest.raises(ValueError, match="read-only"):
         open_volume(mrc).array[0, 0, 0] = 1
     before = mrc.read_bytes()
@@ -258,7 +259,7 @@ def test_a_flipped_bit_in_a_packed_file_is_found(mrc, tmp_path):
 
 
 def test_a_packed_file_under_a_plain_name_is_not_taken_for_voxels(mrc, tmp_path):
-    # Long enough to be mapped, were its first bytes a header.
+    # Long enough, were its first bytes a header.
     (tmp_path / "a.mrc").write_bytes(gzip.compress(mrc.read_bytes()) + bytes(5000))
     with pytest.raises(ValueError, match=r"a\.mrc is not a readable MRC file"):
         open_volume(tmp_path / "a.mrc")
@@ -303,7 +304,7 @@ def test_what_is_no_volume_of_real_numbers_is_refused(tmp_path, data, what, pack
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # mrcfile's, on writing it
 def test_a_volume_with_nan_is_read_by_no_one(tmp_path, image, bad):
     image[1, 2, 3] = bad
-    write_mrc(tmp_path / "a.mrc", image, 1.0)
+    write_with_mrcfile(tmp_path / "a.mrc", image)
     with pytest.raises(
         ValueError, match=r"a\.mrc must be finite, but holds NaN or inf"
     ):

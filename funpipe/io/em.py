@@ -14,11 +14,11 @@ import os
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from funpipe.io.columns import PixelList, needed_scale, warn_of_numbers
 from funpipe.io.euler import STOPGAP
 from funpipe.io.extras import require
+from funpipe.io.rows import stored_array
 from funpipe.io.voxels import Volume
 from funpipe.io.whole import replacing
 from funpipe.molecules import Molecules
@@ -125,7 +125,7 @@ def write(
 
 
 def open_em(name: str) -> Volume:
-    """Open an EM file, memory-mapped; it says nothing of a scale."""
+    """Open an EM file; it says nothing of a scale."""
     emfile = require("emfile", "em", "to read EM files")
     size = os.stat(name).st_size
     if size < _HEADER:
@@ -150,7 +150,7 @@ def open_em(name: str) -> Volume:
             f"{name} is not a readable EM file: {size} bytes, but its header says "
             f"{' x '.join(map(str, shape))} (z, y, x) of {data.name}"
         )
-    array: NDArray[Any] = emfile.read(name, mmap=True)[1]
+    array = stored_array(name, shape, data, _HEADER)
     return Volume(array, None, "an EM file gives no voxel size")
 
 

@@ -1,21 +1,24 @@
-"""MRC files through mrcfile: modes 0, 1, 2, 6 and 12, whole or memory-mapped."""
+"""MRC files, their headers by mrcfile: modes 0, 1, 2, 6 and 12, plain or packed."""
 
 from __future__ import annotations
 
 import math
-import mmap
 import os
 import re
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.arguments import fail, positive, vector
-from funpipe.io.voxels import Lazy, Volume, isotropic
+from funpipe.io.rows import stored_array
+from funpipe.io.sources import open_unpacked
+from funpipe.io.voxels import Volume, check_claim, isotropic, no_volume, one_line
 from funpipe.io.whole import replacing
 
 __all__ = ["ENDINGS", "PACKED", "open_mrc", "write_volume"]
@@ -23,33 +26,56 @@ __all__ = ["ENDINGS", "PACKED", "open_mrc", "write_volume"]
 ENDINGS = (".mrc", ".map", ".rec", ".ccp4", ".st")
 PACKED = (".gz", ".bz2")
 
-_LARGE = 2**30
+_HEADER = 1024
+_PART = 2**24  # bytes that are unpacked at a time
+_BEYOND = 2**20  # bytes after the data that are counted
 _LABEL, _LABELS = 80, 10
 _MARK = "funpipe: "
+_MOST = float(np.finfo(np.float32).max)
 _IMOD_STAMP = 1146047817
 """In bytes 152 to 155 of the header: IMOD wrote it, and its flags follow."""
 
 
 def open_mrc(name: str) -> Volume:
-    """Open an MRC file, memory-mapped where it is not compressed.
+    """Open an MRC file; of one that is not packed only the header is read.
 
     One that breaks the rules is read as well as it can be, with a warning that says
     what was wrong. Extended headers are passed over. Bytes (mode 0) are signed, but
     unsigned where IMOD says so in its header.
     """
-    plain = Path(name).suffix.lower() not in PACKED
-    header, size, array = _read_warned(name, plain)
-    if _unsigned(header) and array.dtype == np.int8:
-        array = array.view(np.uint8)
-    scale, trouble = isotropic([float(size[each]) / 10 for each in "zyx"])
-    if array.ndim == 3:
+    troubles: list[str] = []
+    with open_unpacked(name) as file:
+        with _named(name, troubles):
+            header = _header(file.read(_HEADER), troubles)
+            shape, dtype, offset = _layout(header)
+        if len(shape) != 3 or dtype.kind not in "iuf":
+            no_volume(name, shape, dtype)
+        end, size = offset + math.prod(shape) * dtype.itemsize, os.stat(name).st_size
+        packed = Path(name).suffix.lower() in PACKED
+        if packed:
+            check_claim(name, end, size)
         # The header says which of x (1), y (2) and z (3) each axis of the file is.
-        axes = [int(header.maps), int(header.mapr), int(header.mapc)]
-        if sorted(axes) == [1, 2, 3]:
-            array = array.transpose([axes.index(each) for each in (3, 2, 1)])
-        if plain and array.nbytes >= _LARGE:
-            array = Lazy(array)  # what is sliced is copied, and its pages let go
-    return Volume(array, scale, trouble, _source(header))
+        says = [int(header.maps), int(header.mapr), int(header.mapc)]
+        regular = sorted(says) == [1, 2, 3]
+        axes = [says.index(each) if regular else 3 - each for each in (3, 2, 1)]
+        with _named(name, troubles):
+            if packed:
+                content, size = _unpacked(file, offset, end)
+                _check_size(size, end, troubles)
+                array: Any = np.frombuffer(content, dtype).reshape(shape)
+                array = array.transpose(axes)
+                array.flags.writeable = False
+            else:
+                _check_size(size, end, troubles)
+                z, y, x = axes
+                array = stored_array(name, shape, dtype, offset, (z, y, x))
+    if troubles:
+        warnings.warn(
+            f"{name} breaks the rules of MRC: {'; '.join(dict.fromkeys(troubles))}; it "
+            "was read all the same",
+            stacklevel=4,
+        )
+    return Volume(array, *isotropic(_voxel_size(header)), _source(header))
 
 
 def write_volume(
@@ -78,6 +104,12 @@ def write_volume(
         it back. The labels hold 711 characters; a longer text is cut, and ends in
         "...".
 
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no volume, or could not be read back: voxels, the box or its origin
+        are not finite, or beyond what the format holds, float32 in Å.
+
     Examples
     --------
     >>> import tempfile
@@ -92,7 +124,11 @@ def write_volume(
     import mrcfile
 
     scale = positive("scale", scale)
-    z, y, x = vector("origin", origin)
+    _check_length("scale", scale)
+    origin = vector("origin", origin)
+    for each in origin:
+        if abs(10 * each) > _MOST:
+            fail("origin", f"lengths up to {_MOST / 10:.3g} nm, for MRC", origin)
     name = Path(path)
     ending = Path(name.stem if name.suffix.lower() in PACKED else name).suffix
     if ending.lower() not in ENDINGS:
@@ -103,23 +139,43 @@ def write_volume(
     if callable(image):
         source = image if source is None else source
         image = image(scale)
+    if np.ma.is_masked(image):
+        raise ValueError("image has masked voxels; fill them, as in image.filled(0)")
     array = np.asarray(image)
     if array.ndim != 3 or array.size == 0:
         raise ValueError(f"image must be 3-D, not of shape {array.shape}")
     if array.dtype.kind not in "biuf":
         fail("image", "a 3-D array of real numbers", array)
-    array = array.astype(np.float32)
+    _check_length("scale", scale, max(array.shape))
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(
+            "image must be finite and within what float32 holds, up to "
+            f"{_MOST:.3g}, for MRC"
+        )
     packing = {".gz": "gzip", ".bz2": "bzip2"}.get(Path(path).suffix.lower())
     with (
         replacing(path) as partial,
         mrcfile.new(partial, compression=packing, overwrite=True) as file,
     ):
-        file.set_data(array)
+        with np.errstate(over="ignore", invalid="ignore"):
+            file.set_data(array)
+        if not np.isfinite(file.header.rms):
+            file.header.rms = -1.0  # the format's word for one that is not known
         file.voxel_size = 10 * scale
-        for axis, length in (("z", z), ("y", y), ("x", x)):
+        for axis, length in zip("zyx", origin, strict=True):
             file.header.origin[axis] = 10 * length
         if source is not None:
             _put_source(file.header, str(source))
+
+
+def _check_length(name: str, scale: float, voxels: int = 1) -> None:
+    """Refuse a scale with which a cell of so many voxels is no float32 in Å."""
+    least, most = float(np.finfo(np.float32).tiny) / 10, _MOST / 10 / voxels
+    if not least <= scale <= most:
+        wanted = f"a number from {least:.3g} to {most:.3g} nm, which MRC can hold"
+        fail(name, wanted, scale)
 
 
 def _put_source(header: Any, text: str) -> None:
@@ -146,80 +202,103 @@ def _source(header: Any) -> str | None:
     return None
 
 
-_DAMAGE = (ValueError, OSError, EOFError, zlib.error, TypeError, OverflowError)
+_DAMAGE = (ValueError, OSError, EOFError, zlib.error, TypeError, ArithmeticError)
 
 
-def _read(name: str, plain: bool, *, permissive: bool) -> Any:
-    import mrcfile
+@contextmanager
+def _named(name: str, troubles: list[str]) -> Iterator[None]:
+    """Name the file in errors, and the first reason why it is no MRC file."""
+    try:
+        yield
+    except _DAMAGE as error:
+        if getattr(error, "errno", None) is not None:
+            raise  # the system's own word; damaged packing has no number
+        reason = troubles[0] if troubles else one_line(error)
+        raise ValueError(f"{name} is not a readable MRC file: {reason}") from None
+
+
+def _header(raw: bytes, troubles: list[str]) -> Any:
+    """Return a header as mrcfile has it, in its own byte order; add what is wrong."""
+    from mrcfile.dtypes import HEADER_DTYPE
+    from mrcfile.utils import byte_order_from_machine_stamp
+
+    if len(raw) < _HEADER:
+        raise ValueError(f"{len(raw)} bytes, but a header has {_HEADER}")
+    found = np.frombuffer(raw, HEADER_DTYPE).reshape(()).view(np.recarray).copy()
+    if bytes(found.map)[:3] != b"MAP":
+        troubles.append("Map ID string not found")
+    order = "<"
+    try:
+        order = byte_order_from_machine_stamp(found.machst)
+    except ValueError as error:
+        troubles.append(f"no machine stamp of either byte order ({error})")
+    orders = (order, ">" if order == "<" else "<")
+    header, turned = (found.view(found.dtype.newbyteorder(each)) for each in orders)
+    if _has_mode(header) or not _has_mode(turned):
+        return header  # of an unknown mode, what asks for its type says so
+    troubles.append("Machine stamp of the other byte order")
+    return turned
+
+
+def _has_mode(header: Any) -> bool:
+    from mrcfile.utils import dtype_from_mode
+
+    try:
+        dtype_from_mode(header.mode)
+    except ValueError:
+        return False
+    return True
+
+
+def _layout(header: Any) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Return the shape and type of the data, and where they begin."""
     from mrcfile.utils import data_dtype_from_header, data_shape_from_header
 
-    reader = mrcfile.mrcfile.MrcFile if plain else mrcfile.open
-    with (
-        reader(name, header_only=plain, permissive=permissive) as file,
-        np.errstate(divide="ignore", invalid="ignore"),  # a cell of 0 samples
-    ):
-        header, size = file.header.copy(), file.voxel_size.copy()
-        array = file.data
-    if plain:
-        dtype, shape = data_dtype_from_header(header), data_shape_from_header(header)
-        offset = 1024 + int(header.nsymbt)
-        _check_size(name, offset + math.prod(map(int, shape)) * dtype.itemsize)
-        array = np.memmap(name, dtype=dtype, mode="r", offset=offset, shape=shape)
-        _read_no_further(array)
-    if array is None:
-        raise ValueError("its data cannot be read")
-    return header, size, array
+    dtype = data_dtype_from_header(header)
+    if dtype.itemsize == 1 and _unsigned(header):
+        dtype = np.dtype(np.uint8)
+    shape = tuple(map(int, data_shape_from_header(header)))
+    extended = int(header.nsymbt)
+    if min(shape) < 1:
+        raise ValueError(f"its header says {' x '.join(map(str, shape))} voxels")
+    if extended < 0:
+        raise ValueError(f"its header says {extended} bytes of extended header")
+    return shape, dtype, _HEADER + extended
 
 
-def _check_size(name: str, expected: int) -> None:
-    """Refuse a file that is shorter than its header says; warn of one longer."""
-    found = os.stat(name).st_size
-    if found < expected:
-        raise ValueError(f"{found} bytes, but its header says {expected}")
-    if found > expected:
-        warnings.warn(
-            f"{found} bytes, but its header says {expected}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+def _check_size(found: int, expected: int, troubles: list[str]) -> None:
+    """Refuse a file that is shorter than its header says; note one that is longer."""
+    if found != expected:
+        trouble = f"{found} bytes, but its header says {expected}"
+        if found < expected:
+            raise ValueError(trouble)
+        troubles.append(trouble)
 
 
-def _read_no_further(array: Any) -> None:
-    """Have the system read of a large file no more than the pages that are asked for.
+def _unpacked(file: IO[bytes], offset: int, end: int) -> tuple[bytearray, int]:
+    """Return the data of a packed file after its header, and how long it is in all.
 
-    Reading ahead of each row of each block would take many times the memory.
+    It is unpacked in parts, so that a file that is shorter than it says takes no more
+    memory than it has; what follows the data is counted up to a bound.
     """
-    if array.nbytes >= _LARGE and hasattr(mmap, "MADV_RANDOM"):
-        array._mmap.madvise(mmap.MADV_RANDOM)
+    at, content = _HEADER, bytearray()
+    while at < end + _BEYOND:
+        part = file.read(min(_PART, (offset if at < offset else end + _BEYOND) - at))
+        if not part:
+            break
+        if at >= offset:
+            content += part[: max(0, end - at)]
+        at += len(part)
+    return content, at
 
 
-def _read_warned(name: str, plain: bool) -> Any:
-    """Read a file, and warn of the rules that it breaks; else raise the reason."""
-    troubles: list[str] = []
-    try:
-        found = _listening(name, plain, troubles, permissive=False)
-    except _DAMAGE as reason:
-        try:
-            found = _listening(name, plain, troubles, permissive=True)
-        except _DAMAGE:
-            raise ValueError(f"{name} is not a readable MRC file: {reason}") from None
-        troubles = troubles or [str(reason)]
-    if troubles:
-        warnings.warn(
-            f"{name} breaks the rules of MRC: {'; '.join(dict.fromkeys(troubles))}; it "
-            "was read all the same",
-            stacklevel=5,
-        )
-    return found
-
-
-def _listening(name: str, plain: bool, troubles: list[str], *, permissive: bool) -> Any:
-    """Read a file, and put down what is warned of."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        found = _read(name, plain, permissive=permissive)
-    troubles.extend(str(each.message) for each in caught)
-    return found
+def _voxel_size(header: Any) -> list[float]:
+    """Return nm per voxel along z, y, x; 0 where the header gives none."""
+    cell = [(float(header.cella[axis]), int(header[f"m{axis}"])) for axis in "zyx"]
+    single = [
+        np.float32(length / samples) if samples else 0.0 for length, samples in cell
+    ]
+    return [float(each) / 10 for each in single]
 
 
 def _unsigned(header: Any) -> bool:

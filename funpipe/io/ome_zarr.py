@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from funpipe.io.extras import require
-from funpipe.io.voxels import Lazy, Volume, isotropic, nm_per
+from funpipe.io.voxels import (
+    Box,
+    Lazy,
+    Volume,
+    check_claim,
+    isotropic,
+    nm_per,
+    one_line,
+)
 
 __all__ = ["open_ome_zarr"]
 
@@ -30,22 +49,147 @@ def open_ome_zarr(name: str, at: float | None = None) -> Volume:
         if not images:
             raise ValueError("it has no multiscales")
         levels = [
-            _level(group, each, images[0]) for each in images[0].get("datasets", [])
+            _level(name, group, each, images[0]) for each in images[0]["datasets"]
         ]
         if not levels:
             raise ValueError("its multiscales have no datasets")
+        chosen, array = _chosen(levels, at)
+        missing = _missing(Path(name, array.path), array)
     except Exception as error:  # zarr meets damage with errors of many kinds
-        raise ValueError(f"{name} is not a readable OME-Zarr image: {error}") from None
-    levels.sort(key=lambda each: -math.prod(each.array.shape))
+        raise ValueError(
+            f"{name} is not a readable OME-Zarr image: {one_line(error)}"
+        ) from None
+    if missing:
+        warnings.warn(f"{name}: {missing}", stacklevel=3)
+    return chosen
+
+
+def _chosen(levels: list[tuple[Volume, Any]], at: float | None) -> tuple[Volume, Any]:
+    """Return the coarsest level that is no coarser than wanted, or the finest."""
+    levels = sorted(levels, key=lambda each: -math.prod(each[0].array.shape))
     fine = [
         each
         for each in levels
-        if at is not None and each.scale is not None and each.scale <= at * (1 + 1e-3)
+        if at is not None and (each[0].scale or math.inf) <= at * (1 + 1e-3)
     ]
-    return max(fine, key=lambda each: each.scale or 0.0) if fine else levels[0]
+    return max(fine, key=lambda each: each[0].scale or 0.0) if fine else levels[0]
 
 
-def _level(group: Any, dataset: dict[str, Any], image: dict[str, Any]) -> Volume:
+def _missing(folder: Path, array: Any) -> str | None:
+    """Say how many chunks of an array are not there; refuse one without any."""
+    grid = _grid(array)
+    kept = [size for key, size in _files(folder) if _is_chunk(key, grid)]
+    count = math.prod(map(len, grid))
+    where = f"chunks of level {array.basename}"
+    if not kept:
+        raise ValueError(f"none of the {count} {where} is there")
+    check_claim("it", array.nbytes, sum(kept), None)
+    if len(kept) >= count:
+        return None
+    return (
+        f"{count - len(kept)} of {count} {where} are not there, and are read as "
+        f"{array.fill_value}; a writer may leave out those that hold nothing else"
+    )
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield the files in a folder and below, and their sizes in bytes."""
+    for base, _, names in os.walk(folder):
+        for each in names:
+            path = Path(base, each)
+            yield path.relative_to(folder).as_posix(), path.stat().st_size
+
+
+def _is_chunk(key: str, grid: list[range]) -> bool:
+    """Tell whether a file is a chunk's: 1.0.2 or 1/0/2, maybe with a c before it."""
+    numbers = re.split("[./]", re.sub("^c[./]", "", key))
+    return len(numbers) == len(grid) and all(
+        re.fullmatch("[0-9]+", each) and int(each) < len(along)
+        for each, along in zip(numbers, grid, strict=True)
+    )
+
+
+def _grid(array: Any) -> list[range]:
+    """Return where the chunks that are files begin along each axis."""
+    chunks = array.shards or array.chunks
+    return [range(0, n, chunk) for n, chunk in zip(array.shape, chunks, strict=True)]
+
+
+def _read(name: str, array: Any, box: Box) -> NDArray[Any]:
+    """Read a box chunk by chunk: so an error is of one, and nothing else is under way.
+
+    Of an array the axes before the last three have one element each.
+    """
+    extent = [each.stop - each.start for each in box]
+    block: NDArray[Any] = np.empty(extent, array.dtype)
+    before = (0,) * (array.ndim - 3)
+    for corner in _corners(array.chunks[-3:], box):
+        extents = list(zip(corner, array.chunks[-3:], box, strict=True))
+        part = tuple(
+            slice(max(start, each.start), min(start + length, each.stop))
+            for start, length, each in extents
+        )
+        place = tuple(
+            slice(own.start - each.start, own.stop - each.start)
+            for own, each in zip(part, box, strict=True)
+        )
+        key = _key(array, (*before, *corner))
+        try:
+            _check_blosc(Path(name, array.path, key), array)
+            block[place] = array[(*before, *part)]
+        except Exception as error:  # zarr meets damage with errors of many kinds
+            raise ValueError(
+                f"{name}: chunk {key} of level {array.basename} cannot be read: "
+                f"{one_line(error)}"
+            ) from None
+    return block
+
+
+def _corners(chunks: tuple[int, ...], box: Box) -> Iterator[tuple[int, ...]]:
+    """Yield the first voxels of the chunks that a box needs."""
+    return itertools.product(
+        *(
+            range(each.start // chunk * chunk, each.stop, chunk)
+            for each, chunk in zip(box, chunks, strict=True)
+        )
+    )
+
+
+def _key(array: Any, corner: tuple[int, ...]) -> str:
+    chunks = array.shards or array.chunks
+    coordinates = (at // chunk for at, chunk in zip(corner, chunks, strict=True))
+    return str(array.metadata.encode_chunk_key(tuple(coordinates)))
+
+
+def _check_blosc(path: Path, array: Any) -> None:
+    """Refuse a chunk that Blosc would read beyond the end of.
+
+    The header of its frames says, in bytes 4 to 7, how many bytes they unpack to, and
+    in bytes 12 to 15, how many they have.
+    """
+    if array.shards or not any(
+        type(each).__name__.startswith("Blosc") for each in array.compressors
+    ):
+        return
+    try:
+        with open(path, "rb") as file:
+            start, size = file.read(16), os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return  # it is read as the fill value
+    if len(start) < 16:
+        raise ValueError(f"it has {size} bytes")
+    unpacked, _, packed = struct.unpack("<4xIII", start)
+    wanted = math.prod(array.chunks) * array.dtype.itemsize
+    if packed != size or unpacked != wanted:
+        raise ValueError(
+            f"it has {size} bytes, and says {packed}, for {unpacked} of {wanted}"
+        )
+
+
+def _level(
+    name: str, group: Any, dataset: dict[str, Any], image: dict[str, Any]
+) -> tuple[Volume, Any]:
+    """Return a level as a volume and as zarr's array."""
     if dataset["path"] not in group:
         raise ValueError(f"its level {dataset['path']!r} is missing")
     array = group[dataset["path"]]
@@ -71,4 +215,5 @@ def _level(group: Any, dataset: dict[str, Any], image: dict[str, Any]) -> Volume
     if names and names[-3:] != ["z", "y", "x"]:
         raise ValueError(f"its axes must end in z, y, x, not {names}")
     nm = [length * nm_per(unit) for length, unit in zip(size, units, strict=True)]
-    return Volume(Lazy(array), *isotropic(nm[-3:], "multiscales"))
+    lazy = Lazy(tuple(array.shape[-3:]), array.dtype, partial(_read, name, array))
+    return Volume(lazy, *isotropic(nm[-3:], "multiscales")), array

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.io.extras import require
+from funpipe.io.sources import check_source, read_bytes
+from funpipe.io.voxels import one_line
 
 __all__ = ["Atoms", "read_structure"]
 
-_DAMAGE = (ValueError, RuntimeError, OSError, LookupError, EOFError, zlib.error)
+_DAMAGE = (ValueError, RuntimeError, OSError, LookupError)
+LARGEST = 2**30
+"""Bytes of the largest structure, unpacked: some ten million atoms."""
+_FARTHEST = 1e6  # Å from the origin: 100 µm
+_PDB, _MMCIF = (".pdb", ".ent"), (".cif", ".mmcif")
 
 
 class Atoms(NamedTuple):
@@ -48,15 +53,14 @@ def read_structure(path: str | os.PathLike[str]) -> Atoms:
     """
     gemmi = require("gemmi", "structures", "to read atomic structures")
     name = os.fspath(path)
-    with open(name, "rb"):  # the system's own word where it cannot be read
-        pass
+    check_source(path)
     try:
-        if name.lower().endswith(".gz"):  # gemmi takes a part of one for the whole
-            with gzip.open(name) as file:
-                file.read()
-        structure = gemmi.read_structure(name)
+        structure = _parsed(gemmi, name, read_bytes(path, LARGEST))
     except _DAMAGE as error:
-        raise ValueError(f"{name} is not a readable structure: {error}") from None
+        if getattr(error, "errno", None) is not None:
+            raise  # the system's own word
+        reason = one_line(error).removeprefix(f"{name} ")
+        raise ValueError(f"{name} is not a readable structure: {reason}") from None
     structure.remove_waters()
     atoms = list(structure[0].all()) if len(structure) else []
     if not atoms:
@@ -68,6 +72,24 @@ def read_structure(path: str | os.PathLike[str]) -> Atoms:
             for p in [site.atom.pos]
         ]
     )
+    if not (np.abs(found[:, :3]) <= _FARTHEST).all():
+        raise ValueError(f"{name} has atoms beyond {_FARTHEST / 10:.0f} nm")
+    if not np.isfinite(found[:, 3]).all():
+        raise ValueError(f"{name} has atoms whose occupancy is no number")
     if found[:, 3].sum() <= 0:
         raise ValueError(f"{name} holds no atoms with an occupancy above 0")
     return Atoms(found[:, :3] / 10, found[:, 3])
+
+
+def _parsed(gemmi: Any, name: str, content: bytes) -> Any:
+    """Return a structure from the content of a file of this name."""
+    plain = Path(name.lower().removesuffix(".gz")).suffix
+    if plain in _PDB:
+        return gemmi.read_pdb_string(content)
+    if plain not in _MMCIF:
+        known = " ".join((*_PDB, *_MMCIF))
+        raise ValueError(f"its ending is none of {known}, each maybe with .gz")
+    blocks = gemmi.cif.read_string(content)
+    if not len(blocks):
+        raise ValueError("it has no data block")
+    return gemmi.make_structure_from_block(blocks[0])

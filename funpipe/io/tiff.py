@@ -3,28 +3,58 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
 from typing import Any
 
+import numpy as np
+
 from funpipe.io.extras import require
-from funpipe.io.voxels import Volume, isotropic, nm_per
+from funpipe.io.rows import stored_array
+from funpipe.io.voxels import (
+    Volume,
+    check_claim,
+    isotropic,
+    nm_per,
+    no_volume,
+    one_line,
+)
 
 __all__ = ["open_tiff"]
 
 
 def open_tiff(name: str) -> Volume:
-    """Open a TIFF file, memory-mapped where it can be; its pages lie along z."""
+    """Open a TIFF file; its pages lie along z.
+
+    Where they lie in the file one after the other as they are, they are read where
+    they are sliced, else at once.
+    """
     tifffile = require("tifffile", "tiff", "to read TIFF")
+    missing = 0
     try:
         with _errors_raised(), tifffile.TiffFile(name) as file:
-            if file.series[0].axes.endswith("S"):
+            series = file.series[0]
+            if series.axes.endswith("S"):
                 raise ValueError("its pixels are colours, not numbers")
-            array = _array(tifffile, file, name)
+            volume = len(series.shape) == 3 and series.dtype is not None
+            if volume:
+                array, missing = _array(file, series, name)
             size = _voxel_size(file)
     except Exception as error:  # tifffile meets damage with errors of many kinds
-        raise ValueError(f"{name} is not a readable TIFF file: {error}") from None
+        raise ValueError(
+            f"{name} is not a readable TIFF file: {one_line(error)}"
+        ) from None
+    if not volume:
+        no_volume(name, series.shape, series.dtype)
+    if missing:
+        warnings.warn(
+            f"{name}: {missing} pieces of its pages are not stored, and are read as 0",
+            stacklevel=4,
+        )
     return Volume(array, *isotropic(size))
 
 
@@ -44,11 +74,24 @@ def _errors_raised() -> Iterator[None]:
         raise ValueError(heard.buffer[0].getMessage())
 
 
-def _array(tifffile: Any, file: Any, name: str) -> Any:
-    try:
-        return tifffile.memmap(name, mode="r")
-    except ValueError:  # compressed, tiled, in pieces
-        return file.asarray()
+def _array(file: Any, series: Any, name: str) -> tuple[Any, int]:
+    """Return the pages, and how many pieces of them the file leaves out."""
+    dtype = np.dtype(series.dtype).newbyteorder(file.byteorder)
+    count = math.prod(map(int, series.shape)) * dtype.itemsize
+    size = os.stat(name).st_size
+    if series.dataoffset is not None:
+        if series.dataoffset + count > size:
+            raise ValueError(
+                f"{size} bytes, but its header says {series.dataoffset + count}"
+            )
+        return stored_array(name, series.shape, dtype, series.dataoffset), 0
+    check_claim("it", count, size)
+    pages = list(series.pages)
+    if None in pages:
+        raise ValueError(f"its page {pages.index(None)} is missing")
+    return series.asarray(), sum(
+        not length for page in pages for length in page.databytecounts
+    )
 
 
 def _voxel_size(file: Any) -> list[float]:

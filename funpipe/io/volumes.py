@@ -11,7 +11,8 @@ import numpy as np
 
 from funpipe.arguments import describe
 from funpipe.io.mrc import ENDINGS, PACKED, write_volume
-from funpipe.io.voxels import Volume
+from funpipe.io.sources import check_source
+from funpipe.io.voxels import Volume, no_volume, read_block
 
 __all__ = [
     "Volume",
@@ -79,19 +80,20 @@ def open_volume(path: Any, *, at: float | None = None) -> Volume:
     else:
         volume = _open_file(name, suffixes)
     if not _is_volume(volume.array):
-        raise ValueError(
-            f"{name} must hold a 3-D volume of real numbers, not "
-            f"{describe(np.asarray(volume.array))}"
-        )
+        no_volume(name, volume.array.shape, volume.array.dtype)
     return volume
 
 
 def read_volume(path: Any, *, at: float | None = None) -> Volume:
     """Read a whole volume as float32; see `open_volume`."""
     volume = open_volume(path, at=at)
-    array = np.array(volume.array, dtype=np.float32, order="C")
+    where = os.fspath(path) if isinstance(path, str | os.PathLike) else "the array"
+    whole = read_block(volume.array, (0, 0, 0), volume.array.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = np.ascontiguousarray(whole, dtype=np.float32)
     if not np.isfinite(array).all():
-        where = os.fspath(path) if isinstance(path, str | os.PathLike) else "the array"
+        if np.isfinite(whole).all():
+            raise ValueError(f"{where} must be within what float32 holds, up to 3.4e38")
         raise ValueError(f"{where} must be finite, but holds NaN or infinity")
     return volume._replace(array=array)
 
@@ -111,14 +113,13 @@ def volume_stem(name: str) -> str | None:
 
 
 def _open_file(name: str, suffixes: list[str]) -> Volume:
-    with open(name, "rb"):  # the system's own word where it cannot be read
-        pass
+    check_source(name)
     packed = bool(suffixes) and suffixes[-1] in PACKED
     ending = (suffixes[-2:-1] if packed else suffixes[-1:]) or [""]
     if ending[0] not in _FILES or (packed and ending[0] not in ENDINGS):
         raise ValueError(
             f"{name}: unknown ending; a volume is one of {' '.join(_FILES)} .zarr, "
-            "MRC also with .gz or .bz2"
+            "MRC also with .gz or .bz2; a .mrcs is a stack of 2-D images"
         )
     opened: Volume = resolve_name(f"funpipe.io.{_FILES[ending[0]]}")(name)
     return opened

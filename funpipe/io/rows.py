@@ -1,0 +1,136 @@
+"""Arrays that lie in a file as they are: boxes of them, read row by row.
+
+They are read and not mapped into memory, for a mapped file that another program cuts
+short ends the process without a word; here it is an error.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from funpipe.io.voxels import Box, Lazy
+
+__all__ = ["stored_array"]
+
+_GAP = 2**14  # bytes between two rows, above which each is sought by itself
+_SCRATCH = 2**20  # bytes that are read at once where rows are read whole
+
+
+class _Stored(NamedTuple):
+    """Where an array lies in a file, and how."""
+
+    path: str
+    size: int
+    """Bytes of the file when it was opened."""
+    shape: tuple[int, int, int]
+    """Voxels along the axes of the file, the slowest first."""
+    dtype: np.dtype[Any]
+    offset: int
+    axes: tuple[int, int, int]
+    """Which axis of the file z, y and x are."""
+
+
+def stored_array(
+    name: str,
+    shape: Any,
+    dtype: Any,
+    offset: int,
+    axes: tuple[int, int, int] = (0, 1, 2),
+) -> Lazy:
+    """Return an array that lies in a file in C order, read where it is sliced.
+
+    Parameters
+    ----------
+    name : str
+        The file.
+    shape : (int, int, int)
+        Voxels along the axes of the file, the slowest first.
+    dtype : dtype
+        Of its numbers.
+    offset : int
+        Bytes before the first of them.
+    axes : (int, int, int)
+        Which axis of the file z, y and x are.
+
+    Returns
+    -------
+    Lazy
+        Where it is sliced, it opens the file anew, and raises a ValueError if that
+        has another length by then.
+    """
+    lengths = (int(shape[0]), int(shape[1]), int(shape[2]))
+    path = os.path.abspath(name)
+    stored = _Stored(
+        path, os.stat(path).st_size, lengths, np.dtype(dtype), int(offset), axes
+    )
+    turned = (lengths[axes[0]], lengths[axes[1]], lengths[axes[2]])
+    return Lazy(turned, stored.dtype, partial(_read, stored))
+
+
+def _read(stored: _Stored, box: Box) -> NDArray[Any]:
+    """Read a box, z, y, x."""
+    of_axis = dict(zip(stored.axes, box, strict=True))
+    z, y, x = (of_axis[axis] for axis in range(3))
+    extent = [each.stop - each.start for each in (z, y, x)]
+    block: NDArray[Any] = np.empty(extent, stored.dtype)
+    with open(stored.path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != stored.size:
+            raise ValueError(
+                f"{stored.path} has changed since it was opened: it had {stored.size} "
+                f"bytes, and has {size}"
+            )
+        _fill(file, stored, block, z.start, y.start, x.start)
+    return block.transpose(stored.axes)
+
+
+def _fill(
+    file: IO[bytes], stored: _Stored, block: NDArray[Any], z: int, y: int, x: int
+) -> None:
+    """Fill a block whose first voxel is z, y, x in the file."""
+    _, ny, nx = stored.shape
+    depth, height, width = block.shape
+    bytes_of_row = nx * stored.dtype.itemsize
+    if width == nx and height == ny:
+        _take(file, stored, (z * ny) * nx, block)
+    elif width == nx:
+        for i in range(depth):
+            _take(file, stored, ((z + i) * ny + y) * nx, block[i])
+    elif bytes_of_row - width * stored.dtype.itemsize > _GAP:
+        for i, j in np.ndindex(depth, height):
+            _take(file, stored, ((z + i) * ny + y + j) * nx + x, block[i, j])
+    else:
+        scratch: NDArray[Any] = np.empty(
+            (max(1, min(height, _SCRATCH // bytes_of_row)), nx), stored.dtype
+        )
+        for i in range(depth):
+            for j, rows in _parts(height, len(scratch)):
+                _take(file, stored, ((z + i) * ny + y + j) * nx, scratch[:rows])
+                block[i, j : j + rows] = scratch[:rows, x : x + width]
+
+
+def _parts(count: int, most: int) -> Iterator[tuple[int, int]]:
+    """Yield where each part of at most so many begins, and how many it has."""
+    for start in range(0, count, most):
+        yield start, min(most, count - start)
+
+
+def _take(file: IO[bytes], stored: _Stored, first: int, into: NDArray[Any]) -> None:
+    """Fill a contiguous array from a voxel on."""
+    at = stored.offset + first * stored.dtype.itemsize
+    left = into.reshape(-1).view(np.uint8).data
+    file.seek(at)
+    while left:
+        count = file.readinto(left)  # type: ignore[attr-defined]
+        if not count:
+            raise ValueError(
+                f"{stored.path} has changed since it was opened: it ends at byte "
+                f"{file.tell()}, and {len(left)} more are missing"
+            )
+        left = left[count:]

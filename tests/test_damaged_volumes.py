@@ -1,0 +1,186 @@
+"""Damaged copies of volumes and structures: what is read of them, or what is said."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import resource
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from funpipe.io.structures import read_structure
+from funpipe.io.volumes import open_volume, write_volume
+
+IMAGE = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
+COPIES = int(os.environ.get("FUNPIPE_DAMAGED_COPIES", "1000"))
+MEMORY = 2**29  # bytes more than before
+
+PDB = """\
+ATOM      1  N   THR A   1      17.047  14.099   3.625  1.00 13.79           N
+ATOM      2  CA  THR A   1      16.967 -12.784   4.338  0.50 10.80           C
+HETATM    3 ZN    ZN A   2    -100.125   0.000 999.999  1.00 10.80          ZN
+END
+"""
+
+
+def mrc(folder):
+    write_volume(folder / "a.mrc", IMAGE, 0.5)
+    return folder / "a.mrc"
+
+
+def packed_mrc(folder):
+    write_volume(folder / "a.mrc.gz", IMAGE, 0.5)
+    return folder / "a.mrc.gz"
+
+
+def tiff(folder, **options):
+    tifffile = pytest.importorskip("tifffile", reason="the extra tiff is not installed")
+    options.setdefault("photometric", "minisblack")
+    tifffile.imwrite(folder / "a.tif", IMAGE, **options)
+    return folder / "a.tif"
+
+
+def packed_tiff(folder):
+    return tiff(folder, compression="zlib")
+
+
+def imagej_tiff(folder):
+    metadata = {"axes": "ZYX", "unit": "nm", "spacing": 0.5}
+    return tiff(folder, imagej=True, resolution=(2, 2), metadata=metadata)
+
+
+def em(folder):
+    emfile = pytest.importorskip("emfile", reason="the extra em is not installed")
+    emfile.write(folder / "a.em", IMAGE)
+    return folder / "a.em"
+
+
+def hdf5(folder, **options):
+    h5py = pytest.importorskip("h5py", reason="the extra hdf5 is not installed")
+    with h5py.File(folder / "a.hdf", "w") as file:
+        group = file.create_group("MDF/images/0")
+        group.create_dataset("image", data=IMAGE, **options)
+        group.attrs.update({f"EMAN.apix_{axis}": 5.0 for axis in "xyz"})
+    return folder / "a.hdf"
+
+
+def packed_hdf5(folder):
+    return hdf5(folder, chunks=(2, 3, 3), compression="gzip")
+
+
+def ome_zarr(folder, version="0.5"):
+    zarr = pytest.importorskip("zarr", reason="the extra zarr is not installed")
+    form = 3 if version == "0.5" else 2
+    group = zarr.open_group(folder / "a.zarr", mode="w", zarr_format=form)
+    group.create_array("0", data=IMAGE, chunks=(2, 3, 3))
+    transforms = [{"type": "scale", "scale": [5.0] * 3}]
+    axes = [{"name": each, "type": "space", "unit": "angstrom"} for each in "zyx"]
+    datasets = [{"path": "0", "coordinateTransformations": transforms}]
+    images = [{"version": version, "axes": axes, "datasets": datasets}]
+    if form == 3:
+        group.attrs["ome"] = {"version": version, "multiscales": images}
+    else:
+        group.attrs["multiscales"] = images
+    return folder / "a.zarr"
+
+
+def ome_zarr_2(folder):
+    return ome_zarr(folder, "0.4")
+
+
+def pdb(folder):
+    (folder / "a.pdb").write_text(PDB)
+    return folder / "a.pdb"
+
+
+def packed_pdb(folder):
+    (folder / "a.pdb.gz").write_bytes(gzip.compress(PDB.encode()))
+    return folder / "a.pdb.gz"
+
+
+def cif(folder):
+    gemmi = pytest.importorskip("gemmi", reason="the extra structures is not installed")
+    document = gemmi.read_pdb_string(PDB).make_mmcif_document()
+    (folder / "a.cif").write_text(document.as_string())
+    return folder / "a.cif"
+
+
+WRITERS = (mrc, packed_mrc, tiff, packed_tiff, imagej_tiff, em, hdf5, packed_hdf5)
+WRITERS += (ome_zarr, ome_zarr_2, pdb, packed_pdb, cif)
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """Flip bytes, cut, put zeros in, or exchange two blocks."""
+    raw = bytearray(content)
+    at, other = sorted(int(each) for each in rng.integers(0, len(raw), 2))
+    length = 1 + int(rng.integers(0, 16))
+    match rng.integers(0, 5):
+        case 0:
+            for each in rng.integers(0, len(raw), length):
+                raw[each] = rng.integers(0, 256)
+        case 1:  # where headers are
+            raw[at % min(len(raw), 256)] ^= 1 << int(rng.integers(0, 8))
+        case 2:
+            del raw[at:]
+        case 3:
+            raw[at:at] = bytes(length)
+        case _:
+            first, second = raw[at : at + length], raw[other : other + length]
+            raw[at : at + length], raw[other : other + length] = second, first
+    return bytes(raw)
+
+
+def read(path):
+    """Return what a file holds, as one array or two."""
+    if ".pdb" in path.suffixes or path.suffix == ".cif":
+        pytest.importorskip("gemmi", reason="the extra structures is not installed")
+        return tuple(read_structure(path))
+    volume = open_volume(path)
+    if np.prod(volume.array.shape) * volume.array.dtype.itemsize > 2**26:
+        return (volume.array[0, 0],)  # as jobs do: a part of what is very large
+    return (np.array(volume.array),)
+
+
+def test_memory(): ...
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=lambda each: each.__name__)
+def test_a_damaged_copy_is_read_or_refused_with_one_line_that_names_it(write, tmp_path):
+    path = write(tmp_path)
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    before = read(path)
+    rng = np.random.default_rng(int(os.environ.get("SEED", "1")))
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.monotonic()
+    outcomes: dict[str, int] = {}
+    for i in range(COPIES):
+        victim = files[i % len(files)]
+        content = victim.read_bytes()
+        victim.write_bytes(damaged(content, rng))
+        outcome = outcome_of(path, before)
+        victim.write_bytes(content)
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    print(write.__name__, time.monotonic() - began, outcomes)
+    grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)
+    assert grown < MEMORY
+    assert outcomes.get("refused", 0) > COPIES // 100
+
+
+def outcome_of(path: Path, before: tuple[np.ndarray, ...]) -> str:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            found = read(path)
+        except ValueError as error:
+            text = str(error)
+            assert path.name in text and len(text.splitlines()) == 1, text
+            return "refused"
+    for each in caught:
+        assert each.category is UserWarning, each
+        assert path.name in str(each.message)
+    same = all(np.array_equal(a, b) for a, b in zip(found, before, strict=True))
+    return "warned" if caught else "same" if same else "changed"
