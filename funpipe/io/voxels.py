@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funpipe.arguments import optional_positive
+from funpipe.arguments import MissingError, optional_positive
 
 __all__ = ["Lazy", "Volume", "isotropic", "nm_per"]
 
@@ -49,7 +49,7 @@ class Volume(NamedTuple):
         if scale is not None:
             return scale
         if self.scale is None:
-            raise ValueError(f"{path}: {self.trouble}; pass scale=... in nm per voxel")
+            raise MissingError(path, str(self.trouble), "scale", "in nm per voxel")
         return self.scale
 
 
