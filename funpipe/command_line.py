@@ -198,7 +198,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "demo": _demo,
 }
 
-_IN_NM = ("csv", "parquet")  # formats whose positions are in nm, without a scale
+_IN_NM = ("csv", "parquet", "m")  # formats whose positions are lengths already
 
 
 def _read(options: argparse.Namespace, source: str, target: str) -> Molecules:

@@ -116,7 +116,9 @@ def test_particles_of_warp_that_moved_come_back(tmp_path, like):
     path = written(tmp_path, second(SERIES))
     molecules = read_molecules(path)
     moved = Molecules(
-        molecules.positions + [1, 2, 3], molecules.rotations, molecules.features
+        molecules.positions + np.array([1, 2, 3]),
+        molecules.rotations,
+        molecules.features,
     )
     write_molecules(moved, tmp_path / "b.star", like=path if like else None)
     again = read_molecules(tmp_path / "b.star")
@@ -219,3 +221,200 @@ def test_the_middle_of_a_tomogram_is_in_its_own_pixels(tmp_path):
     np.testing.assert_allclose(molecules.positions, [[103, 202, 201]])
     same = read_molecules(path, tomograms={"TS_1": TomogramInfo((200, 400, 400), 1.0)})
     assert same == molecules
+
+
+# Picks of template matching, as MatchFull writes them: Å over the tomogram's size in Å.
+
+PICKS = """
+data_
+
+loop_
+_rlnCoordinateX #1
+_rlnCoordinateY #2
+_rlnCoordinateZ #3
+_rlnAngleRot #4
+_rlnAngleTilt #5
+_rlnAnglePsi #6
+_rlnMicrographName #7
+_rlnAutopickFigureOfMerit #8
+0.2 0.4 0.4 10 20 30 TS_1.tomostar 7.5
+"""
+SETTINGS = TOMOGRAMS.format(size=1.5).replace("400 400 200", "4000 4000 1000")
+
+
+def volume(tmp_path, scale: float = 1.0) -> Path:
+    """Write the tomogram at 10 Å: 100 x 600 x 600 voxels, of 8 bits."""
+    mrcfile = pytest.importorskip("mrcfile")
+    path = tmp_path / "TS_1_10.00Apx.mrc"
+    with mrcfile.new_mmap(path, (150, 600, 600), mrc_mode=0) as file:
+        file.voxel_size = 10 * scale
+    return path
+
+
+def sizes(tmp_path) -> list[dict[str, object]]:
+    star = written(tmp_path, SETTINGS, "tomograms.star")
+    mrc = volume(tmp_path)
+    return [
+        {"tomograms": star},
+        {"tomograms": mrc},
+        {"tomograms": str(mrc)},
+        {"tomograms": {"TS_1": mrc}},
+        {"tomograms": (150, 600, 600), "scale": 1.0},
+        {"tomograms": {"TS_1": (1000, 4000, 4000)}, "scale": 0.15},
+        {"tomograms": {"TS_1.tomostar": TomogramInfo((1000, 4000, 4000), 0.15)}},
+    ]
+
+
+@pytest.mark.parametrize("which", range(7))
+def test_picks_of_warp_are_parts_of_the_tomograms_size(tmp_path, which):
+    options = sizes(tmp_path)[which]
+    molecules = read_molecules(written(tmp_path, PICKS), **options)
+    np.testing.assert_allclose(molecules.positions, PLACE, rtol=1e-6)
+    series = read_molecules(written(tmp_path, SERIES, "series.star"))
+    assert (molecules.rotations * series.rotations.inv()).magnitude() < 1e-12
+    assert molecules.features["tomogram"].tolist() == ["TS_1.tomostar"]
+    assert molecules.features["rlnAutopickFigureOfMerit"].tolist() == [7.5]
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "tomograms"),
+        ({"tomograms": "centred"}, "tomograms"),
+        ({"scale": 1.0}, "tomograms"),
+        ({"tomograms": (150, 600, 600)}, "scale"),
+    ],
+)
+def test_picks_of_warp_ask_for_what_they_need(tmp_path, options, name):
+    path = written(tmp_path, PICKS)
+    with pytest.raises(MissingError, match=rf"pass {name}=\.\.\.") as caught:
+        read_molecules(path, **options)
+    assert (caught.value.name, caught.value.where) == (name, str(path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "largest"),
+    [
+        ("0.2 0.4 0.4", "0.2 40.4 0.4", 40.4),
+        ("0.2 0.4 0.4", "0 1 1", 1.0),
+        ("_rlnAutopickFigureOfMerit", "_rlnImagePixelSize", 0.4),
+        ("_rlnAutopickFigureOfMerit", "_rlnPixelSize", 0.4),
+    ],
+)
+def test_other_lists_are_not_taken_for_picks_of_warp(tmp_path, old, new, largest):
+    assert old in PICKS
+    molecules = read_molecules(written(tmp_path, PICKS.replace(old, new)), scale=0.5)
+    assert molecules.positions.max() == largest / 2
+
+
+def test_picks_of_warp_become_a_list_of_relion(tmp_path):
+    molecules = read_molecules(written(tmp_path, PICKS), tomograms=volume(tmp_path))
+    write_molecules(molecules, tmp_path / "b.star")
+    block = read_star(tmp_path / "b.star").blocks["particles"]
+    assert block["rlnCoordinateY"].tolist() == [240.0]
+    np.testing.assert_allclose(read_molecules(tmp_path / "b.star").positions, PLACE)
+    with pytest.raises(ValueError, match="picks of Warp are read only"):
+        write_molecules(molecules, tmp_path / "c.star", format="warp")
+
+
+# Particles of a species, as ParticlesToStar writes them: Å, "F5".
+
+SPECIES = """
+data_
+
+loop_
+_wrpCoordinateX1 #1
+_wrpCoordinateY1 #2
+_wrpCoordinateZ1 #3
+_wrpCoordinateX2 #4
+_wrpCoordinateY2 #5
+_wrpCoordinateZ2 #6
+_wrpAngleRot1 #7
+_wrpAngleTilt1 #8
+_wrpAnglePsi1 #9
+_wrpRandomSubset #10
+_wrpSourceName #11
+_wrpSourceHash #12
+1190.00000 2395.00000 598.00000 1210.00000 2405.00000 602.00000 10.00000 20.00000 30.00000 1 TS_1.tomostar 00172A
+1190.00000 2395.00000 598.00000 1210.00000 2405.00000 602.00000 10.00000 20.00000 30.00000 2 007 0123456789012345
+"""  # noqa: E501
+
+
+def test_particles_of_m_are_at_the_mean_of_their_path_in_angstroms(tmp_path):
+    molecules = read_molecules(written(tmp_path, SPECIES))
+    np.testing.assert_allclose(molecules.positions, PLACE * 2)
+    series = read_molecules(written(tmp_path, SERIES, "series.star"))
+    turn = molecules.rotations[0] * series.rotations[0].inv()
+    assert turn.magnitude() < 1e-12
+    assert molecules.features["tomogram"].tolist() == ["TS_1.tomostar", "007"]
+    hashes = molecules.features["wrpSourceHash"].tolist()
+    assert hashes == ["00172A", "0123456789012345"]
+
+
+def test_turns_in_time_have_their_mean_also_across_180_degrees(tmp_path):
+    text = SPECIES
+    for axis, name in zip("XYZ", ("Rot", "Tilt", "Psi"), strict=True):
+        text = text.replace(f"_wrpCoordinate{axis}2", f"_wrpAngle{name}2")
+    path = "1210.00000 2405.00000 602.00000 10.00000 20.00000 30.00000"
+    assert path in text
+    text = text.replace(path, "0.0 0.0 178.0 0.0 0.0 -178.0")
+    turns = read_molecules(written(tmp_path, text)).rotations
+    assert np.degrees(turns.magnitude()) == pytest.approx(180, abs=1e-9)
+
+
+def test_a_species_written_unchanged_is_equal_in_every_column(tmp_path):
+    path = written(tmp_path, SPECIES)
+    for like in (path, None):
+        write_molecules(
+            read_molecules(path), tmp_path / "b.star", like=like, format="m"
+        )
+        before, after = (
+            read_star(each).blocks[""] for each in (path, tmp_path / "b.star")
+        )
+        assert list(before) == list(after)
+        for name in before:
+            np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_the_whole_path_of_a_particle_moves_and_turns(tmp_path):
+    path = written(tmp_path, SPECIES)
+    molecules = read_molecules(path)
+    step = np.array([[0, 0, 0], [1.0, 2.0, 3.0]])
+    turned = molecules.rotations[[0, 0]] * molecules.rotations[[0, 0]]
+    moved = Molecules(molecules.positions + step, turned, molecules.features)
+    write_molecules(moved, tmp_path / "b.star", like=path)
+    again = read_molecules(tmp_path / "b.star")
+    np.testing.assert_allclose(again.positions, moved.positions, atol=1e-6)
+    assert (again.rotations.inv() * turned).magnitude().max() < 1e-6
+    x1, x2 = (again.features[f"wrpCoordinateX{i}"].tolist() for i in (1, 2))
+    assert (x1, x2) == ([1190.0, 1220.0], [1210.0, 1240.0])
+
+
+def test_a_species_needs_the_hashes_that_only_m_makes(tmp_path):
+    path = written(tmp_path, SPECIES)
+    fresh = Molecules([[1.0, 2.0, 3.0]], features={"tomogram": ["TS_1"]})
+    with pytest.raises(ValueError, match="'TS_1' has no hash"):
+        write_molecules(fresh, tmp_path / "b.star", format="m")
+    with pytest.raises(ValueError, match="no feature 'tomogram'"):
+        write_molecules([[1.0, 2.0, 3.0]], tmp_path / "b.star", format="m")
+    assert not (tmp_path / "b.star").exists()
+    write_molecules(fresh, tmp_path / "b.star", like=path)
+    block = read_star(tmp_path / "b.star").blocks[""]
+    assert block["wrpSourceName"].tolist() == ["TS_1.tomostar"]
+    assert block["wrpSourceHash"].tolist() == ["00172A"]
+    assert block["wrpCoordinateX1"].tolist() == [30.0]
+    assert block["wrpRandomSubset"].tolist() == [1]
+
+
+@pytest.mark.parametrize("name", ["wrpCoordinateZ1", "wrpAngleTilt1"])
+def test_a_species_that_lacks_a_column_says_which(tmp_path, name):
+    path = written(tmp_path, SPECIES.replace(name, "wrpOther"))
+    with pytest.raises(ValueError, match=f"no column '{name}'"):
+        read_molecules(path)
+
+
+def test_a_box_moves_particles_of_m_as_it_does_those_of_relion(tmp_path):
+    at_voxel = read_molecules(written(tmp_path, SPECIES))
+    at_middle = read_molecules(written(tmp_path, SPECIES), box=(32, 0.5))
+    offset = at_voxel.rotations.apply([-0.25] * 3)
+    np.testing.assert_allclose(at_middle.positions - at_voxel.positions, offset)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from funpipe import arguments as check
-from funpipe.io import copick, cryosparc, eman2
+from funpipe.io import copick, cryosparc, eman2, m_species, warp
 from funpipe.io.formats import HEAD, Format
 from funpipe.io.sources import check_source, read_bytes
 from funpipe.molecules import Molecules, as_molecules
@@ -49,6 +49,8 @@ FORMATS: dict[str, Format] = {
         (".star",),
         frozenset({"scale", "tomograms", "box", "like"}),
     ),
+    "m": m_species.FORMAT,
+    "warp": warp.FORMAT,
     "stopgap": Format("stopgap:read", "stopgap:write", (), _VOXELS | {"like"}),
     "dynamo": Format("dynamo:read", "dynamo:write", (".tbl",), _VOXELS),
     "em": Format("em:read", "em:write", (".em",), _VOXELS),

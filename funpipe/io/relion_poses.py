@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
 __all__ = [
+    "ANGLES",
     "APART",
     "CENTRED",
     "NAMES",
@@ -60,7 +61,7 @@ PIXEL = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 CENTRED = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
 _ORIGIN_ANGST = tuple(f"rlnOrigin{axis}Angst" for axis in "XYZ")
 _ORIGIN_PIXEL = ("rlnOriginX", "rlnOriginY", "rlnOriginZ")
-_ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _SUB = tuple(f"rlnTomoSubtomogram{angle}" for angle in ("Rot", "Tilt", "Psi"))
 SIZES = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
 PIXEL_SIZES = (
@@ -253,7 +254,7 @@ def _rotations(name: str, columns: Columns) -> tuple[Rotation, Rotation]:
         RELION.rotations(numbers(name, columns, names))
         if any(each in columns for each in names)
         else Rotation.identity(count)
-        for names in (_SUB, _ANGLES)
+        for names in (_SUB, ANGLES)
     )
     return sub, part
 
@@ -279,12 +280,12 @@ def _origin_scale(name: str, columns: Columns, scale: float | None) -> Any:
 def wanted_columns(columns: Columns, block: Columns, known: Columns) -> list[str]:
     """Return the columns of the pose that the file is to have."""
     source = block or columns
-    kinds = (PIXEL, CENTRED, _ORIGIN_ANGST, _ORIGIN_PIXEL, _SUB, _ANGLES)
+    kinds = (PIXEL, CENTRED, _ORIGIN_ANGST, _ORIGIN_PIXEL, _SUB, ANGLES)
     wanted = [name for kind in kinds if kind[0] in source for name in kind]
     if not any(name in source for name in (PIXEL[0], CENTRED[0])):
         wanted += CENTRED if SIZES[0] in known else PIXEL
-    if _ANGLES[0] not in wanted:
-        wanted += _ANGLES
+    if ANGLES[0] not in wanted:
+        wanted += ANGLES
     return wanted
 
 
@@ -316,7 +317,7 @@ def posed(
     else:
         found = {k: v for k, v in found.items() if not _is_pose(k)}
     part = sub.inv() * molecules.rotations
-    replace(found, _ANGLES, RELION.angles(part), turned)
+    replace(found, ANGLES, RELION.angles(part), turned)
     origins: Array = np.zeros((count, 3))
     angst, pixel = _ORIGIN_ANGST[0] in wanted, _ORIGIN_PIXEL[0] in wanted
     if whole and (angst or pixel):
@@ -353,7 +354,7 @@ def _put_places(
 
 
 def _is_pose(name: str) -> bool:
-    kinds = (PIXEL, CENTRED, _ORIGIN_ANGST, _ORIGIN_PIXEL, _SUB, _ANGLES)
+    kinds = (PIXEL, CENTRED, _ORIGIN_ANGST, _ORIGIN_PIXEL, _SUB, ANGLES)
     return any(name in kind for kind in kinds)
 
 
