@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, NoReturn
 
+from funpipe.arguments import printable
 from funpipe.io.particles import FORMATS
 
 __all__ = ["PROGRAM", "parser"]
@@ -32,7 +33,8 @@ class _Parser(argparse.ArgumentParser):
     """A parser that says an error in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")
+        said = printable(" ".join(message.split()))
+        self.exit(2, f"{self.prog}: {said} (--help lists the options)\n")
 
 
 _ALIGN: dict[str, Any] = {
@@ -261,6 +263,11 @@ def _add_inspect(command: _Parser) -> None:
         type=float,
         metavar="NM",
         help="nm per voxel, where the file does not say it",
+    )
+    command.add_argument(
+        "--tomogram",
+        metavar="VOLUME",
+        help="what the particles of a list are in: are they?",
     )
 
 

@@ -11,11 +11,18 @@ from numpy.typing import NDArray
 
 from funpipe.arguments import shape
 from funpipe.io.columns import Columns, numbers
-from funpipe.io.relion_poses import APART, CENTRED, PIXEL_SIZES, SIZES, first_of
+from funpipe.io.relion_poses import APART, CENTRED, PIXEL, PIXEL_SIZES, SIZES, first_of
 from funpipe.io.star import read_star, simple_columns
 from funpipe.io.volumes import open_volume, volume_stem
 
-__all__ = ["TomogramInfo", "infos_of", "is_centred", "read_tomograms", "sizes_of"]
+__all__ = [
+    "TomogramInfo",
+    "holds_tomograms",
+    "infos_of",
+    "is_centred",
+    "read_tomograms",
+    "sizes_of",
+]
 
 
 class TomogramInfo(NamedTuple):
@@ -65,6 +72,13 @@ def read_tomograms(path: str | os.PathLike[str]) -> dict[str, TomogramInfo]:
             zip(block["rlnTomoName"].tolist(), sizes.tolist(), strict=True)
         )
     }
+
+
+def holds_tomograms(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a STAR file is of tomograms, and not of particles in them."""
+    blocks = read_star(path).blocks.values()
+    kinds = [{SIZES[0], PIXEL[0], CENTRED[0]} & set(each) for each in blocks]
+    return {SIZES[0]} in kinds and not any({PIXEL[0], CENTRED[0]} & k for k in kinds)
 
 
 def sizes_of(
