@@ -97,7 +97,7 @@ def _read(
                 options["scale"], unit = 1.0, "voxels"
             else:
                 raise
-            odd.append(f"{error.reason}: {error.name} has to be given to a reader")
+            odd.append(f"{error.reason}: give {error.name} where it is read")
 
 
 def by(sizes: Iterable[float]) -> str:
