@@ -101,6 +101,7 @@ _SPOKEN = {  # arguments in the library's errors, and the options that give them
     "format": "--format",
     "box": "--box",
     "first": "--first",
+    "like": "--like",
     "max_shifts": "--max-shift",
     "rotations": "--rotations",
     "tilt_range": "--tilt",

@@ -226,8 +226,9 @@ def _add_list_options(group: Any, scale: str) -> None:
         type=_sizes,
         metavar="FILE",
         help="RELION's tomograms file, for coordinates that are counted from the "
-        "tomogram's centre (RELION 5, EMAN2); or its size in the list's voxels, as "
-        "Z,Y,X; or 'centred', to count so here too",
+        "tomogram's centre (RELION 5, EMAN2) or are parts of its size (Warp's picks); "
+        "or the tomogram itself; or its size in the list's voxels, as Z,Y,X; or "
+        "'centred', to count from the centre here too",
     )
     first: dict[str, Any] = {"type": float, "choices": (0, 0.5, 1)}
     group.add_argument(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from funpipe.arguments import MissingError
 from funpipe.io.particles import read_molecules
+from funpipe.io.relion_poses import PIXEL_SIZES, SIZES
 from funpipe.io.volumes import open_volume, volume_stem
 from funpipe.molecules import Molecules
 
@@ -21,6 +22,8 @@ _MANY = 10  # particles of a tomogram, which then fill some of it
 _WIDE, _DEEP = 2000.0, 1000.0  # nm: more than tomograms are
 _NARROW, _FLAT = 100.0, 20.0  # nm: less than many particles are spread over
 _FILLED = 0.25  # of a tomogram, likewise
+_PARTS = "of the tomogram's size"
+_SIZES = (*SIZES, PIXEL_SIZES[0])
 
 
 class Seen(NamedTuple):
@@ -82,7 +85,7 @@ def _read(
     unit, centred = "nm", False
     while True:
         try:
-            return _Known(read_molecules(name, **options), unit, centred)
+            molecules = read_molecules(name, **options)
         except MissingError as error:
             if error.name in options:
                 raise
@@ -90,7 +93,7 @@ def _read(
                 options["tomograms"] = tomogram or (1, 1, 1)
                 if tomogram is not None:
                     continue
-                options["scale"], unit = 1.0, "of the tomogram's size"
+                options["scale"], unit = 1.0, _PARTS
             elif error.name == "tomograms":
                 options["tomograms"], centred = "centred", True
             elif error.name == "scale":
@@ -98,6 +101,14 @@ def _read(
             else:
                 raise
             odd.append(f"{error.reason}: give {error.name} where it is read")
+        else:
+            if unit == _PARTS:  # of a size that stands in
+                molecules = Molecules(
+                    molecules.positions,
+                    molecules.rotations,
+                    {k: v for k, v in molecules.features.items() if k not in _SIZES},
+                )
+            return _Known(molecules, unit, centred)
 
 
 def by(sizes: Iterable[float]) -> str:

@@ -133,6 +133,7 @@ def test_picks_of_warp_are_parts_until_the_tomogram_is_known(tmp_path):
     assert "a particle list (warp)" in said
     assert "x 0.5 to 0.5 of the tomogram's size" in said
     assert "parts of the tomogram's size: give tomograms" in said
+    assert "rlnTomoSize" not in said
     said = inspect_file(path, tomogram=tomogram(tmp_path))
     assert "z 150 to 150, y 300 to 300, x 300 to 300 nm" in said
 

@@ -418,3 +418,19 @@ def test_a_box_moves_particles_of_m_as_it_does_those_of_relion(tmp_path):
     at_middle = read_molecules(written(tmp_path, SPECIES), box=(32, 0.5))
     offset = at_voxel.rotations.apply([-0.25] * 3)
     np.testing.assert_allclose(at_middle.positions - at_voxel.positions, offset)
+
+
+def test_a_scale_cannot_contradict_the_images_of_warp(tmp_path):
+    path = written(tmp_path, SERIES)
+    molecules = read_molecules(path)
+    with pytest.raises(ValueError, match=r"scale=0\.5 nm contradicts the images"):
+        write_molecules(molecules, tmp_path / "b.star", like=path, scale=0.5)
+    assert not (tmp_path / "b.star").exists()
+    write_molecules(molecules, tmp_path / "b.star", like=path, scale=1.0)
+    assert read_molecules(tmp_path / "b.star") == molecules
+
+
+def test_a_star_file_of_no_known_kind_says_what_is_known(tmp_path):
+    path = written(tmp_path, "data_\n\nloop_\n_xmippX #1\n1\n")
+    with pytest.raises(ValueError, match=r"'rlnCoordinateX'.*'orig_x'.*'wrpCoordin"):
+        read_molecules(path)

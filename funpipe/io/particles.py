@@ -49,9 +49,9 @@ FORMATS: dict[str, Format] = {
         (".star",),
         frozenset({"scale", "tomograms", "box", "like"}),
     ),
+    "stopgap": Format("stopgap:read", "stopgap:write", (), _VOXELS | {"like"}),
     "m": m_species.FORMAT,
     "warp": warp.FORMAT,
-    "stopgap": Format("stopgap:read", "stopgap:write", (), _VOXELS | {"like"}),
     "dynamo": Format("dynamo:read", "dynamo:write", (".tbl",), _VOXELS),
     "em": Format("em:read", "em:write", (".em",), _VOXELS),
     "portal": Format(
@@ -87,19 +87,20 @@ def read_molecules(
     Parameters
     ----------
     path : path-like
-        RELION 3.0 to 5 or STOPGAP ``.star`` (extra ``star``), Dynamo ``.tbl``
+        RELION 3.0 to 5, Warp, M or STOPGAP ``.star`` (extra ``star``), Dynamo ``.tbl``
         (``dynamo``), EM motive list ``.em`` (``em``), CryoET Data Portal
         ``.ndjson``, copick ``.json``, EMAN2 ``_info.json``, IMOD or PEET ``.mod``
         (``imod``), acryo, cylindra or plain ``.csv``, ``.parquet`` (``parquet``).
         cryoSPARC's ``.cs`` hold no particles of tomograms, which an error says.
     format : str, optional
-        ``relion stopgap dynamo em portal copick eman2 cryosparc mod csv parquet``; by
-        default what the content, or else the ending, says.
+        ``relion stopgap m warp dynamo em portal copick eman2 cryosparc mod csv
+        parquet``; by default what the content, or else the ending, says.
     scale : float, optional
         nm per voxel of the coordinates, where the file does not say it, or wrongly.
     tomograms : path-like, mapping, (z, y, x) or 'centred', optional
-        For the centred coordinates of RELION 5 and EMAN2: RELION's tomograms file,
-        shapes in voxels by tomogram, or one shape; ``'centred'`` counts from the
+        For the centred coordinates of RELION 5 and EMAN2, and the picks of Warp, which
+        are parts of the tomogram's size: RELION's tomograms file, a volume, shapes in
+        voxels or volumes by tomogram, or one shape; ``'centred'`` counts from the
         tomogram's centre.
     first : float, optional
         What a Dynamo, STOPGAP or EM list calls the centre of the first voxel: 0, 0.5

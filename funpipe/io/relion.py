@@ -61,8 +61,8 @@ def read(
         nm per voxel of the coordinates; by default what `pixel_size` finds.
     tomograms : path-like, mapping, (z, y, x) or 'centred', optional
         The sizes of the tomograms, for centred coordinates: RELION's tomograms file,
-        `TomogramInfo` or shapes by name, one shape for all; or ``'centred'``, and
-        positions are counted from the tomogram's centre.
+        `TomogramInfo`, shapes or volumes by name, one shape or volume for all; or
+        ``'centred'``, and positions are counted from the tomogram's centre.
 
     Returns
     -------
@@ -134,6 +134,12 @@ def write(
     wanted = wanted_columns(columns, block, known)
     stated = pixel_size("features", known, scale)
     contradicted = _contradicted(stated, scale, fresh=like is None)
+    if contradicted and optics is not None and _is_of_images(old):
+        raise ValueError(
+            f"scale={scale:g} nm contradicts the images of {like}: coordinates are in "
+            f"their pixels ({old.size}); leave scale out, or write to a list without "
+            "like=..."
+        )
     after = 10 * scale if scale is not None and contradicted else stated
     came = pixel_size("features", features, scale)
     before = stated if came is None else came
@@ -176,7 +182,8 @@ def _particles(name: str, star: Star, scale: float | None = None) -> _List:
     }
     if not lists:
         raise ValueError(
-            f"{name} has no particles: no column {PIXEL[0]!r} or {CENTRED[0]!r}"
+            f"{name} has no particles: no column {PIXEL[0]!r} or {CENTRED[0]!r} of "
+            "RELION and Warp, 'orig_x' of STOPGAP or 'wrpCoordinateX1' of M"
         )
     title = "particles" if "particles" in lists else next(iter(lists))
     block = simple_columns(name, lists[title])
@@ -243,6 +250,11 @@ def _optics_group(
         "molecules have no feature 'rlnOpticsGroup', and the file to write one like "
         f"has {len(groups)} optics groups: add it with molecules.with_features"
     )
+
+
+def _is_of_images(found: _List) -> bool:
+    """Tell whether coordinates are in the images' pixels, not in the tilt series'."""
+    return found.size == PIXEL_SIZES[-1] and PIXEL_SIZES[0] in (found.optics or {})
 
 
 def _contradicted(stated: Array | None, scale: float | None, *, fresh: bool) -> bool:
