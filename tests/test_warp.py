@@ -434,3 +434,22 @@ def test_a_star_file_of_no_known_kind_says_what_is_known(tmp_path):
     path = written(tmp_path, "data_\n\nloop_\n_xmippX #1\n1\n")
     with pytest.raises(ValueError, match=r"'rlnCoordinateX'.*'orig_x'.*'wrpCoordin"):
         read_molecules(path)
+
+
+@pytest.mark.parametrize("text", [SERIES, PICKS, SPECIES], ids=["2d", "picks", "m"])
+def test_a_damaged_list_is_read_or_refused_by_its_name(tmp_path, text):
+    random = np.random.default_rng(0)
+    options = {"tomograms": (150, 600, 600)} if text is PICKS else {}
+    refused = 0
+    for _ in range(100):
+        bytes_ = bytearray(text.encode())
+        for at in random.integers(len(bytes_), size=random.integers(1, 4)):
+            bytes_[at] = random.integers(256)
+        path = tmp_path / "list.star"
+        path.write_bytes(bytes_[: random.integers(len(bytes_) // 2, 2 * len(bytes_))])
+        try:
+            read_molecules(path, format="warp" if options else None, **options)
+        except ValueError as error:
+            refused += 1
+            assert str(path) in str(error)
+    assert refused > 20
