@@ -453,3 +453,19 @@ def test_a_damaged_list_is_read_or_refused_by_its_name(tmp_path, text):
             refused += 1
             assert str(path) in str(error)
     assert refused > 20
+
+
+def test_lists_of_m_and_relion_made_of_each_other_are_not_taken_for_them(tmp_path):
+    """Though the columns of the one come along in the other."""
+    path = written(tmp_path, SPECIES)
+    molecules = read_molecules(path)
+    moved = Molecules(molecules.positions + 1, molecules.rotations, molecules.features)
+    write_molecules(moved, tmp_path / "b.star", format="relion", scale=1.0)
+    assert "_wrpCoordinateX1" in (tmp_path / "b.star").read_text()
+    relion = read_molecules(tmp_path / "b.star")
+    np.testing.assert_allclose(relion.positions, moved.positions, atol=1e-6)
+    again = Molecules(relion.positions + 1, relion.rotations, relion.features)
+    write_molecules(again, tmp_path / "c.star", like=path)
+    m = read_molecules(tmp_path / "c.star")
+    np.testing.assert_allclose(m.positions, again.positions, atol=1e-6)
+    assert "wrpCoordinateX2" in m.features

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from funpipe.io.columns import Columns, numbers, replace, same_place, same_turn
 from funpipe.io.euler import RELION
 from funpipe.io.formats import Format
+from funpipe.io.relion_poses import is_pose
 from funpipe.io.star import Block, Star, read_star, simple_columns, write_star
 from funpipe.molecules import Molecules
 
@@ -72,8 +73,9 @@ def write(
     ----------
     molecules : Molecules
         The particles. Features that came out of such a list are written as they are;
-        of a particle that has moved or turned the whole path does. Half-sets are those
-        of wrpRandomSubset or rlnRandomSubset, else every other particle.
+        of a particle that has moved or turned the whole path does. RELION's columns of
+        poses are left out. Half-sets are those of wrpRandomSubset or rlnRandomSubset,
+        else every other particle.
     path : path-like
         Where to; an existing file is replaced, whole or not at all.
     like : path-like, optional
@@ -86,9 +88,13 @@ def write(
         If a particle's tomogram has no hash.
     """
     model = {} if like is None else _columns(os.fspath(like), read_star(like))
-    features = molecules.features
     columns = _posed(
-        molecules, {(_NAME if k == "tomogram" else k): v for k, v in features.items()}
+        molecules,
+        {
+            (_NAME if k == "tomogram" else k): v
+            for k, v in molecules.features.items()
+            if not is_pose(k)  # RELION's, which would be read instead
+        },
     )
     halves = np.arange(len(molecules)) % 2 + 1
     columns.setdefault(_HALF, columns.get("rlnRandomSubset", halves))
@@ -100,8 +106,13 @@ def write(
 
 
 def recognises(head: bytes) -> bool:
-    """Tell by a file's beginning whether it is a list of M."""
-    return re.search(rb"(?m)^[ \t]*_wrpCoordinateX1\b", head) is not None
+    """Tell by a file's beginning whether it is a list of M.
+
+    A list of RELION may have come from one of M, with all its columns.
+    """
+    kinds = (rb"(?m)^[ \t]*_wrpCoordinateX1\b", rb"(?m)^[ \t]*_rln\w*CoordinateX")
+    of_m, of_relion = (re.search(each, head) for each in kinds)
+    return of_m is not None and of_relion is None
 
 
 FORMAT = Format(

@@ -46,6 +46,7 @@ __all__ = [
     "SIZES",
     "STACKS",
     "first_of",
+    "is_pose",
     "pixel_size",
     "posed",
     "poses",
@@ -304,8 +305,8 @@ def posed(
     count = len(molecules)
     if not known:
         known = {"": np.zeros(count)}
-    found = {k: v for k, v in columns.items() if k in wanted or not _is_pose(k)}
-    sources = {k: v for k, v in known.items() if k in wanted or not _is_pose(k)}
+    found = {k: v for k, v in columns.items() if k in wanted or not is_pose(k)}
+    sources = {k: v for k, v in known.items() if k in wanted or not is_pose(k)}
     whole = all(each in sources for each in wanted)
     moved = turned = np.ones(count, dtype=bool)
     sub = Rotation.identity(count)
@@ -315,7 +316,7 @@ def posed(
         turned = ~same_turn(rotations, molecules.rotations)
         sub, _ = _rotations(name, sources)
     else:
-        found = {k: v for k, v in found.items() if not _is_pose(k)}
+        found = {k: v for k, v in found.items() if not is_pose(k)}
     part = sub.inv() * molecules.rotations
     replace(found, ANGLES, RELION.angles(part), turned)
     origins: Array = np.zeros((count, 3))
@@ -353,7 +354,8 @@ def _put_places(
         replace(found, CENTRED, 10 * offsets[:, ::-1], moved)
 
 
-def _is_pose(name: str) -> bool:
+def is_pose(name: str) -> bool:
+    """Tell whether a column says something of a pose."""
     kinds = (PIXEL, CENTRED, _ORIGIN_ANGST, _ORIGIN_PIXEL, _SUB, ANGLES)
     return any(name in kind for kind in kinds)
 
