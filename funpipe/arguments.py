@@ -46,6 +46,48 @@ def describe(value: object) -> str:
     return reprlib.repr(value)
 
 
+def printable(text: str) -> str:
+    r"""Return a text whose control characters are escaped, for a terminal.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[31mb"))
+    a\x1b[31mb
+    """
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
+class MissingError(ValueError):
+    """What is read does not say something that has to be given: by which argument.
+
+    Attributes
+    ----------
+    where : str
+        What was read.
+    reason : str
+        Why it is not enough.
+    name : str
+        The argument to pass.
+    wanted : str
+        What it takes.
+
+    Examples
+    --------
+    >>> print(MissingError("a.em", "it counts in voxels", "scale", "in nm per voxel"))
+    a.em: it counts in voxels; pass scale=... in nm per voxel
+    """
+
+    def __init__(self, where: str, reason: str, name: str, wanted: str) -> None:
+        super().__init__(where, reason, name, wanted)
+        self.where, self.reason, self.name, self.wanted = where, reason, name, wanted
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}; pass {self.name}=... {self.wanted}"
+
+
 def processors() -> int:
     """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not everywhere

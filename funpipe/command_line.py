@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from funpipe.align import ALIGNED, align
+from funpipe.arguments import printable
 from funpipe.command_options import PROGRAM, parser
 from funpipe.demo import demo
 from funpipe.fourier import single_axis
@@ -89,7 +90,7 @@ def _one_line(error: BaseException) -> str:
     texts = [str(error) or type(error).__name__, *getattr(error, "__notes__", [])]
     if isinstance(error, MemoryError):
         texts.insert(0, "out of memory:")
-    text = " ".join(" ".join(texts).split())
+    text = printable(" ".join(" ".join(texts).split()))
     # What a stage lacks is said in its own text, not by an option.
     return text if hasattr(error, "__notes__") else _translated(text, _SPOKEN)
 
@@ -100,6 +101,7 @@ _SPOKEN = {  # arguments in the library's errors, and the options that give them
     "format": "--format",
     "box": "--box",
     "first": "--first",
+    "like": "--like",
     "max_shifts": "--max-shift",
     "rotations": "--rotations",
     "tilt_range": "--tilt",
@@ -130,7 +132,7 @@ def _spoken_warnings(name: str) -> Iterator[None]:
     """Print what the library warns of, a line each; of other things be silent."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        text = " ".join(str(message).split())
+        text = printable(" ".join(str(message).split()))
         print(f"{name}: warning: {text}", file=sys.stderr)
 
     with warnings.catch_warnings():
@@ -184,7 +186,7 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    print(inspect_file(options.file, scale=options.scale))
+    print(inspect_file(options.file, scale=options.scale, tomogram=options.tomogram))
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -198,7 +200,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "demo": _demo,
 }
 
-_IN_NM = ("csv", "parquet")  # formats whose positions are in nm, without a scale
+_IN_NM = ("csv", "parquet", "m")  # formats whose positions are lengths already
 
 
 def _read(options: argparse.Namespace, source: str, target: str) -> Molecules:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.arguments import MissingError
 from funpipe.io.euler import Euler
 from funpipe.molecules import Molecules
 
@@ -80,10 +81,8 @@ def _float(value: Any) -> float:
 def needed_scale(name: str, scale: float | None) -> float:
     """Return the scale, or say that it must be given."""
     if scale is None:
-        raise ValueError(
-            f"{name}: coordinates are in voxels, and the file does not say of what "
-            "size; pass scale=... in nm per voxel"
-        )
+        reason = "coordinates are in voxels, and the file does not say of what size"
+        raise MissingError(name, reason, "scale", "in nm per voxel")
     return scale
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.arguments import MissingError
 from funpipe.io.columns import PixelList
 from funpipe.io.euler import DYNAMO
 from funpipe.io.extras import require
@@ -187,10 +188,8 @@ def _apix(columns: Any) -> float | None:
 def _scale(name: str, columns: Any, scale: float | None) -> float:
     found = _apix(columns) if scale is None else scale
     if found is None:
-        raise ValueError(
-            f"{name}: coordinates are in voxels, and no column apix says of what "
-            "size; pass scale=... in nm per voxel"
-        )
+        reason = "coordinates are in voxels, and no column apix says of what size"
+        raise MissingError(name, reason, "scale", "in nm per voxel")
     return found
 
 

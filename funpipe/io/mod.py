@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.arguments import MissingError
 from funpipe.io.extras import require
 from funpipe.io.whole import replacing
 from funpipe.molecules import Molecules
@@ -76,10 +77,8 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
     if scale is None:
         scale = model.header.pixelsize * _NM.get(model.header.units, 0.0)
         if not 0 < scale < np.inf:
-            raise ValueError(
-                f"{name}: coordinates are in pixels, and the header does not say of "
-                "what size; pass scale=... in nm per voxel"
-            )
+            reason = "coordinates are in pixels, and the header says no size of one"
+            raise MissingError(name, reason, "scale", "in nm per voxel")
     table = np.array(found)
     return Molecules(
         (table[:, 2:] - _FIRST)[:, ::-1] * scale,

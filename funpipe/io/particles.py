@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from funpipe import arguments as check
-from funpipe.io import copick, cryosparc, eman2
+from funpipe.io import copick, cryosparc, eman2, m_species, warp
 from funpipe.io.formats import HEAD, Format
 from funpipe.io.sources import check_source, read_bytes
 from funpipe.molecules import Molecules, as_molecules
@@ -50,6 +50,8 @@ FORMATS: dict[str, Format] = {
         frozenset({"scale", "tomograms", "box", "like"}),
     ),
     "stopgap": Format("stopgap:read", "stopgap:write", (), _VOXELS | {"like"}),
+    "m": m_species.FORMAT,
+    "warp": warp.FORMAT,
     "dynamo": Format("dynamo:read", "dynamo:write", (".tbl",), _VOXELS),
     "em": Format("em:read", "em:write", (".em",), _VOXELS),
     "portal": Format(
@@ -85,19 +87,20 @@ def read_molecules(
     Parameters
     ----------
     path : path-like
-        RELION 3.0 to 5 or STOPGAP ``.star`` (extra ``star``), Dynamo ``.tbl``
+        RELION 3.0 to 5, Warp, M or STOPGAP ``.star`` (extra ``star``), Dynamo ``.tbl``
         (``dynamo``), EM motive list ``.em`` (``em``), CryoET Data Portal
         ``.ndjson``, copick ``.json``, EMAN2 ``_info.json``, IMOD or PEET ``.mod``
         (``imod``), acryo, cylindra or plain ``.csv``, ``.parquet`` (``parquet``).
         cryoSPARC's ``.cs`` hold no particles of tomograms, which an error says.
     format : str, optional
-        ``relion stopgap dynamo em portal copick eman2 cryosparc mod csv parquet``; by
-        default what the content, or else the ending, says.
+        ``relion stopgap m warp dynamo em portal copick eman2 cryosparc mod csv
+        parquet``; by default what the content, or else the ending, says.
     scale : float, optional
         nm per voxel of the coordinates, where the file does not say it, or wrongly.
     tomograms : path-like, mapping, (z, y, x) or 'centred', optional
-        For the centred coordinates of RELION 5 and EMAN2: RELION's tomograms file,
-        shapes in voxels by tomogram, or one shape; ``'centred'`` counts from the
+        For the centred coordinates of RELION 5 and EMAN2, and the picks of Warp, which
+        are parts of the tomogram's size: RELION's tomograms file, a volume, shapes in
+        voxels or volumes by tomogram, or one shape; ``'centred'`` counts from the
         tomogram's centre.
     first : float, optional
         What a Dynamo, STOPGAP or EM list calls the centre of the first voxel: 0, 0.5

@@ -23,7 +23,9 @@ Block: TypeAlias = dict[str, Any]
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|NaN|Inf)")
 _PADDED = re.compile(r"[+-]?0\d")
-_TEXTS = re.compile(r"rln\w*(Name|Image|File|VisibleFrames)")
+_TEXTS = re.compile(
+    r"rln\w*(Name|Image|File|VisibleFrames)|wrpSource(Name|Hash)"  # of RELION, of M
+)
 
 
 class Star(NamedTuple):
