@@ -28,9 +28,9 @@ from funpipe.geometry import (
     centre,
     rotate_image,
     rotation_vector,
-    symmetry_group,
 )
 from funpipe.stage_functions import converter_function
+from funpipe.symmetry import symmetry_group
 
 __all__ = [
     "bandpass_filter",

@@ -17,6 +17,7 @@ import scipy
 from numpy.typing import NDArray
 
 from funpipe.arguments import fail, non_negative, vector
+from funpipe.symmetry import one_listed, one_searched, symmetry_group
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -30,7 +31,6 @@ __all__ = [
     "rotate_image",
     "rotation_grid",
     "rotation_vector",
-    "symmetry_group",
     "turned_grid",
 ]
 
@@ -115,12 +115,23 @@ class RotationGrid(NamedTuple):
     angles about z, y and x of a product ``Rz Ry Rx``; None where there is no limit."""
 
     def up_to(self, symmetry: str) -> RotationGrid:
-        """Return, of rotations that look the same, the nearest to the identity."""
+        """Return, of rotations that look the same, the nearest to the identity.
+
+        Every rotation near one of the grid's has one that looks the same near one of
+        those returned.
+        """
         if symmetry == "C1":
             return self
-        each = [(self.rotations * g).magnitude() for g in symmetry_group(symmetry)]
-        nearest = each[0] <= np.min(each, axis=0) + 1e-9
-        return self._replace(rotations=self.rotations[nearest])
+        group = symmetry_group(symmetry)
+        if not self.spacing:
+            return self._replace(rotations=one_listed(self.rotations, group))
+        some = one_searched(
+            self.rotations,
+            group,
+            self.spacing,
+            in_ball=not isinstance(self.limit, tuple),
+        )
+        return self._replace(rotations=some)
 
 
 def rotation_grid(
@@ -241,20 +252,3 @@ def _angles(name: str, maximum: Any, step: Any) -> NDArray[np.float64]:
     maximum, step = non_negative(name, maximum), non_negative(name, step)
     count = math.floor(maximum / step + 1e-6) if step else 0
     return step * np.arange(-count, count + 1)
-
-
-def symmetry_group(symmetry: str) -> Rotation:
-    """Return the rotations of a point group about z, acting on zyx vectors.
-
-    The groups are scipy's ``Rotation.create_group``, whose vectors are x, y, z:
-    turning both the rows and the columns of its matrices round gives z, y, x.
-
-    Examples
-    --------
-    >>> [len(symmetry_group(name)) for name in ("C1", "C7", "D7", "T", "O", "I")]
-    [1, 7, 14, 12, 24, 60]
-    """
-    from scipy.spatial.transform import Rotation
-
-    group = Rotation.create_group(symmetry, axis="Z")
-    return Rotation.from_matrix(group.as_matrix()[:, ::-1, ::-1])
