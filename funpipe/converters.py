@@ -438,8 +438,8 @@ def symmetrize(image: Image, scale: float, symmetry: check.Symmetry) -> Image:
     Parameters
     ----------
     symmetry : str
-        ``C1``, ``C2``, … and ``D2``, … with the main axis along z (and, for D, a
-        twofold axis along x), ``T``, ``O`` or ``I``, by scipy's
+        ``C1`` to ``C360`` and ``D1`` to ``D360`` with the main axis along z (and, for
+        D, a twofold axis along x), ``T``, ``O`` or ``I``, by scipy's
         ``Rotation.create_group``.
 
     Returns
