@@ -176,7 +176,7 @@ def as_array(name: str, wanted: str, value: Any) -> NDArray[Any]:
         fail(name, wanted, value)
     if is_masked(value):
         raise ValueError(
-            f"{name} must have no masked values: fill them, as with {name}.filled(0)"
+            f"{name} must have no masked values: fill them, as with array.filled(0)"
         )
     return array
 

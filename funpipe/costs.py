@@ -37,7 +37,7 @@ class Cost(NamedTuple):
         --------
         >>> cost = Cost((1, 32, 32, 32), (3.0, 3.0, 3.0), 4.0, refined=True)
         >>> f"{cost.bytes(343) / 1e6:.0f} MB, {cost.bytes(47e6) / 1e9:.0f} GB"
-        '163 MB, 194 GB'
+        '161 MB, 194 GB'
         """
         count, *box = self.templates
         rows = count * rotations

@@ -195,7 +195,8 @@ def rotation_count(rotations: Any, name: str = "rotations") -> float:
     if len(pairs) == 3:
         return math.prod(2.0 * _steps(*pair) + 1 for pair in pairs)
     count = _steps(*pairs[0])
-    return 4 / 3 * math.pi * (count + 0.5) ** 3 if count else 1.0
+    radius = count + 0.5 if count else 0.0
+    return max(1.0, 4 / 3 * math.pi * radius * radius * radius)  # or infinity
 
 
 def _whole_grid(rotations: Any, name: str) -> RotationGrid:

@@ -206,8 +206,8 @@ def test_how_many_rotations_are_tried_is_known_beforehand(maximum, step, three):
 
 
 def test_how_many_other_rotations_are_tried_is_known_too():
-    for given in (None, Rotation.identity(), TURNS):
-        assert rotation_count(given) == len(rotation_grid(given).rotations)
+    for each in (None, Rotation.identity(), TURNS):
+        assert rotation_count(each) == len(rotation_grid(each).rotations)
     assert rotation_count("all") == pytest.approx(8595, abs=1)
 
 
