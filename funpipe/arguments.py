@@ -88,6 +88,14 @@ class MissingError(ValueError):
         return f"{self.where}: {self.reason}; pass {self.name}=... {self.wanted}"
 
 
+def memory() -> float:
+    """Return how many bytes of memory the machine has, 16 GB where that is unknown."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):  # not everywhere
+        return 16e9
+
+
 def processors() -> int:
     """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not everywhere
@@ -183,16 +191,59 @@ def spline_order(name: str, value: Any) -> int:
     return int(order)
 
 
-def _array(name: str, wanted: str, value: Any) -> NDArray[Any]:
-    """Return a value as a new array; rows of different lengths are an error."""
+def flag(name: str, value: Any) -> bool:
+    """Return True or False; nothing else is taken for one of them.
+
+    Examples
+    --------
+    >>> flag("refine", "no")
+    Traceback (most recent call last):
+    ...
+    ValueError: refine must be True or False, not 'no'
+    """
+    if not isinstance(value, bool | np.bool_):
+        fail(name, "True or False", value)
+    return bool(value)
+
+
+def as_array(name: str, wanted: str, value: Any) -> NDArray[Any]:
+    """Return a value as an array, or raise the error that it must be ``wanted``.
+
+    Rows of different lengths are an error, as are masked values: what they stand for
+    is not in the array.
+    """
     try:
-        return np.array(value)
-    except ValueError:
+        array = np.asarray(value)
+    except Exception:
         fail(name, wanted, value)
+    if is_masked(value):
+        raise ValueError(
+            f"{name} must have no masked values: fill them, as with array.filled(0)"
+        )
+    return array
+
+
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """Return the shape of a value as an array; None where it has none.
+
+    Examples
+    --------
+    >>> shape_of([(1, 2), (3, 4)]), shape_of([(1, 2), (3,)])
+    ((2, 2), None)
+    """
+    try:
+        return np.shape(value)
+    except Exception:  # rows of different lengths, a list in itself, a broken object
+        return None
+
+
+def is_masked(value: Any) -> bool:
+    """Tell whether a value is a masked array with something masked in it."""
+    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
 
 
 def _three(name: str, wanted: str, value: Any, valid: Callable[[float], bool]) -> Any:
-    rank = 0 if isinstance(value, numbers.Real) else _array(name, wanted, value).ndim
+    rank = 0 if isinstance(value, numbers.Real) else as_array(name, wanted, value).ndim
     if rank == 0:
         value = _real(name, wanted, value, valid)
         return (value, value, value)
@@ -245,7 +296,7 @@ def is_image(value: object) -> bool:
 def image(name: str, value: Any) -> Image:
     """Return a 3-D array as a C-contiguous float32 copy that cannot be written to."""
     wanted = "a 3-D array of real numbers"
-    array = value if isinstance(value, np.ndarray) else _array(name, wanted, value)
+    array = as_array(name, wanted, value)
     if not is_image(array):
         fail(name, wanted, value)
     copy = np.array(array, dtype=np.float32, order="C")
@@ -268,7 +319,7 @@ def images(name: str, value: Any) -> tuple[Image, ...]:
 def points(name: str, value: Any) -> NDArray[np.float64]:
     """Return an (n, 3) array of finite numbers as a read-only float64 copy."""
     wanted = "an array of shape (n, 3), columns z, y, x"
-    array = _array(name, wanted, value)
+    array = as_array(name, wanted, value)
     if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "biuf":
         fail(name, wanted, value)
     array = array.astype(np.float64)
@@ -289,7 +340,7 @@ def optional_weights(name: str, value: Any) -> NDArray[np.float64] | None:
     if value is None:
         return None
     wanted = "None, or one number for each atom"
-    array = _array(name, wanted, value)
+    array = as_array(name, wanted, value)
     if array.ndim != 1 or array.dtype.kind not in "biuf":
         fail(name, wanted, value)
     array = array.astype(np.float64)
@@ -319,11 +370,19 @@ def paths(name: str, value: Any) -> tuple[str, ...]:
     return each
 
 
+_HIGHEST_SYMMETRY = 360
+
+
 def symmetry(name: str, value: Any) -> str:
-    """Return the name of a rotation group: C1, C2, … D1, D2, … T, O or I."""
-    if not isinstance(value, str) or not re.fullmatch(r"[CD][1-9]\d*|T|O|I", value):
-        fail(name, "a symmetry 'C1', 'C2', … 'D2', … 'T', 'O' or 'I'", value)
-    return value
+    """Return the name of a rotation group: C1 … C360, D1 … D360, T, O or I."""
+    found = isinstance(value, str) and re.fullmatch(
+        "T|O|I|[CD]([1-9][0-9]{0,2})", value
+    )
+    if not found or int(found[1] or 1) > _HIGHEST_SYMMETRY:
+        many = _HIGHEST_SYMMETRY
+        wanted = f"a symmetry 'C1' to 'C{many}', 'D1' to 'D{many}', 'T', 'O' or 'I'"
+        fail(name, wanted, value)
+    return str(value)
 
 
 Number: TypeAlias = Annotated[float, number]

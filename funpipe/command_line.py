@@ -348,7 +348,9 @@ def _pipeline(option: str, text: str) -> Any:
         raise ValueError(f"{option}: {error}") from None
 
 
-def _max_shift(numbers: list[float]) -> Any:
+def _max_shift(numbers: list[float] | None) -> Any:
+    if numbers is None:
+        return None
     if len(numbers) not in (1, 3):
         raise ValueError(
             f"--max-shift must be one number or three, in nm, not {len(numbers)}"

@@ -135,10 +135,9 @@ def _add_align(command: _Parser) -> None:
         "--max-shift",
         type=float,
         nargs="+",
-        default=[1.0],
         metavar="NM",
         help="largest shift, nm: one number, or three along z, y, x of the particle "
-        "(default: 1)",
+        "(default: 1, or half the box)",
     )
     search.add_argument(
         "--rotations",

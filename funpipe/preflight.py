@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from funpipe.arguments import flag
 from funpipe.findings import Finding
 from funpipe.geometry import RotationGrid, coarse_grid
 from funpipe.matching import masked, match, template_bank
@@ -31,7 +32,7 @@ def check(
     template: Any,
     mask: Any = None,
     scale: float | None = None,
-    max_shifts: Any = 1.0,
+    max_shifts: Any = None,
     rotations: Any = None,
     tilt: Any = None,
     resolution: float | None = None,
@@ -92,6 +93,13 @@ def check(
     ...     print(finding.name, finding.figure)
     particles doubled 2
     """
+    for name, value in (
+        ("refine", refine),
+        ("whiten", whiten),
+        ("preflight", preflight),
+        ("progress", progress),
+    ):
+        flag(name, value)
     planned = plan(
         tomogram,
         molecules,
@@ -112,7 +120,8 @@ def check(
     found += leaving
     sample = _sample(planned, inside)
     if sample.size >= _FEWEST:
-        found += _contrast(sample, planned) or _hand(sample, planned, symmetry)
+        coarse = coarse_grid(symmetry)
+        found += _contrast(sample, planned, coarse) or _hand(sample, planned, coarse)
     return found
 
 
@@ -168,9 +177,8 @@ def _sample(planned: Plan, inside: NDArray[np.intp]) -> _Sample:
     )
 
 
-def _contrast(sample: _Sample, planned: Plan) -> list[Finding]:
+def _contrast(sample: _Sample, planned: Plan, coarse: RotationGrid) -> list[Finding]:
     grid = planned.search.grid
-    coarse = coarse_grid()
     grid = grid if len(grid.rotations) <= len(coarse.rotations) else coarse
     better = _better(sample, -sample.templates, planned, grid)
     if better is None:
@@ -185,9 +193,9 @@ def _contrast(sample: _Sample, planned: Plan) -> list[Finding]:
     ]
 
 
-def _hand(sample: _Sample, planned: Plan, symmetry: str) -> list[Finding]:
+def _hand(sample: _Sample, planned: Plan, coarse: RotationGrid) -> list[Finding]:
     mirrored = np.ascontiguousarray(sample.templates[:, ::-1])
-    better = _better(sample, mirrored, planned, coarse_grid(symmetry))
+    better = _better(sample, mirrored, planned, coarse)
     if better is None:
         return []
     return [

@@ -97,6 +97,10 @@ def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
     if len(shape) != 3 or 0 in shape or np.dtype(dtype or "O").kind not in "biuf":
         wanted = "a path or a 3-D array of real numbers"
         raise TypeError(f"tomogram must be {wanted}, not {describe(tomogram)}")
+    if check.is_masked(tomogram):
+        raise ValueError(
+            "tomogram must have no masked values: fill them, as with array.filled(0)"
+        )
     if scale is None:
         raise ValueError("scale must be given, in nm per voxel: an array has none")
     return Source(tomogram, scale)
