@@ -13,7 +13,7 @@ import numbers
 import os
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -43,7 +43,37 @@ def describe(value: object) -> str:
     """
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and type {value.dtype}"
-    return reprlib.repr(value)
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python prints no number of more than 4300 digits
+        return f"a {type(value).__name__} too large to print"
+
+
+def quoted(name: str, most: int = 60) -> str:
+    """Return a name in quotation marks, the middle left out of a long one.
+
+    Examples
+    --------
+    >>> quoted("score"), quoted("x" * 70, 9)
+    ("'score'", "'xxx...xxx'")
+    """
+    if len(name) > most:
+        kept = (most - 3) // 2
+        name = f"{name[:kept]}...{name[-kept:]}"
+    return repr(name)
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Return names as text, the first few where there are many.
+
+    Examples
+    --------
+    >>> listed(["z", "y"]), listed(map(str, range(1000)), 2)
+    ("'z', 'y'", "'0', '1' and 998 others")
+    """
+    every = list(names)
+    shown = ", ".join(map(quoted, every[:most]))
+    return shown if len(every) <= most else f"{shown} and {len(every) - most} others"
 
 
 def processors() -> int:
@@ -141,16 +171,20 @@ def spline_order(name: str, value: Any) -> int:
     return int(order)
 
 
-def _array(name: str, wanted: str, value: Any) -> NDArray[Any]:
+def as_array(name: str, wanted: str, value: Any) -> NDArray[Any]:
     """Return a value as a new array; rows of different lengths are an error."""
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} has a mask that would be dropped: fill it, or leave those out"
+        )
     try:
         return np.array(value)
-    except ValueError:
+    except (TypeError, ValueError, OverflowError, RecursionError):
         fail(name, wanted, value)
 
 
 def _three(name: str, wanted: str, value: Any, valid: Callable[[float], bool]) -> Any:
-    rank = 0 if isinstance(value, numbers.Real) else _array(name, wanted, value).ndim
+    rank = 0 if isinstance(value, numbers.Real) else as_array(name, wanted, value).ndim
     if rank == 0:
         value = _real(name, wanted, value, valid)
         return (value, value, value)
@@ -203,7 +237,7 @@ def is_image(value: object) -> bool:
 def image(name: str, value: Any) -> Image:
     """Return a 3-D array as a C-contiguous float32 copy that cannot be written to."""
     wanted = "a 3-D array of real numbers"
-    array = value if isinstance(value, np.ndarray) else _array(name, wanted, value)
+    array = value if isinstance(value, np.ndarray) else as_array(name, wanted, value)
     if not is_image(array):
         fail(name, wanted, value)
     copy = np.array(array, dtype=np.float32, order="C")
@@ -226,7 +260,7 @@ def images(name: str, value: Any) -> tuple[Image, ...]:
 def points(name: str, value: Any) -> NDArray[np.float64]:
     """Return an (n, 3) array of finite numbers as a read-only float64 copy."""
     wanted = "an array of shape (n, 3), columns z, y, x"
-    array = _array(name, wanted, value)
+    array = as_array(name, wanted, value)
     if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "biuf":
         fail(name, wanted, value)
     array = array.astype(np.float64)
@@ -247,7 +281,7 @@ def optional_weights(name: str, value: Any) -> NDArray[np.float64] | None:
     if value is None:
         return None
     wanted = "None, or one number for each atom"
-    array = _array(name, wanted, value)
+    array = as_array(name, wanted, value)
     if array.ndim != 1 or array.dtype.kind not in "biuf":
         fail(name, wanted, value)
     array = array.astype(np.float64)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import shape
+from funpipe.arguments import listed, shape
 from funpipe.io.columns import Columns, numbers
 from funpipe.io.relion_poses import PIXEL_SIZES, SIZES, first_of
 from funpipe.io.star import read_star, simple_columns
@@ -84,7 +84,7 @@ def sizes_of(
             if str(each) not in tomograms:
                 raise ValueError(
                     f"{name}: row {row} is in the tomogram {each!r}, but tomograms "
-                    f"has only {sorted(map(str, tomograms))}"
+                    f"has only {listed(sorted(map(str, tomograms)))}"
                 )
             infos.append(_info(tomograms[str(each)]))
     sizes = {

@@ -68,6 +68,8 @@ def read_bytes(path: str | os.PathLike[str], most: int = LARGEST_LIST) -> bytes:
     """
     name = os.fspath(path)
     check_source(path)
+    if os.stat(name).st_size > most:
+        raise ValueError(f"{name} holds more than {most} bytes: too many to read")
     try:
         with open_unpacked(path) as file:
             content = file.read(most + 1)
