@@ -20,7 +20,7 @@ from funpipe.io.csv_files import (
     read_table,
     write_table,
 )
-from funpipe.io.texts import check_unique, filled, same_values
+from funpipe.io.texts import check_unique, filled, same_values, text_array
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -297,12 +297,25 @@ def _feature(name: str, values: Any, count: int) -> NDArray[Any]:
     title = f"features[{quoted(name)}]"
     wanted = f"{count} numbers, truth values or texts"
     array = check.as_array(title, wanted, values)
-    if array.dtype.kind == "O" and all(isinstance(each, str) for each in array.flat):
-        array = array.astype(str)
+    if array.shape == (count,) and array.dtype.kind in "OU":
+        array = _texts(title, wanted, values)
     if array.shape != (count,) or array.dtype.kind not in "biufU":
         fail(title, wanted, values)
     array.flags.writeable = False
     return array
+
+
+def _texts(title: str, wanted: str, values: Any) -> NDArray[Any]:
+    """Return texts as an array; numbers among them do not become texts."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == "U":
+        return np.array(values)
+    texts = list(values)
+    if not all(isinstance(each, str) for each in texts):
+        fail(title, wanted, values)
+    try:
+        return text_array(texts)
+    except ValueError as error:
+        raise ValueError(f"{title}: {error}") from None
 
 
 def _without_gaps(column: Any) -> NDArray[Any]:
