@@ -124,8 +124,11 @@ def test_formats_that_can_hold_any_text_do(ending, text):
     )
 
 
-@pytest.mark.parametrize("ending", [".csv", ".parquet", ".ndjson"])
-@pytest.mark.parametrize("number", [-(2**63), 2**63 - 1, 2**63, 2**64 - 1, 0])
+@pytest.mark.parametrize(
+    ("ending", "number"),
+    [(x, n) for x in ENDINGS for n in (-(2**63), 2**63 - 1, 0)]
+    + [(x, n) for x in ENDINGS if x != ".star" for n in (2**63, 2**64 - 1)],
+)
 def test_whole_numbers_of_64_bits_come_back_exactly(ending, number):
     kind = np.int64 if number < 2**63 else np.uint64
     assert check_kept_or_refused(

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 __all__ = ["LARGEST_LIST", "check_source", "open_unpacked", "read_bytes"]
 
-LARGEST_LIST = 2**31
+LARGEST_LIST = 2**30
 """Bytes of the largest particle list or structure that is read: millions of rows."""
 
 _PACKED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open}

@@ -67,8 +67,10 @@ def typed(
     if all(map(_WHOLE.fullmatch, known)):
         if max(map(len, known)) <= _LONGEST:
             numbers = list(map(int, known))
-            if max(map(abs, numbers)) < (2**63 if whole else 2**53):
-                return np.array(numbers, np.int64) if whole else _floats(values)
+            if whole and -(2**63) <= min(numbers) and max(numbers) < 2**63:
+                return np.array(numbers, np.int64)
+            if not whole and max(map(abs, numbers)) <= 2**53:
+                return _floats(values)
         return text_array(texts)  # all their digits
     if all(map(_NUMBER.fullmatch, known)) and not any(map(_PADDED.match, known)):
         return _floats(values)
