@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from funpipe.arguments import quoted
 from funpipe.io.columns import numbers
-from funpipe.io.extras import require
+from funpipe.io.extras import in_one_line, require
 from funpipe.io.sources import check_source
 from funpipe.io.texts import check_encodable, check_unique, text_array
 from funpipe.io.whole import replacing
@@ -80,7 +80,9 @@ def read_parquet(
     except Exception as error:  # pyarrow has errors of many kinds
         if str(error).startswith(name):
             raise
-        raise ValueError(f"{name} is not a readable Parquet file: {error}") from None
+        raise ValueError(
+            f"{name} is not a readable Parquet file: {in_one_line(error)}"
+        ) from None
     columns = {each: _values(name, each, table.column(each)) for each in titles}
     rotations = None
     positions = numbers(name, columns, _POSITION).reshape(-1, 3)

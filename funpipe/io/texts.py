@@ -67,7 +67,7 @@ def typed(
     if all(map(_WHOLE.fullmatch, known)):
         if max(map(len, known)) <= _LONGEST:
             numbers = list(map(int, known))
-            if whole and -(2**63) <= min(numbers) and max(numbers) < 2**63:
+            if whole and min(numbers) >= -(2**63) and max(numbers) < 2**63:
                 return np.array(numbers, np.int64)
             if not whole and max(map(abs, numbers)) <= 2**53:
                 return _floats(values)
