@@ -255,15 +255,17 @@ def as_molecules(name: str, value: Any) -> Molecules:
     """Return molecules from Molecules, an (n, 3) array, or what has .pos and .rotator.
 
     The last is how acryo's ``Molecules`` name what is here ``positions`` and
-    ``rotations``, in the same units, order and sense.
+    ``rotations``, in the same units, order and sense. What is null in their features
+    is "" among texts and NaN among numbers, as in acryo's own CSV files.
     """
     if isinstance(value, Molecules):
         return value
     if hasattr(value, "pos") and hasattr(value, "rotator"):
         table: Any = getattr(value, "features", None)
-        columns = getattr(table, "columns", ())
+        columns = list(getattr(table, "columns", ()))
+        check_unique(f"{name}.features", list(map(str, columns)))
         features = {str(each): _without_gaps(table[each]) for each in columns}
-        return Molecules(np.asarray(value.pos), value.rotator, features)
+        return Molecules(points(f"{name}.pos", value.pos), value.rotator, features)
     if isinstance(value, np.ndarray | list | tuple):
         return Molecules(points(name, value))
     fail(name, "Molecules, an (n, 3) array, or an object with .pos and .rotator", value)
@@ -296,7 +298,7 @@ def _feature_name(name: Any) -> str:
 def _feature(name: str, values: Any, count: int) -> NDArray[Any]:
     title = f"features[{quoted(name)}]"
     wanted = f"{count} numbers, truth values or texts"
-    array = check.as_array(title, wanted, values)
+    array = np.array(check.as_array(title, wanted, values))
     if array.shape == (count,) and array.dtype.kind in "OU":
         array = _texts(title, wanted, values)
     if array.shape != (count,) or array.dtype.kind not in "biufU":
