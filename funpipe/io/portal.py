@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from funpipe.arguments import describe, quoted
 from funpipe.io.columns import needed_scale
 from funpipe.io.euler import from_xyz, to_xyz
+from funpipe.io.json_values import finite_numbers, once, rotation_matrix
 from funpipe.io.sources import read_bytes
 from funpipe.io.texts import MOST_COLUMNS, check_unique, text_array
 from funpipe.io.whole import replacing
@@ -132,10 +132,10 @@ def _feature(field: str, rows: list[tuple[str, dict[str, Any]]]) -> NDArray[Any]
             continue
         if whole or not _rounded(values):
             return array
-    where, row = max(rows, key=lambda each: _size(each[1][field]))
+    largest = max((each for each in values if isinstance(each, int)), key=abs)
     raise ValueError(
-        f"{where}: {quoted(field)} must be a number that 64 bits hold, not "
-        f"{describe(row[field])}"
+        f"{rows[values.index(largest)][0]}: {quoted(field)} must be a number that 64 "
+        f"bits hold, not {describe(largest)}"
     )
 
 
@@ -169,7 +169,7 @@ def _rows(name: str) -> list[tuple[str, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_once)
+            row = json.loads(line, object_pairs_hook=once)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{where} is not readable JSON: {error}") from None
         if not isinstance(row, dict):
@@ -182,58 +182,17 @@ def _rows(name: str) -> list[tuple[str, dict[str, Any]]]:
     return rows
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        counts = Counter(each for each, _ in pairs)
-        twice = next(each for each, count in counts.items() if count > 1)
-        raise ValueError(f"the field {quoted(twice)} is there twice")
-    return found
-
-
 def _location(where: str, row: dict[str, Any]) -> list[float]:
     place = row.get("location")
     if not isinstance(place, dict):
         raise ValueError(
             f"{where}: location must be an object of x, y, z, not {describe(place)}"
         )
-    return _numbers(f"{where}: location", [place.get(axis) for axis in "zyx"], 3)
+    return finite_numbers(f"{where}: location", [place.get(x) for x in "zyx"], 3)
 
 
 def _matrix(where: str, row: dict[str, Any]) -> Any:
     """Return a proper rotation's matrix; a plain point has the identity."""
     if "xyz_rotation_matrix" not in row:
         return np.eye(3)
-    where = f"{where}: xyz_rotation_matrix"
-    rows = row["xyz_rotation_matrix"]
-    flat = [each for one in rows for each in one] if _nested(rows) else []
-    matrix = np.reshape(_numbers(where, flat, 9), (3, 3))
-    if (
-        np.abs(matrix).max() > 2  # and its square may be too large
-        or np.abs(matrix @ matrix.T - np.eye(3)).max() > 1e-3
-        or np.linalg.det(matrix) < 0
-    ):
-        raise ValueError(f"{where} is not a rotation: {describe(rows)}")
-    return matrix
-
-
-def _nested(rows: Any) -> bool:
-    return isinstance(rows, list) and all(isinstance(each, list) for each in rows)
-
-
-def _numbers(where: str, values: list[Any], count: int) -> list[float]:
-    if len(values) != count or not all(_size(each) < np.inf for each in values):
-        raise ValueError(
-            f"{where} must be {count} finite numbers, not {describe(values)}"
-        )
-    return [float(each) for each in values]
-
-
-def _size(value: Any) -> float:
-    """Return how large a number is, infinity for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        return np.inf
-    try:
-        return abs(float(value))
-    except OverflowError:
-        return np.inf
+    return rotation_matrix(f"{where}: xyz_rotation_matrix", row["xyz_rotation_matrix"])
