@@ -13,7 +13,7 @@ import numbers
 import os
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -43,7 +43,37 @@ def describe(value: object) -> str:
     """
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and type {value.dtype}"
-    return reprlib.repr(value)
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python prints no number of more than 4300 digits
+        return f"a {type(value).__name__} too large to print"
+
+
+def quoted(name: str, most: int = 60) -> str:
+    """Return a name in quotation marks, the middle left out of a long one.
+
+    Examples
+    --------
+    >>> quoted("score"), quoted("x" * 70, 9)
+    ("'score'", "'xxx...xxx'")
+    """
+    if len(name) > most:
+        kept = (most - 3) // 2
+        name = f"{name[:kept]}...{name[-kept:]}"
+    return repr(name)
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Return names as text, the first few where there are many.
+
+    Examples
+    --------
+    >>> listed(["z", "y"]), listed(map(str, range(1000)), 2)
+    ("'z', 'y'", "'0', '1' and 998 others")
+    """
+    every = list(names)
+    shown = ", ".join(map(quoted, every[:most]))
+    return shown if len(every) <= most else f"{shown} and {len(every) - most} others"
 
 
 def printable(text: str) -> str:

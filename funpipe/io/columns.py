@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import MissingError
+from funpipe.arguments import MissingError, describe, listed
 from funpipe.io.euler import Euler
 from funpipe.molecules import Molecules
 
@@ -54,7 +54,7 @@ def numbers(path: str, columns: Columns, names: Sequence[str]) -> NDArray[np.flo
     missing = [each for each in names if each not in columns]
     if missing:
         raise ValueError(
-            f"{path} has no column {missing[0]!r}, but only {', '.join(columns)}"
+            f"{path} has no column {missing[0]!r}, but only {listed(columns)}"
         )
     return np.array([_number(path, each, columns[each]) for each in names]).T
 
@@ -65,8 +65,8 @@ def _number(path: str, name: str, values: Array) -> NDArray[np.float64]:
     if bad.size:
         row = int(bad[0])
         raise ValueError(
-            f"{path}: column {name!r}, row {row + 1}: {values.tolist()[row]!r} is not "
-            "a finite number"
+            f"{path}: column {name!r}, row {row + 1}: "
+            f"{describe(values[row].item())} is not a finite number"
         )
     return found
 

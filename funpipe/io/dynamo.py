@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from funpipe.arguments import MissingError
 from funpipe.io.columns import PixelList
 from funpipe.io.euler import DYNAMO
-from funpipe.io.extras import require
+from funpipe.io.extras import in_one_line, require
 from funpipe.io.whole import replacing
 from funpipe.molecules import Molecules
 
@@ -139,7 +139,9 @@ def _columns(name: str) -> dict[str, NDArray[Any]]:
     try:
         table = dynamotable.read(name)
     except Exception as error:  # pandas fails in many ways
-        raise ValueError(f"{name} is not a readable Dynamo table: {error}") from None
+        raise ValueError(
+            f"{name} is not a readable Dynamo table: {in_one_line(error)}"
+        ) from None
     return {str(each): _exact(table[each].to_numpy()) for each in table.columns}
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.arguments import MissingError
-from funpipe.io.extras import require
+from funpipe.io.extras import in_one_line, require
 from funpipe.io.whole import replacing
 from funpipe.molecules import Molecules
 
@@ -28,6 +28,7 @@ _FIRST = np.array([0.5, 0.5, 0.0])
 _NM = {0: 0.0, -9: 1.0, -10: 0.1, -12: 1e-3, -6: 1e3, -3: 1e6, -2: 1e7}
 """Units of the pixel size: pixels, and powers of ten of a metre."""
 _MOST = 9_999
+_HEADER = 240  # bytes, before the first part
 
 
 class _Model(io.BytesIO):
@@ -60,12 +61,15 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
         raise ValueError(
             f"{name} is not a readable IMOD model: it starts with {content[:4]!r}"
         )
+    _check_counts(name, content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = parse_model(_Model(content))
     except Exception as error:  # imodmodel meets damage with errors of many kinds
-        raise ValueError(f"{name} is not a readable IMOD model: {error}") from None
+        raise ValueError(
+            f"{name} is not a readable IMOD model: {in_one_line(error)}"
+        ) from None
     found = [
         (i, j, *point)
         for i, each in enumerate(model.objects)
@@ -133,6 +137,26 @@ def write(
     with replacing(path) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # imodmodel's own, of pydantic
         model.to_file(partial)
+
+
+def _check_counts(name: str, content: bytes) -> None:
+    """Refuse counts of points beyond the file: imodmodel takes memory for them first.
+
+    A contour and a mesh say how many points and indices follow, other parts how many
+    bytes (https://bio3d.colorado.edu/imod/doc/binspec.html).
+    """
+    place = _HEADER
+    while (kind := content[place : place + 4]) not in (b"IEOF", b""):
+        one, two = (
+            int.from_bytes(content[place + i : place + i + 4], "big") for i in (4, 8)
+        )
+        sizes = {b"OBJT": 176, b"CONT": 16 + 12 * one, b"MESH": 16 + 12 * one + 4 * two}
+        place += 4 + sizes.get(kind, 4 + one)
+        if place > len(content):
+            raise ValueError(
+                f"{name} is not a readable IMOD model: it ends too early, in its part "
+                f"{kind!r}"
+            )
 
 
 def _indices(molecules: Molecules, name: str) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.arguments import listed
 from funpipe.io.columns import Columns
 from funpipe.io.relion_poses import (
     CENTRED,
@@ -222,7 +223,7 @@ def _with_optics(
         if group not in groups:
             raise ValueError(
                 f"{name}: row {row} is in the optics group {group}, but there are "
-                f"only {groups}"
+                f"only {listed(map(str, groups))}"
             )
         index.append(groups.index(group))
     return {**found, **{each: optics[each][index] for each in added if each}}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import shape
+from funpipe.arguments import listed, shape
 from funpipe.io.columns import Columns, numbers
 from funpipe.io.relion_poses import APART, CENTRED, PIXEL, PIXEL_SIZES, SIZES, first_of
 from funpipe.io.star import read_star, simple_columns
@@ -150,7 +150,7 @@ def infos_of(
         if found not in tomograms:
             raise ValueError(
                 f"{name}: row {row} is in the tomogram {each!r}, but tomograms "
-                f"has only {sorted(map(str, tomograms))}"
+                f"has only {listed(sorted(map(str, tomograms)))}"
             )
         if found not in known:
             known[found] = _info(tomograms[found])
