@@ -63,6 +63,7 @@ def through(molecules, kind, folder):
     return read_molecules(path, scale=SCALE)
 
 
+@pytest.mark.filterwarnings("ignore:.* has no place for these features")
 @settings(max_examples=60, deadline=None)
 @given(
     several=st.lists(poses, min_size=1, max_size=4),
