@@ -78,7 +78,7 @@ def test_any_name_comes_back_or_is_refused(tmp_path_factory, name):
         assert "cannot hold the text" in str(error)
         assert list(path.parent.iterdir()) == []
     else:
-        assert tomograms(path) == [name]
+        assert tomograms(path) == of(name).features["tomogram"].tolist()
 
 
 def test_the_numbers_of_tomograms_stay_from_table_to_table(tmp_path):
