@@ -318,7 +318,6 @@ def test_features_without_a_column_are_named_once(tmp_path):
         warnings.simplefilter("always")
         written(some, tmp_path / "a.tbl")
     assert [str(each.message) for each in caught] == [
-        "a Dynamo table has no place for these features, and they are left out: "
-        "shift, my_note"
+        "a Dynamo table cannot hold the features shift, my_note: they are left out"
     ]
     assert read_molecules(tmp_path / "a.tbl").features["cc"].tolist() == [0.5]

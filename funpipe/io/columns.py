@@ -26,7 +26,6 @@ __all__ = [
     "same_turn",
     "tomogram_numbers",
     "tomogram_texts",
-    "warn_of_features",
     "warn_of_numbers",
 ]
 
@@ -184,16 +183,6 @@ def warn_of_numbers(named: Mapping[int, str]) -> None:
         shown = ", ".join(f"{number} {name}" for number, name in named.items())
         warnings.warn(
             f"tomograms have numbers in this list, their names are left out: {shown}",
-            stacklevel=4,
-        )
-
-
-def warn_of_features(holder: str, names: Iterable[str]) -> None:
-    """Warn of the features that a list has no place for."""
-    shown = ", ".join(names)
-    if shown:
-        warnings.warn(
-            f"{holder} has no place for these features, and they are left out: {shown}",
             stacklevel=4,
         )
 

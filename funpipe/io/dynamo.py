@@ -18,15 +18,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.io.columns import PixelList, tomogram_texts, warn_of_features
+from funpipe.io.columns import PixelList, tomogram_texts
 from funpipe.io.euler import DYNAMO
 from funpipe.io.extras import require
+from funpipe.io.formats import warn_of_left_out
 from funpipe.io.sources import read_bytes
 from funpipe.io.table_map import Pairs, encodes, names_of, plan, put, read_map
 from funpipe.io.whole import replacing
 from funpipe.molecules import Molecules
 
-__all__ = ["read", "scale_of", "write"]
+__all__ = ["map_beside", "read", "scale_of", "write"]
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 
@@ -61,7 +62,7 @@ def read(
         What the table calls the centre of a tomogram's first voxel, by default 0.5.
     """
     name = os.fspath(path)
-    table_map = Path(name).with_suffix(".doc")
+    table_map = Path(map_beside(name))
     columns, pairs = _columns_and_map(name, table_map)
     molecules = _LIST.molecules(name, columns, _scale(name, columns, scale), first)
     if pairs is None or "tomogram" not in molecules.features:
@@ -116,7 +117,7 @@ def write(
     if not name.endswith(".tbl"):
         raise ValueError(f"{name}: a Dynamo table's name ends in .tbl")
     known = _scale(name, molecules.features, scale)
-    table_map = Path(name).with_suffix(".doc")
+    table_map = Path(map_beside(name))
     there = read_map(table_map)
     columns, named = _LIST.columns(molecules, known, first, there or [])
     if named and there is None and os.path.lexists(table_map):
@@ -137,9 +138,8 @@ def write(
     columns.setdefault("averaged_value", np.ones(count, dtype=int))
     kept = {each: columns[each] for each in COLUMN_NAMES if each in columns}
     table = pandas.DataFrame({k: _written(k, each) for k, each in kept.items()})
-    warn_of_features(
-        "a Dynamo table", _LIST.left_out(molecules, {*COLUMN_NAMES, "score"})
-    )
+    left = _LIST.left_out(molecules, {*COLUMN_NAMES, "score"})
+    warn_of_left_out(left, (), "a Dynamo table")
     try:
         with replacing(path) as partial:
             dynamotable.write(table, str(partial))
@@ -148,6 +148,11 @@ def write(
         _change(table_map, maps.between, maps.before)
         raise
     _change(table_map, maps.between, maps.after)
+
+
+def map_beside(path: str | os.PathLike[str]) -> str:
+    """Return the path of a table's map."""
+    return str(Path(path).with_suffix(".doc"))
 
 
 def _change(table_map: Path, before: Pairs | None, after: Pairs | None) -> None:

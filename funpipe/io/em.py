@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from funpipe.io.columns import (
     PixelList,
     needed_scale,
-    warn_of_features,
     warn_of_numbers,
 )
 from funpipe.io.euler import STOPGAP
 from funpipe.io.extras import require
+from funpipe.io.formats import warn_of_left_out
 from funpipe.io.sources import LARGEST_LIST, check_source
 from funpipe.io.voxels import Volume
 from funpipe.io.whole import replacing
@@ -128,9 +128,8 @@ def write(
         [_float32(each, columns.get(each, empty)) for each in _COLUMNS], axis=1
     )
     warn_of_numbers(named)
-    warn_of_features(
-        "an EM motive list", _LIST.left_out(molecules, {*_COLUMNS, "score"})
-    )
+    left = _LIST.left_out(molecules, {*_COLUMNS, "score"})
+    warn_of_left_out(left, (), "an EM motive list")
     with replacing(path) as partial:
         emfile.write(partial, table[None], overwrite=True)
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from funpipe.io.columns import (
     PixelList,
     needed_scale,
-    warn_of_features,
     warn_of_numbers,
 )
 from funpipe.io.euler import STOPGAP
+from funpipe.io.formats import warn_of_left_out
 from funpipe.io.star import Block, Star, read_star, simple_columns, write_star
 from funpipe.molecules import Molecules
 
@@ -127,7 +127,8 @@ def write(
     order = [*model, *(each for each in _COLUMNS if each not in model)]
     block = {name: columns[name] for name in order if name in columns}
     warn_of_numbers(named)
-    warn_of_features("a motive list of STOPGAP", _LIST.left_out(molecules, order))
+    left = _LIST.left_out(molecules, order)
+    warn_of_left_out(left, (), "a motive list of STOPGAP")
     write_star(path, Star({BLOCK: block}), bare=True)
 
 
