@@ -1,5 +1,6 @@
 """Dynamo's tables and their maps: names are texts, numbers stay, none is mixed up."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from funpipe import Molecules, read_molecules, write_molecules
-from funpipe.io import dynamo, table_map
+from funpipe.io import dynamo, table_map, whole
 from funpipe.io.table_map import put, read_map
 
 pytest.importorskip("dynamotable", reason="dynamotable is not installed")
@@ -260,6 +261,51 @@ def test_whoever_reads_while_another_writes_gets_the_names_of_the_table(tmp_path
         finally:
             writer.send_signal(signal.SIGKILL)
     assert all(each in WRITTEN for each in seen)
+
+
+SEVERAL = """
+import sys
+from funpipe import Molecules, write_molecules
+
+count = int(sys.argv[2])
+names = [f"TS_{count}_{i}" for i in range(count)]
+some = Molecules([[0, 0, 0]] * count, features={"tomogram": names})
+print("ready", flush=True)
+sys.stdin.readline()  # all begin at once
+for _ in range(8):
+    write_molecules(some, sys.argv[1], scale=1.0)
+"""
+
+
+def test_of_several_writers_one_list_stays_with_its_own_names(tmp_path):
+    path, writers = tmp_path / "a.tbl", []
+    with contextlib.ExitStack() as stack:
+        for count in ("2", "3", "4"):
+            command = [sys.executable, "-c", SEVERAL, str(path), count]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            writers.append(stack.enter_context(subprocess.Popen(command, **pipes)))
+        for each in writers:
+            assert each.stdout.readline() == "ready\n"
+        for each in writers:
+            each.stdin.write("begin\n")
+            each.stdin.flush()
+        while any(each.poll() is None for each in writers):
+            with contextlib.suppress(FileNotFoundError):
+                found = tomograms(path)
+                assert found == [f"TS_{len(found)}_{i}" for i in range(len(found))]
+    assert [each.returncode for each in writers] == [0, 0, 0]
+    assert tomograms(path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.doc", "a.tbl"]
+
+
+def test_a_writer_that_waits_too_long_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(whole, "_WAIT", 0.05)
+    with (
+        whole.alone(tmp_path / "a.tbl"),
+        pytest.raises(TimeoutError, match=r"a\.tbl: another has been writing there"),
+    ):
+        written(of("TS_1"), tmp_path / "a.tbl")
+    written(of("TS_1"), tmp_path / "a.tbl")
 
 
 def test_a_map_is_a_file_of_bounded_size_in_utf_8(tmp_path):

@@ -335,6 +335,16 @@ def test_a_damaged_model_is_refused_before_room_is_made(tmp_path, content, messa
     assert "a.mod" in str(caught.value)
 
 
+def test_names_and_meshes_that_imodmodel_does_not_read_do_no_harm(tmp_path):
+    path = DATA / "imod_three_objects.mod"
+    content = path.read_bytes()
+    named = content[:8] + b"\xe9" + content[9:]
+    start = content.index(b"MESH") + 4 + 16 + 12 * 72
+    meshed = named[:start] + (-23).to_bytes(4, "big", signed=True) + named[start + 4 :]
+    (tmp_path / "a.mod").write_bytes(meshed)
+    assert read_molecules(tmp_path / "a.mod") == read_molecules(path)
+
+
 # EM ----------------------------------------------------------------------------------
 
 
@@ -355,6 +365,42 @@ def test_what_an_em_list_cannot_hold_is_refused(tmp_path, feature, value, messag
     with pytest.raises(ValueError, match=message):
         write_molecules(some(1, **{feature: [value]}), tmp_path / "a.em", scale=SCALE)
     assert list(tmp_path.iterdir()) == []
+
+
+def copies(content, count, seed):
+    """Return damaged copies: cut, changed, and with bytes put in."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        at, end = np.sort(rng.integers(0, len(content), 2))
+        some = rng.integers(0, 256, rng.integers(1, 8), dtype=np.uint8).tobytes()
+        yield from (
+            content[:end],
+            content[:at] + some + content[at + len(some) :],
+            content[:at] + some + content[at:],
+            content[:at] + b"\xff" * 4 + content[at + 4 :],
+        )
+
+
+@pytest.mark.parametrize("name", ["a.tbl", "a.doc", "a.em", "a.mod", "b_MOTL.csv"])
+def test_damaged_copies_are_read_or_refused_by_name(tmp_path, name):
+    for library in ("dynamotable", "emfile"):
+        pytest.importorskip(library)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for each in ("a.tbl", "a.em", "a.mod"):
+            named = some(tomogram=["TS_1", "TS_2", "TS_3", "TS_1"])
+            write_molecules(named, tmp_path / each, scale=SCALE)
+        write_molecules(some(), tmp_path / "b_MOTL.csv", scale=SCALE)
+    read = tmp_path / name.replace(".doc", ".tbl")
+    for damaged in copies((tmp_path / name).read_bytes(), 40, seed=3):
+        (tmp_path / name).write_bytes(damaged)
+        try:
+            found = read_molecules(read, scale=SCALE)
+        except (ValueError, OSError) as error:
+            assert name in str(error) or read.name in str(error)
+            assert "\n" not in str(error)
+        else:
+            assert np.isfinite(found.positions).all()
 
 
 @pytest.mark.parametrize("kind", ["em", "stopgap"])

@@ -24,7 +24,7 @@ from funpipe.io.extras import require
 from funpipe.io.formats import warn_of_left_out
 from funpipe.io.sources import read_bytes
 from funpipe.io.table_map import Pairs, encodes, names_of, plan, put, read_map
-from funpipe.io.whole import replacing
+from funpipe.io.whole import alone, replacing
 from funpipe.molecules import Molecules
 
 __all__ = ["map_beside", "read", "scale_of", "write"]
@@ -118,36 +118,42 @@ def write(
         raise ValueError(f"{name}: a Dynamo table's name ends in .tbl")
     known = _scale(name, molecules.features, scale)
     table_map = Path(map_beside(name))
-    there = read_map(table_map)
-    columns, named = _LIST.columns(molecules, known, first, there or [])
-    if named and there is None and os.path.lexists(table_map):
-        raise ValueError(
-            f"{table_map} is no table map, and one of that name would go beside "
-            f"{name}: give the table another name"
-        )
-    numbers = columns["tomo"].tolist()
-    names = named or {each: str(each) for each in numbers}
-    for each in named.values():
-        _word(each)
-    old = _numbers_in(name) if named or there else set()
-    maps = plan(table_map, there, old, names, bool(named))
-    count = len(molecules)
-    if "score" in columns:
-        columns["cc"] = columns["score"]
-    columns.setdefault("apix", np.full(count, float(f"{10 * known:.12g}")))
-    columns.setdefault("averaged_value", np.ones(count, dtype=int))
-    kept = {each: columns[each] for each in COLUMN_NAMES if each in columns}
-    table = pandas.DataFrame({k: _written(k, each) for k, each in kept.items()})
+    with alone(path):
+        there = read_map(table_map)
+        columns, named = _LIST.columns(molecules, known, first, there or [])
+        if named and there is None and os.path.lexists(table_map):
+            raise ValueError(
+                f"{table_map} is no table map, and one of that name would go beside "
+                f"{name}: give the table another name"
+            )
+        names = named or {each: str(each) for each in columns["tomo"].tolist()}
+        for each in names.values():
+            _word(each)
+        old = _numbers_in(name) if named or there else set()
+        maps = plan(table_map, there, old, names, bool(named))
+        columns = _filled(columns, len(molecules), known)
+        kept = {each: columns[each] for each in COLUMN_NAMES if each in columns}
+        table = pandas.DataFrame({k: _written(k, each) for k, each in kept.items()})
+        try:
+            with replacing(path) as partial:
+                dynamotable.write(table, str(partial))
+                _change(table_map, maps.before, maps.between)
+        except BaseException:
+            _change(table_map, maps.between, maps.before)
+            raise
+        _change(table_map, maps.between, maps.after)
     left = _LIST.left_out(molecules, {*COLUMN_NAMES, "score"})
     warn_of_left_out(left, (), "a Dynamo table")
-    try:
-        with replacing(path) as partial:
-            dynamotable.write(table, str(partial))
-            _change(table_map, maps.before, maps.between)
-    except BaseException:
-        _change(table_map, maps.between, maps.before)
-        raise
-    _change(table_map, maps.between, maps.after)
+
+
+def _filled(columns: Columns, count: int, scale: float) -> Columns:
+    """Return columns with the score, the scale, and what fresh tables have."""
+    fresh = {
+        "apix": np.full(count, float(f"{10 * scale:.12g}")),
+        "averaged_value": np.ones(count, dtype=int),
+    }
+    score = {"cc": columns["score"]} if "score" in columns else {}
+    return {**fresh, **columns, **score}
 
 
 def map_beside(path: str | os.PathLike[str]) -> str:

@@ -118,12 +118,13 @@ def _model(name: str) -> Any:
             f"{name} is not a readable IMOD model: it starts with {content[:4]!r}"
         )
     try:
-        _check_parts(content)
+        points = _points_only(content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return parse_model(_Model(content))
+            return parse_model(_Model(points))
     except Exception as error:  # imodmodel meets damage with errors of many kinds
-        raise ValueError(f"{name} is not a readable IMOD model: {error}") from None
+        text = " ".join(str(error).split())
+        raise ValueError(f"{name} is not a readable IMOD model: {text}") from None
 
 
 def _scale(model: Any) -> float | None:
@@ -131,9 +132,14 @@ def _scale(model: Any) -> float | None:
     return float(scale) if 0 < scale < np.inf else None
 
 
-def _check_parts(content: bytes) -> None:
-    """Refuse parts that say they are larger than the file, before room is made."""
-    at, count = 240, 0
+def _points_only(content: bytes) -> bytes:
+    """Return a model without what is not of points: names, meshes, colours, views.
+
+    Of these imodmodel does not read all that IMOD writes. Parts that say they are
+    larger than the file are refused here, before room is made for them.
+    """
+    at, count = _START, 0
+    kept = [content[:8], bytes(_NAME), content[8 + _NAME : at]]
     while content[at : at + 4] != b"IEOF":
         kind, count = content[at : at + 4], count + 1
         if at + 8 > len(content):
@@ -141,16 +147,24 @@ def _check_parts(content: bytes) -> None:
         if count > _PARTS:
             raise ValueError(f"it has more than {_PARTS} parts")
         if kind == b"OBJT":
-            size = 176
+            end = at + 4 + 176
+            kept += [kind, bytes(64), content[at + 4 + 64 : end]]
         elif kind == b"CONT":
-            size = 16 + 12 * _size(content, at + 4)
+            end = at + 4 + 16 + 12 * _size(content, at + 4)
+            kept.append(content[at:end])
         elif kind == b"MESH":
-            size = 16 + 12 * _size(content, at + 4) + 4 * _size(content, at + 8)
+            vertices, indices = (_size(content, at + each) for each in (4, 8))
+            end = at + 4 + 16 + 12 * vertices + 4 * indices
         else:
-            size = 4 + _size(content, at + 4)
-        at += 4 + size
-        if at > len(content):
+            end = at + 8 + _size(content, at + 4)
+        if end > len(content):
             raise EOFError(f"it ends too early: part {count}, {kind!r}, goes on")
+        at = end
+    return b"".join([*kept, b"IEOF"])
+
+
+_START, _NAME = 240, 128
+"""Bytes before the first part, and of the model's name in them, behind its version."""
 
 
 def _size(content: bytes, at: int) -> int:

@@ -32,7 +32,7 @@ from funpipe.io.euler import STOPGAP
 from funpipe.io.formats import Format, only_one, warn_of_left_out
 from funpipe.io.sources import check_source, read_bytes
 from funpipe.io.star import typed
-from funpipe.io.whole import check_target, replacing
+from funpipe.io.whole import alone, check_target, replacing
 from funpipe.molecules import Molecules
 
 __all__ = ["FORMAT", "model_beside", "read", "recognises", "scale_of", "write"]
@@ -121,7 +121,7 @@ def write(
         Of the features that a list has no place for.
     """
     name = os.fspath(path)
-    model_path = _target_model(name)
+    _check_ending(name)
     if scale is None:
         raise ValueError(f"{name}: pass scale=... in nm per voxel")
     if "tomogram" in molecules.features:
@@ -135,13 +135,13 @@ def write(
     left = _LIST.left_out(molecules, {*_COLUMNS, *_POINT, *parts, "score"})
     if "tomogram" in molecules.features:
         left.append("tomogram")
-    warn_of_left_out(left, (), "a motive list of PEET")
     rows = zip(*_texts(columns, len(molecules)), strict=True)
     lines = [f"{_TITLES},{_MADE}{_digest(points)}", *(",".join(each) for each in rows)]
-    with replacing(model_path) as partial:
+    with alone(path), replacing(_target_model(name)) as partial:
         mod.put(model, partial)
         with replacing(path) as partial_list:
             partial_list.write_text("\n".join(lines) + "\n", encoding="ascii")
+    warn_of_left_out(left, (), "a motive list of PEET")
 
 
 def scale_of(path: str | os.PathLike[str]) -> float | None:
@@ -258,10 +258,13 @@ def _models(path: Path, output: str) -> list[str]:
     return re.findall(r"['\"]([^'\"\n]+)['\"]", models[1])
 
 
-def _target_model(name: str) -> str:
-    """Return where the model of a list goes; refuse to replace another's."""
+def _check_ending(name: str) -> None:
     if not name.lower().endswith(".csv"):
         raise ValueError(f"{name}: the name of a motive list of PEET ends in .csv")
+
+
+def _target_model(name: str) -> str:
+    """Return where the model of a list goes; refuse to replace another's."""
     check_target(name)
     model = model_beside(name)
     if os.path.lexists(model) and not os.path.exists(name):

@@ -26,7 +26,7 @@ try:
 except ImportError:  # not everywhere
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["check_target", "replacing"]
+__all__ = ["alone", "check_target", "replacing"]
 
 _PARTIAL = re.compile(r"\.funpipe-[0-9a-f]{16}\.partial(\..*)?", re.DOTALL)
 _ENDING = 32
@@ -71,6 +71,40 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         lock.close()
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep out all others who would replace files in the target's folder together.
+
+    For a list of two files, which take two places in two steps. Where the file system
+    has no locks, nobody is kept out.
+
+    Raises
+    ------
+    TimeoutError
+        If another has not ended after a minute.
+    """
+    try:
+        handle = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
+    except OSError:  # as on Windows; a folder that is not there the writer will say
+        yield
+        return
+    end = time.monotonic() + _WAIT
+    try:
+        while _locked(handle) is False:
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    f"{os.fspath(path)}: another has been writing there for "
+                    f"{_WAIT:.0f} seconds: try again later"
+                )
+            time.sleep(0.005)
+        yield
+    finally:
+        os.close(handle)
+
+
+_WAIT = 60.0
 
 
 def check_target(path: str | os.PathLike[str]) -> None:
