@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -296,6 +297,25 @@ def test_of_several_writers_one_list_stays_with_its_own_names(tmp_path):
     assert [each.returncode for each in writers] == [0, 0, 0]
     assert tomograms(path)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.doc", "a.tbl"]
+
+
+def test_a_table_and_its_map_are_of_one_writer(tmp_path, monkeypatch):
+    first = threading.Event()
+
+    def slow(path, pairs):
+        table_map.put(path, pairs)
+        if threading.current_thread().name == "slow":
+            first.set()
+            time.sleep(0.2)  # the other one's map would come in between
+
+    monkeypatch.setattr(dynamo, "put", slow)
+    path = tmp_path / "a.tbl"
+    other = threading.Thread(target=written, args=(of("TS_1"), path), name="slow")
+    other.start()
+    first.wait()
+    written(of("TS_2"), path)
+    other.join()
+    assert tomograms(path) == ["TS_2"]
 
 
 def test_a_writer_that_waits_too_long_says_so(tmp_path, monkeypatch):
