@@ -193,6 +193,21 @@ def test_a_model_that_is_there_without_the_list_is_not_replaced(tmp_path):
     assert (tmp_path / "a.mod").read_bytes() == before
 
 
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("name", ["run1_MOTL_Tom1_Iter2.csv", "run2_MOTL_Tom2.csv"])
+def test_models_of_peets_own_runs_are_not_replaced(tmp_path, name, there):
+    for each in ("one.mod", "run1.mod", "run2.mod"):
+        model(tmp_path / each, [(1, 1, 1)])
+    prm = "fnOutput = 'run1'\nfnModParticle = {'one.mod'}\n"
+    (tmp_path / "run1.prm").write_text(prm)
+    if there:
+        listed(tmp_path / name, row(1))
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match="is the name of a list of PEET's own"):
+        write_molecules(some(), tmp_path / name, format="peet", scale=SCALE)
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
+
+
 class Killed(BaseException):
     """What stops a writer at once."""
 

@@ -112,8 +112,8 @@ def write(
     Raises
     ------
     ValueError
-        If the particles are of several tomograms, something is no number, or there is
-        a model without the list.
+        If the particles are of several tomograms, something is no number, or it would
+        replace a model that is not that of the list.
 
     Warns
     -----
@@ -226,7 +226,7 @@ def _model_of(name: str) -> str:
     path = Path(name)
     found = _NAME.fullmatch(path.stem)
     base = found["base"] if found else path.stem
-    tomogram = int(found["tomogram"] or 1) if found else 1
+    tomogram = _tomogram(name)
     for each in sorted(path.parent.glob("*.prm")):
         models = _models(each, base)
         if 1 <= tomogram <= len(models):
@@ -267,12 +267,27 @@ def _target_model(name: str) -> str:
     """Return where the model of a list goes; refuse to replace another's."""
     check_target(name)
     model = model_beside(name)
+    try:
+        found = _model_of(name)
+    except (OSError, ValueError):  # there is none
+        found = None
+    if found not in (None, model) or _tomogram(name) != 1:
+        raise ValueError(
+            f"{name} is the name of a list of PEET's own, whose model a .prm names: "
+            "write NAME_MOTL.csv, whose model is NAME.mod"
+        )
     if os.path.lexists(model) and not os.path.exists(name):
         raise ValueError(
             f"{model} is there without {name}, and the list's points would replace "
             "it: give the list another name"
         )
     return model
+
+
+def _tomogram(name: str) -> int:
+    """Return the number of the tomogram in a list's name, 1 where there is none."""
+    found = _NAME.fullmatch(Path(name).stem)
+    return int(found["tomogram"] or 1) if found else 1
 
 
 def _digest(points: NDArray[np.float64]) -> str:
