@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import sys
 import tempfile
 import warnings
@@ -26,6 +27,7 @@ from funpipe.fourier import single_axis
 from funpipe.inspect_file import inspect_file
 from funpipe.io.particles import (
     FORMATS,
+    files_of,
     format_of,
     format_to_write,
     read_molecules,
@@ -239,12 +241,16 @@ def _rehearse(
     ):
         warnings.simplefilter("ignore")  # they are said when it is written
         path = str(Path(folder, out.name))
+        for each in filter(os.path.isfile, files_of(out, target)):
+            shutil.copyfile(each, Path(folder, Path(each).name))
         try:
             _write(
                 molecules.with_features(**found), options, path, source, target, scale
             )
         except (OSError, ValueError) as error:
-            raise type(error)(str(error).replace(path, options.out)) from None
+            text = str(error).replace(path, options.out)
+            text = text.replace(str(Path(folder)), str(out.parent))
+            raise type(error)(text) from None
 
 
 def _write(

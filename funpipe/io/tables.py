@@ -58,7 +58,7 @@ def read_parquet(
     Parameters
     ----------
     path : path-like
-        The file (extra ``parquet``). MissingError numbers become NaN, missing texts "".
+        The file (extra ``parquet``). Missing numbers become NaN, missing texts "".
     scale : float, optional
         nm per voxel, where the table counts in voxels.
     """
