@@ -107,6 +107,7 @@ def gaussian_filter(
     transfer = partial(gaussian, sigma=sigma)
     if mode == "reflect":  # what the cosine basis does by itself
         return filter_image(image, scale, transfer)
+    check.check_room("sigma", (n + 8 * sigma / scale for n in image.shape), 40)
     margin = math.ceil(4 * sigma / scale) + 1
     values: Any = {"constant_values": cval} if mode == "constant" else {}
     padded = np.pad(image, margin, _PAD_MODES[mode], **values)
@@ -368,6 +369,7 @@ def crop_or_pad(
     >>> crop_or_pad((4.0, 2.0, 3.0))(np.ones((4, 4, 4)), 0.5).shape
     (8, 4, 6)
     """
+    check.check_room("shape", np.maximum(np.asarray(shape, float) / scale, 1), 8)
     for axis, length in enumerate(np.asarray(shape)):
         size = rescaled_size(1, length / scale)
         if (image.shape[axis] - size) % 2:

@@ -371,7 +371,9 @@ def _grown(inside: Inside, radius: float, scale: float) -> Inside:
 def _closed(inside: Inside, radius: float, scale: float) -> Inside:
     if radius < 0:
         return ~_closed(~inside, -radius, scale)
-    margin = math.ceil(radius / scale) + 1  # so that what grows has room to shrink
+    # So that what grows has room to shrink.
+    check.check_room("radius", (n + 2 * radius / scale for n in inside.shape), 24)
+    margin = math.ceil(radius / scale) + 1
     grown = _grown(np.pad(inside, margin), radius, scale)
     return _grown(grown, -radius, scale)[(slice(margin, -margin),) * 3]
 
@@ -379,6 +381,7 @@ def _closed(inside: Inside, radius: float, scale: float) -> Inside:
 def _otsu_level(image: NDArray[np.float64], bins: int) -> np.float64:
     if image.min() == image.max():
         return image.max()
+    check.check_room("bins", [bins], 100)
     counts, edges = np.histogram(image, bins)
     levels = (edges[:-1] + edges[1:]) / 2
     # Split after each bin but the last: n and μ of what lies below and above.

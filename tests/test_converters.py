@@ -439,3 +439,28 @@ def test_a_converter_gives_a_finite_float32_image_of_its_own(stage, seed, shape,
 def test_a_wrong_argument_is_named_with_its_stage(make, name):
     with pytest.raises((TypeError, ValueError), match=f"^{name} must be .*, not "):
         make()
+
+
+@pytest.mark.parametrize(
+    "stage, name",
+    [
+        (fp.gaussian_filter(1e6, mode="constant"), "sigma"),
+        (fp.gaussian_filter(1e300, mode="wrap"), "sigma"),
+        (fp.crop_or_pad(1e6), "shape"),
+        (fp.closing(1e6), "radius"),
+        (fp.closing(-1e300), "radius"),
+        (fp.threshold_otsu(10**12), "bins"),
+        (fp.soft_otsu(bins=10**12), "bins"),
+    ],
+    ids=repr,
+)
+def test_what_asks_for_more_memory_than_there_is_is_refused(stage, name):
+    image = np.arange(64.0).reshape(4, 4, 4)
+    with pytest.raises(ValueError, match=f"{name} asks for .* GB of memory"):
+        stage(image)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-300])
+def test_a_scale_that_asks_for_more_memory_than_there_is_is_refused(scale):
+    with pytest.raises(ValueError, match=r"scale asks for .* GB of memory"):
+        fp.from_array(np.eye(4)[None], scale=1.0)(scale)
