@@ -8,12 +8,14 @@ and they run where the pipeline is built.
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 import os
 import re
 import reprlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -31,8 +33,11 @@ Image: TypeAlias = NDArray[np.float32]
 Vector3: TypeAlias = tuple[float, float, float]
 
 
+_LONGEST = 200  # characters of a value in an error
+
+
 def describe(value: object) -> str:
-    """Say in a few words what a value is, for an error message.
+    """Say in a few words what a value is, for an error message; never fail.
 
     Examples
     --------
@@ -41,9 +46,28 @@ def describe(value: object) -> str:
     >>> describe(-1.0)
     '-1.0'
     """
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape} and type {value.dtype}"
-    return reprlib.repr(value)
+    try:
+        if isinstance(value, np.ndarray):
+            text = f"an array of shape {value.shape} and type {value.dtype}"
+        else:
+            text = reprlib.repr(value)
+    except Exception:  # of a number of thousands of digits, or of a broken object
+        text = f"an object of type {type(value).__name__}"
+    return printable(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+
+
+def printable(text: str) -> str:
+    r"""Return a text whose control characters are escaped, for a terminal.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[31mb"))
+    a\x1b[31mb
+    """
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 def processors() -> int:
@@ -59,18 +83,20 @@ def fail(name: str, wanted: str, value: object) -> NoReturn:
     A value of a wrong kind is a TypeError, a wrong value of the right kind a
     ValueError.
     """
-    kind = ValueError if isinstance(value, numbers.Number | str | tuple) else TypeError
-    if isinstance(value, np.ndarray):
-        kind = ValueError
+    kind: type[Exception] = TypeError
+    with suppress(Exception):  # of an object that does not say what it is
+        if isinstance(value, numbers.Number | str | tuple | np.ndarray):
+            kind = ValueError
     raise kind(f"{name} must be {wanted}, not {describe(value)}")
 
 
 def _real(name: str, wanted: str, value: Any, valid: Callable[[float], bool]) -> float:
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value.item()
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-        fail(name, wanted, value)
-    real = float(value)
+    real = math.nan
+    with suppress(Exception):  # 10**400 has no float, and an object may be broken
+        if isinstance(value, np.ndarray) and value.ndim == 0 and not is_masked(value):
+            value = value.item()
+        if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_):
+            real = float(value)
     if not math.isfinite(real) or not valid(real):
         fail(name, wanted, value)
     return real
@@ -141,22 +167,63 @@ def spline_order(name: str, value: Any) -> int:
     return int(order)
 
 
-def _array(name: str, wanted: str, value: Any) -> NDArray[Any]:
-    """Return a value as a new array; rows of different lengths are an error."""
+def flag(name: str, value: Any) -> bool:
+    """Return True or False; nothing else is taken for one of them.
+
+    Examples
+    --------
+    >>> flag("refine", "no")
+    Traceback (most recent call last):
+    ...
+    ValueError: refine must be True or False, not 'no'
+    """
+    if not isinstance(value, bool | np.bool_):
+        fail(name, "True or False", value)
+    return bool(value)
+
+
+def executor(name: str, value: Any) -> Any:
+    """Return None, or what work can be submitted to."""
+    if value is None:
+        return None
+    if isinstance(value, type) or not callable(getattr(value, "submit", None)):
+        wanted = "None, or an executor such as ProcessPoolExecutor()"
+        fail(name, f"{wanted} of concurrent.futures", value)
+    return value
+
+
+def as_array(name: str, wanted: str, value: Any) -> NDArray[Any]:
+    """Return a value as an array, or raise the error that it must be ``wanted``.
+
+    Rows of different lengths are an error, as are masked values: what they stand for
+    is not in the array.
+    """
     try:
-        return np.array(value)
-    except ValueError:
+        array = np.asarray(value)
+    except Exception:
         fail(name, wanted, value)
+    if is_masked(value):
+        raise ValueError(
+            f"{name} must have no masked values: fill them, as with {name}.filled(0)"
+        )
+    return array
+
+
+def is_masked(value: Any) -> bool:
+    """Tell whether a value is a masked array with something masked in it."""
+    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
 
 
 def _three(name: str, wanted: str, value: Any, valid: Callable[[float], bool]) -> Any:
-    rank = 0 if isinstance(value, numbers.Real) else _array(name, wanted, value).ndim
-    if rank == 0:
+    array = as_array(name, wanted, value)
+    if array.ndim == 0:
         value = _real(name, wanted, value, valid)
         return (value, value, value)
-    if rank != 1 or len(value) != 3:
+    if array.shape != (3,):
         fail(name, wanted, value)
-    return tuple(_real(name, wanted, each, valid) for each in value)
+    # The list's own, for of True and 2 an array makes numbers.
+    each = value if isinstance(value, list | tuple) else array
+    return tuple(_real(name, wanted, one, valid) for one in each)
 
 
 def vector(name: str, value: Any) -> Vector3:
@@ -203,33 +270,58 @@ def is_image(value: object) -> bool:
 def image(name: str, value: Any) -> Image:
     """Return a 3-D array as a C-contiguous float32 copy that cannot be written to."""
     wanted = "a 3-D array of real numbers"
-    array = value if isinstance(value, np.ndarray) else _array(name, wanted, value)
+    array = as_array(name, wanted, value)
     if not is_image(array):
         fail(name, wanted, value)
-    copy = np.array(array, dtype=np.float32, order="C")
-    if not np.isfinite(copy).all():
-        raise ValueError(f"{name} must be finite, not with NaN or infinity in it")
+    copy = as_float32(name, array)
     copy.flags.writeable = False
+    return copy
+
+
+def as_float32(name: str, array: NDArray[Any]) -> Image:
+    """Return an array of real numbers as a C-contiguous float32 copy, all finite."""
+    with np.errstate(over="ignore"):  # said below
+        copy = np.array(array, dtype=np.float32, order="C")
+    if not np.isfinite(copy).all():
+        if np.isfinite(array).all():
+            raise ValueError(f"{name} must be within ±3.4e38, what a float32 holds")
+        raise ValueError(f"{name} must be finite, not with NaN or infinity in it")
     return copy
 
 
 def images(name: str, value: Any) -> tuple[Image, ...]:
     """Return one or more 3-D arrays as a tuple of read-only float32 copies."""
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        fail(name, "several 3-D arrays", value)
-    each = tuple(image(f"{name}[{i}]", array) for i, array in enumerate(value))
+    several = _elements(name, "several 3-D arrays", value)
+    each = tuple(image(f"{name}[{i}]", array) for i, array in enumerate(several))
     if not each:
         fail(name, "one or more 3-D arrays", value)
     return each
 
 
+_MOST = 10_000  # elements of a list, which may have no end
+
+
+def _elements(name: str, wanted: str, value: Any) -> list[Any]:
+    """Return what an iterable gives; text, which gives letters, is none."""
+    if isinstance(value, str | bytes | os.PathLike):
+        fail(name, wanted, value)
+    try:
+        found = list(itertools.islice(value, _MOST + 1))
+    except Exception:
+        fail(name, wanted, value)
+    if len(found) > _MOST:
+        raise ValueError(f"{name} must be {wanted}, {_MOST} at the most")
+    return found
+
+
 def points(name: str, value: Any) -> NDArray[np.float64]:
     """Return an (n, 3) array of finite numbers as a read-only float64 copy."""
     wanted = "an array of shape (n, 3), columns z, y, x"
-    array = _array(name, wanted, value)
+    array = as_array(name, wanted, value)
     if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "biuf":
         fail(name, wanted, value)
-    array = array.astype(np.float64)
+    with np.errstate(over="ignore"):  # of longer floats; said below
+        array = array.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if bad.size:
         raise ValueError(f"{name}[{bad[0]}] must be finite, not {array[bad[0]]}")
@@ -247,10 +339,11 @@ def optional_weights(name: str, value: Any) -> NDArray[np.float64] | None:
     if value is None:
         return None
     wanted = "None, or one number for each atom"
-    array = _array(name, wanted, value)
+    array = as_array(name, wanted, value)
     if array.ndim != 1 or array.dtype.kind not in "biuf":
         fail(name, wanted, value)
-    array = array.astype(np.float64)
+    with np.errstate(over="ignore"):  # of longer floats; said below
+        array = array.astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, not with NaN or infinity in it")
     array.flags.writeable = False
@@ -259,19 +352,19 @@ def optional_weights(name: str, value: Any) -> NDArray[np.float64] | None:
 
 def path(name: str, value: Any) -> str:
     """Return a path as text."""
-    if not isinstance(value, str | os.PathLike):
-        fail(name, "a path to a file", value)
-    text = os.fspath(value)
-    if not isinstance(text, str) or not text:
-        fail(name, "a path to a file", value)
-    return text
+    text: Any = None
+    with suppress(Exception):  # of an object that is half a path
+        text = os.fspath(value)
+        os.fsencode(text)  # half a pair of surrogates has no bytes
+        if isinstance(text, str) and text and "\0" not in text:
+            return text
+    fail(name, "a path to a file", value)
 
 
 def paths(name: str, value: Any) -> tuple[str, ...]:
     """Return one or more paths as a tuple of texts."""
-    if isinstance(value, str | os.PathLike) or not hasattr(value, "__iter__"):
-        fail(name, "several paths", value)
-    each = tuple(path(f"{name}[{i}]", one) for i, one in enumerate(value))
+    several = _elements(name, "several paths", value)
+    each = tuple(path(f"{name}[{i}]", one) for i, one in enumerate(several))
     if not each:
         fail(name, "one or more paths", value)
     return each

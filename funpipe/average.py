@@ -91,8 +91,8 @@ def average(
         mean = total / len(particles)
     else:
         mean = _weighted_mean(work, particles.rotations, box, common_scale(shares))
-    warn_of_leaving(leaving, len(particles), stacklevel=3)
-    warn_of_empty(empty, stacklevel=3)
+    warn_of_leaving(leaving, len(particles))
+    warn_of_empty(empty)
     return np.asarray(mean, dtype=np.float32)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from funpipe import arguments as check_argument
 from funpipe.findings import Finding
 from funpipe.geometry import RotationGrid, coarse_grid
 from funpipe.matching import masked, match, template_bank
@@ -92,6 +93,9 @@ def check(
     ...     print(finding.name, finding.figure)
     particles doubled 2
     """
+    check_argument.executor("executor", executor)
+    check_argument.flag("preflight", preflight)
+    check_argument.flag("progress", progress)
     planned = plan(
         tomogram,
         molecules,
@@ -103,8 +107,8 @@ def check(
         tilt=tilt,
         resolution=resolution,
         symmetry=symmetry,
-        refine=True,
-        whiten=False,
+        refine=refine,
+        whiten=whiten,
         tomogram_feature=tomogram_feature,
     )
     found = planned.findings()

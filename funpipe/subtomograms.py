@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from funpipe import arguments as check
 from funpipe.arguments import describe
+from funpipe.caller import warn
 from funpipe.geometry import centre, turned_grid
 from funpipe.io.volumes import open_volume
 from funpipe.io.voxels import read_block
@@ -149,7 +149,7 @@ def subtomograms(
     indices = np.arange(len(particles))
     check_inside(source, particles, box, indices)
     leaving = count_leaving(source, particles, box)
-    warn_of_leaving(leaving, len(particles), stacklevel=3)
+    warn_of_leaving(leaving, len(particles))
     return np.concatenate(
         [cut(source, particles, box, each) for each in parts(indices)]
     )
@@ -276,13 +276,12 @@ def check_finite(
             pass
 
 
-def warn_of_leaving(leaving: int, count: int, stacklevel: int) -> None:
+def warn_of_leaving(leaving: int, count: int) -> None:
     """Warn, once for all of them, of boxes that leave the tomogram."""
     if leaving:
-        warnings.warn(
+        warn(
             f"{leaving} of {count} boxes leave the tomogram; what lies "
-            "outside is filled with the mean of the rest of the box",
-            stacklevel=stacklevel,
+            "outside is filled with the mean of the rest of the box"
         )
 
 

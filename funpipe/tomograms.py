@@ -7,7 +7,6 @@ may be more tomograms than a process can hold open.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.arguments import describe
+from funpipe.caller import warn
 from funpipe.fourier import Tilt, as_tilt
 from funpipe.molecules import Molecules
 from funpipe.subtomograms import (
@@ -198,13 +198,10 @@ def boxes_of(
     return np.concatenate([each.boxes for each in found])[order]
 
 
-def warn_of_empty(names: list[str], stacklevel: int) -> None:
+def warn_of_empty(names: list[str]) -> None:
     """Warn, once for all of them, of tomograms without particles."""
     if names:
-        warnings.warn(
-            f"no particles lie in {len(names)} of the tomograms: {listed(names)}",
-            stacklevel=stacklevel,
-        )
+        warn(f"no particles lie in {len(names)} of the tomograms: {listed(names)}")
 
 
 def _share(

@@ -6,7 +6,6 @@ the table of them. Nothing else has to know of a format.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -70,7 +69,4 @@ def warn_of_left_out(features: Iterable[str], kept: Iterable[str], what: str) ->
     """Warn, where a list is written, of the features that it cannot hold."""
     left = [each for each in features if each not in set(kept)]
     if left:
-        warnings.warn(
-            f"{what} cannot hold the features {', '.join(left)}: they are left out",
-            stacklevel=4,
-        )
+        warn(f"{what} cannot hold the features {', '.join(left)}: they are left out")

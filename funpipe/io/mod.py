@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.caller import warn
 from funpipe.io.extras import require
 from funpipe.io.whole import replacing
 from funpipe.molecules import Molecules
@@ -114,9 +115,7 @@ def write(
         raise ValueError(f"{os.fspath(path)}: pass scale=... in nm per voxel")
     objects, contours = (_indices(molecules, each) for each in ("object", "contour"))
     if (molecules.rotations.magnitude() > 0).any():
-        warnings.warn(
-            "an IMOD model holds points only: rotations are left out", stacklevel=3
-        )
+        warn("an IMOD model holds points only: rotations are left out")
     points = (molecules.positions / scale)[:, ::-1] + _FIRST
     model: Any = ImodModel()
     model.header.pixelsize, model.header.units = scale, -9

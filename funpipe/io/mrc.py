@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.arguments import fail, positive, vector
+from funpipe.caller import warn
 from funpipe.io.rows import stored_array
 from funpipe.io.sources import open_unpacked
 from funpipe.io.voxels import Volume, check_claim, isotropic, no_volume, one_line
@@ -70,10 +70,9 @@ def open_mrc(name: str) -> Volume:
                 z, y, x = axes
                 array = stored_array(name, shape, dtype, offset, (z, y, x))
     if troubles:
-        warnings.warn(
+        warn(
             f"{name} breaks the rules of MRC: {'; '.join(dict.fromkeys(troubles))}; it "
-            "was read all the same",
-            stacklevel=4,
+            "was read all the same"
         )
     return Volume(array, *isotropic(_voxel_size(header)), _source(header))
 
