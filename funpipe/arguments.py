@@ -77,17 +77,18 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def fail(name: str, wanted: str, value: object) -> NoReturn:
+def fail(name: str, wanted: str, value: object, advice: str = "") -> NoReturn:
     """Raise the one error of this module: ``name`` must be ``wanted``, not ``value``.
 
-    A value of a wrong kind is a TypeError, a wrong value of the right kind a
+    The advice says what to write instead. A value of a wrong kind is a TypeError, a wrong value of the right kind a
     ValueError.
     """
     kind: type[Exception] = TypeError
     with suppress(Exception):  # of an object that does not say what it is
         if isinstance(value, numbers.Number | str | tuple | np.ndarray):
             kind = ValueError
-    raise kind(f"{name} must be {wanted}, not {describe(value)}")
+    text = f"{name} must be {wanted}, not {describe(value)}"
+    raise kind(f"{text}: {advice}" if advice else text)
 
 
 def _real(name: str, wanted: str, value: Any, valid: Callable[[float], bool]) -> float:
@@ -359,6 +360,12 @@ def path(name: str, value: Any) -> str:
         if isinstance(text, str) and text and "\0" not in text:
             return text
     fail(name, "a path to a file", value)
+
+
+def refuse_path(name: str, wanted: str, value: Any, reader: str) -> None:
+    """Refuse a path where what is in the file is wanted, and say what reads it."""
+    if isinstance(value, str | os.PathLike):
+        fail(name, wanted, value, f"write {reader}({str(value)!r})")
 
 
 def paths(name: str, value: Any) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from funpipe import arguments as check
 from funpipe.arguments import Image
-from funpipe.fourier import as_tilt, fourier_vectors
+from funpipe.fourier import fourier_vectors
 from funpipe.molecules import as_molecules
 from funpipe.subtomograms import check_some, warn_of_leaving
 from funpipe.tomograms import (
@@ -80,7 +80,6 @@ def average(
     particles = as_molecules("molecules", molecules)
     shares, empty = shares_of(tomogram, particles, scale, tilt, tomogram_feature)
     box = check.shape("shape", shape)
-    as_tilt("tilt", tilt)
     check_some(particles)
     leaving = check_shares(shares, particles, box, finite=False)
     work = pieces(shares, particles, box)

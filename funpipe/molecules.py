@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from funpipe.arguments import describe, fail, points
+from funpipe.arguments import describe, fail, points, refuse_path
 from funpipe.io.whole import replacing
 
 if TYPE_CHECKING:
@@ -255,7 +255,9 @@ def as_molecules(name: str, value: Any) -> Molecules:
         return Molecules(np.asarray(value.pos), value.rotator, features)
     if isinstance(value, np.ndarray | list | tuple):
         return Molecules(points(name, value))
-    fail(name, "Molecules, an (n, 3) array, or an object with .pos and .rotator", value)
+    wanted = "Molecules, an (n, 3) array, or an object with .pos and .rotator"
+    refuse_path(name, wanted, value, "read_molecules")
+    fail(name, wanted, value)
 
 
 def _rotations(value: Any, count: int) -> Rotation:

@@ -84,10 +84,16 @@ def prepare_all(template: Any, mask: Any, scale: float) -> Prepared:
     return Prepared(np.stack(templates), np.stack(masks))
 
 
+_WANTED = {
+    "template": "a provider, a 3-D array, or several of them",
+    "mask": "a converter, a provider, a 3-D array, or None",
+}
+
+
 def _template_images(template: Any, scale: float) -> list[Image]:
     images = _images("template", template, scale)
     if images is None:
-        fail("template", "a provider, a 3-D array, or several of them", template)
+        fail("template", _WANTED["template"], template)
     return images
 
 
@@ -98,7 +104,7 @@ def _mask_images(mask: Any, templates: list[Image], scale: float) -> list[Image]
         return [mask(each, scale) for each in templates]
     images = _images("mask", mask, scale)
     if images is None:
-        fail("mask", "a converter, a provider, a 3-D array, or None", mask)
+        fail("mask", _WANTED["mask"], mask)
     if len(images) == 1:
         images = images * len(templates)
     if len(images) != len(templates):
@@ -113,6 +119,7 @@ def _images(name: str, value: Any, scale: float) -> list[Image] | None:
     """Return the images of a provider, an array, or several; None for other things."""
     if isinstance(value, StageFunction):
         value.refuse()
+    check.refuse_path(name, _WANTED[name.split("[")[0]], value, "from_file")
     if isinstance(value, ImageProvider):
         given: Any = value(scale)
         images = given if isinstance(given, list) else [given]

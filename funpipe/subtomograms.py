@@ -51,9 +51,9 @@ class Tomogram(NamedTuple):
     array: Any
     """Array-like with axes z, y, x, or path."""
     scale: float | None = None
-    """nm per voxel; None: what is said of all, or else in the file."""
+    """nm per voxel, over what is said of all; None: that, or else the file's."""
     tilt: Any = None
-    """What its tilt series measured, see `align`; None: what is said of all."""
+    """What its tilt series measured, see `align`; likewise."""
 
 
 class Source(NamedTuple):
@@ -75,7 +75,7 @@ def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
     tomogram : array-like, path, Tomogram, or Source
         3-D, or a file that `funpipe.io.volumes.open_volume` opens.
     scale : float, optional
-        nm per voxel; by default a `Tomogram`'s own, or what the file's header says.
+        nm per voxel; by default what the file's header says. A `Tomogram`'s own wins.
         Of an OME-Zarr image the level of that scale is opened.
 
     Raises
@@ -88,18 +88,42 @@ def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
     if isinstance(tomogram, Source):
         return tomogram._replace(scale=scale or tomogram.scale)
     if isinstance(tomogram, Tomogram):
-        return open_tomogram(tomogram.array, scale or tomogram.scale)
+        return open_tomogram(tomogram.array, own_scale(tomogram, scale))
     if isinstance(tomogram, str | os.PathLike):
-        volume = open_volume(tomogram, at=scale)
-        known = volume.scale_or(scale, os.fspath(tomogram))
-        return Source(volume.array, known, volume.scale)
-    shape, dtype = getattr(tomogram, "shape", ()), getattr(tomogram, "dtype", None)
-    if len(shape) != 3 or 0 in shape or np.dtype(dtype or "O").kind not in "biuf":
+        path = check.path("tomogram", tomogram)
+        volume = open_volume(path, at=scale)
+        return Source(volume.array, volume.scale_or(scale, path), volume.scale)
+    if not _is_volume(tomogram):
         wanted = "a path or a 3-D array of real numbers"
         raise TypeError(f"tomogram must be {wanted}, not {describe(tomogram)}")
+    if check.is_masked(tomogram):
+        raise ValueError(
+            "tomogram must have no masked values: fill them, as with tomogram.filled(0)"
+        )
     if scale is None:
         raise ValueError("scale must be given, in nm per voxel: an array has none")
     return Source(tomogram, scale)
+
+
+def own_scale(tomogram: Any, scale: float | None) -> float | None:
+    """Return the scale that a tomogram has of its own, or else that of all; checked."""
+    if isinstance(tomogram, Tomogram) and tomogram.scale is not None:
+        return check.positive("scale of a Tomogram", tomogram.scale)
+    return scale
+
+
+def _is_volume(value: Any) -> bool:
+    """Tell whether something has a shape of three, a type of numbers, and slices."""
+    try:
+        shape, kind = tuple(map(int, value.shape)), np.dtype(value.dtype).kind
+    except Exception:  # of another library's, or of no array
+        return False
+    return (
+        len(shape) == 3
+        and min(shape) > 0
+        and kind in "biuf"
+        and hasattr(value, "__getitem__")
+    )
 
 
 def subtomograms(
@@ -109,8 +133,8 @@ def subtomograms(
 
     Parameters
     ----------
-    tomogram : array-like, or path
-        The tomogram, axes z, y, x; see `open_tomogram`.
+    tomogram : array-like, path, or Tomogram
+        Axes z, y, x; of a file only the blocks that are needed are read.
     molecules : Molecules, (n, 3) array, or object with .pos and .rotator
         Where the particles are, in nm, and how they are turned.
     shape : int or (int, int, int)
