@@ -80,8 +80,8 @@ def processors() -> int:
 def fail(name: str, wanted: str, value: object, advice: str = "") -> NoReturn:
     """Raise the one error of this module: ``name`` must be ``wanted``, not ``value``.
 
-    The advice says what to write instead. A value of a wrong kind is a TypeError, a wrong value of the right kind a
-    ValueError.
+    The advice says what to write instead. A value of a wrong kind is a TypeError, a
+    wrong value of the right kind a ValueError.
     """
     kind: type[Exception] = TypeError
     with suppress(Exception):  # of an object that does not say what it is
@@ -187,10 +187,18 @@ def executor(name: str, value: Any) -> Any:
     """Return None, or what work can be submitted to."""
     if value is None:
         return None
-    if isinstance(value, type) or not callable(getattr(value, "submit", None)):
+    if isinstance(value, type) or not has(value, "submit"):
         wanted = "None, or an executor such as ProcessPoolExecutor()"
         fail(name, f"{wanted} of concurrent.futures", value)
     return value
+
+
+def has(value: Any, *names: str) -> bool:
+    """Tell whether a value has attributes; one that raises has none."""
+    try:
+        return all(hasattr(value, each) for each in names)
+    except Exception:
+        return False
 
 
 def as_array(name: str, wanted: str, value: Any) -> NDArray[Any]:

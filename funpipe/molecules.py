@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from funpipe.arguments import describe, fail, points, refuse_path
+from funpipe.arguments import describe, fail, has, points, refuse_path
+from funpipe.arguments import path as as_path
 from funpipe.io.whole import replacing
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ class Molecules:
         radians, and the features. A feature whose type would not come back from
         its text alone has it behind its name, as in ``grey:<f4``.
         """
+        path = as_path("path", path)
         vectors = self.rotations.as_rotvec().reshape(-1, 3)
         columns: dict[str, list[str]] = {
             name: list(map(repr, values.tolist()))
@@ -215,8 +217,8 @@ class Molecules:
         """
         from scipy.spatial.transform import Rotation
 
-        name = os.fspath(path)
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        name = as_path("path", path)
+        with open(name, newline="", encoding="utf-8-sig") as file:
             try:
                 lines = list(csv.reader(file, strict=True))
             except (ValueError, csv.Error) as error:
@@ -248,7 +250,7 @@ def as_molecules(name: str, value: Any) -> Molecules:
     """
     if isinstance(value, Molecules):
         return value
-    if hasattr(value, "pos") and hasattr(value, "rotator"):
+    if has(value, "pos", "rotator"):
         table: Any = getattr(value, "features", None)
         columns = getattr(table, "columns", ())
         features = {str(each): np.asarray(table[each]) for each in columns}

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import warnings
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import toolz
+from hypothesis import given
+from hypothesis import strategies as st
 
 import funpipe as fp
-from funpipe import Molecules, SubtomogramLoader, Tomogram
+from funpipe import Molecules, SubtomogramLoader, Tomogram, arguments
 from funpipe.io.volumes import write_mrc
+from funpipe.parsing import parse_pipeline
 
 BLOB = fp.from_gaussian((8.0, 8.0, 8.0), sigma=(0.5, 1.0, 1.5))
 VOLUME = np.random.default_rng(0).normal(size=(24, 24, 24)).astype(np.float32)
@@ -227,3 +232,182 @@ def test_a_file_that_breaks_rules_is_blamed_on_the_line_that_opened_it(tmp_path)
         with pytest.warns(UserWarning, match="breaks the rules of MRC") as caught:
             call()
         assert {each.filename for each in caught} == {__file__}
+
+
+# Pipelines that are put together the wrong way.
+
+BLUR = fp.gaussian_filter(1.5)
+MISTAKES = [
+    (lambda: BLUR @ VOLUME, r"write gaussian_filter\(1.5\) @ from_array\(array, scale"),
+    (lambda: BLOB @ BLUR, r"write gaussian_filter\(1.5\) @ from_gaussian"),
+    (lambda: BLUR(BLOB), r"write gaussian_filter\(1.5\) @ from_gaussian"),
+    (lambda: BLUR(BLUR), r"write gaussian_filter\(1.5\) @ gaussian_filter\(1.5\)"),
+    (lambda: BLUR @ "a.mrc", r"write gaussian_filter\(1.5\) @ from_file\('a.mrc'\)"),
+    (lambda: BLUR @ np.sqrt, "make a stage by converter_function"),
+    (lambda: np.sqrt @ BLUR, "make a stage by converter_function"),
+    (lambda: fp.compose(BLUR, VOLUME), r"@ from_array\(array, scale\)"),
+    (lambda: fp.lift(np.clip)(BLOB, a_min=0), r"def bound\(image\): return clip\(im"),
+    (lambda: fp.lift(BLUR), "function must be one of arrays, not gaussian_filter"),
+    (lambda: BLOB + 10**400, "a number beside a pipeline must be a finite number"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)))
+def test_a_pipeline_put_together_wrongly_says_what_to_write(number):
+    call, text = MISTAKES[number]
+    with pytest.raises((TypeError, ValueError), match=text):
+        call()
+
+
+def test_what_numpy_warns_of_is_said_on_the_callers_line():
+    with pytest.warns(UserWarning, match="divide by zero encountered") as caught:
+        assert np.isinf(((BLOB + 1) / 0)(1.0)).all()
+    assert [each.filename for each in caught] == [__file__]
+    with np.errstate(divide="ignore"):
+        (BLOB / 0)(1.0)
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        (BLOB / 0)(1.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-" * 9000 + "identity",
+        "(" * 9000,
+        "[" * 400 + "]" * 400,
+        "~" * 500 + "identity",
+    ],
+)
+def test_a_text_that_is_nested_too_deep_has_a_reason(text):
+    with pytest.raises(ValueError, match="a pipeline's text") as caught:
+        parse_pipeline(text)
+    assert not str(caught.value).rstrip().endswith(":")
+
+
+@pytest.mark.parametrize("found", [None, 1, PICKS, (1, 2)])
+def test_what_is_no_alignment_is_refused(found):
+    with pytest.raises((TypeError, ValueError), match="found must be an Alignment"):
+        fp.apply_alignment(PICKS, found)
+
+
+# Arguments of all kinds: each check refuses in its own words whatever it is given.
+
+
+class Broken:
+    """An object whose every part raises."""
+
+    def __getattr__(self, name):
+        raise RuntimeError("broken")
+
+    def _raise(self, *_):
+        raise RuntimeError("broken")
+
+    __len__ = __iter__ = __repr__ = __float__ = __index__ = __bool__ = _raise
+    __array__ = __fspath__ = __eq__ = __getitem__ = _raise
+    __hash__ = None
+
+
+class Pretending:
+    """An object that does not say what it is."""
+
+    @property
+    def __class__(self):
+        raise RuntimeError("broken")
+
+
+ENDLESS: list = []
+ENDLESS.append(ENDLESS)
+DEEP: list = []
+for _ in range(5000):
+    DEEP = [DEEP]
+ODD = [
+    10**400,
+    -(10**5000),
+    Fraction(10**400, 3),
+    ENDLESS,
+    DEEP,
+    [[1], [2, 3]],
+    [1, [2, 3], 4],
+    {},
+    {1, 2, 3},
+    Broken(),
+    [Broken()] * 3,
+    object(),
+    "a\x1b[31mb",
+    b"abc",
+    "\ud800",
+    "a\0b",
+    1j,
+    np.ma.masked,
+    np.ma.masked_array([1.0, 2.0, 3.0], [True, False, False]),
+    np.array([None, None, None]),
+    np.array([b"1", b"2", b"3"]),
+    np.zeros((0, 3, 2)),
+    np.array([1e300, np.nan, 1]),
+    np.datetime64("2020-01-01"),
+    (i for i in range(3)),
+    itertools.count(),
+    float("nan"),
+    type,
+]
+CHECKS = [
+    arguments.number,
+    arguments.positive,
+    arguments.non_negative,
+    arguments.optional_positive,
+    arguments.whole_number,
+    arguments.positive_integer,
+    arguments.spline_order,
+    arguments.vector,
+    arguments.positive_vector,
+    arguments.non_negative_vector,
+    arguments.shape,
+    arguments.flag,
+    arguments.executor,
+    arguments.image,
+    arguments.images,
+    arguments.points,
+    arguments.optional_vector,
+    arguments.optional_weights,
+    arguments.paths,
+    arguments.symmetry,
+]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda each: each.__name__)
+def test_every_check_names_the_argument_whatever_it_is_given(check):
+    for each in ODD:
+        with pytest.raises((TypeError, ValueError)) as caught:
+            check("the argument", each)
+        text = str(caught.value)
+        assert text.startswith("the argument")
+        assert len(text) < 500
+        assert text.isprintable()
+
+
+NO_PATHS = [b"a", "", "a\0b", "\ud800", Broken(), ENDLESS, 5]
+
+
+@pytest.mark.parametrize("number", range(len(NO_PATHS)))
+def test_what_is_no_path_is_refused_by_its_name(number):
+    value = NO_PATHS[number]
+    for call in (
+        lambda: fp.from_file(value),
+        lambda: fp.read_molecules(value),
+        lambda: fp.write_molecules(PICKS, value),
+        lambda: fp.write_volume(value, VOLUME, 1.0),
+        lambda: Molecules.from_csv(value),
+        lambda: PICKS.to_csv(value),
+    ):
+        with pytest.raises((TypeError, ValueError), match="path must be a path"):
+            call()
+
+
+def test_an_object_that_does_not_say_what_it_is_is_still_an_error():
+    with pytest.raises(TypeError, match=r"^name must be a thing, not "):
+        arguments.fail("name", "a thing", Pretending())
+
+
+@given(st.text())
+def test_an_escaped_text_is_printable(text):
+    assert arguments.printable(text).isprintable()

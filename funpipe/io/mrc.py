@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.arguments import fail, positive, vector
+from funpipe.arguments import path as as_path
 from funpipe.caller import warn
 from funpipe.io.rows import stored_array
 from funpipe.io.sources import open_unpacked
@@ -128,7 +129,7 @@ def write_volume(
     for each in origin:
         if abs(10 * each) > _MOST:
             fail("origin", f"lengths up to {_MOST / 10:.3g} nm, for MRC", origin)
-    name = Path(path)
+    name = Path(as_path("path", path))
     ending = Path(name.stem if name.suffix.lower() in PACKED else name).suffix
     if ending.lower() not in ENDINGS:
         raise ValueError(
