@@ -263,7 +263,40 @@ def shape(name: str, value: Any) -> tuple[int, int, int]:
     whole = _three(name, wanted, value, _positive)
     if any(each != int(each) for each in whole):
         fail(name, wanted, value)
-    return (int(whole[0]), int(whole[1]), int(whole[2]))
+    return box(name, whole)
+
+
+LARGEST_BOX = 2**30
+"""Voxels of the largest image that is made: some would fill any memory."""
+
+
+def box(name: str, sizes: Any) -> tuple[int, int, int]:
+    """Return how many voxels a box has along each axis, rounded, 1 at least.
+
+    Parameters
+    ----------
+    name : str
+        What it follows from, for the error.
+    sizes : three floats
+        In voxels, z, y, x.
+
+    Raises
+    ------
+    ValueError
+        If it has more than `LARGEST_BOX` voxels.
+
+    Examples
+    --------
+    >>> box("shape", (0.2, 2.5, 3.4))
+    (1, 3, 3)
+    """
+    z, y, x = (max(1.0, float(each)) for each in sizes)
+    if not z * y * x <= LARGEST_BOX:  # NaN and infinity too
+        raise ValueError(
+            f"{name} must give a box of {LARGEST_BOX} voxels or fewer, not of "
+            f"{z:.4g} x {y:.4g} x {x:.4g}"
+        )
+    return (math.floor(z + 0.5), math.floor(y + 0.5), math.floor(x + 0.5))
 
 
 def is_image(value: object) -> bool:
@@ -323,6 +356,9 @@ def _elements(name: str, wanted: str, value: Any) -> list[Any]:
     return found
 
 
+_FARTHEST = 1e30  # nm: whatever is done with a position, it keeps a float
+
+
 def points(name: str, value: Any) -> NDArray[np.float64]:
     """Return an (n, 3) array of finite numbers as a read-only float64 copy."""
     wanted = "an array of shape (n, 3), columns z, y, x"
@@ -331,9 +367,11 @@ def points(name: str, value: Any) -> NDArray[np.float64]:
         fail(name, wanted, value)
     with np.errstate(over="ignore"):  # of longer floats; said below
         array = array.astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    bad = np.flatnonzero(~(np.abs(array) <= _FARTHEST).all(axis=1))
     if bad.size:
-        raise ValueError(f"{name}[{bad[0]}] must be finite, not {array[bad[0]]}")
+        wrong = array[bad[0]]
+        most = "" if not np.isfinite(wrong).all() else f" and within ±{_FARTHEST:g}"
+        raise ValueError(f"{name}[{bad[0]}] must be finite{most}, not {wrong}")
     array.flags.writeable = False
     return array
 
@@ -373,7 +411,9 @@ def path(name: str, value: Any) -> str:
 def refuse_path(name: str, wanted: str, value: Any, reader: str) -> None:
     """Refuse a path where what is in the file is wanted, and say what reads it."""
     if isinstance(value, str | os.PathLike):
-        fail(name, wanted, value, f"write {reader}({str(value)!r})")
+        with suppress(Exception):  # of an object that is half a path
+            value = os.fspath(value)
+        fail(name, wanted, value, f"write {reader}({describe(value)})")
 
 
 def paths(name: str, value: Any) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from types import FrameType
 
 __all__ = ["warn"]
 
-_INSIDE = ("funpipe", "toolz")  # which calls what is curried
+_INSIDE = ("funpipe", "toolz", "contextlib")  # toolz calls what is curried
 
 
 def warn(text: str) -> None:

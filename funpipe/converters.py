@@ -21,7 +21,6 @@ from funpipe.fourier import (
     cosine_waves,
     filter_image,
     gaussian,
-    rescaled_size,
 )
 from funpipe.geometry import (
     as_rotation,
@@ -56,6 +55,7 @@ _PAD_MODES: dict[str, Any] = {
     "mirror": "reflect",
     "wrap": "wrap",
 }
+_WIDEST = 1e9  # voxels, beyond any box
 ModeName: TypeAlias = Literal["reflect", "constant", "nearest", "mirror", "wrap"]
 
 
@@ -107,7 +107,9 @@ def gaussian_filter(
     transfer = partial(gaussian, sigma=sigma)
     if mode == "reflect":  # what the cosine basis does by itself
         return filter_image(image, scale, transfer)
-    margin = math.ceil(4 * sigma / scale) + 1
+    margin = math.ceil(min(4 * sigma / scale, _WIDEST)) + 1
+    where = f"gaussian_filter at the scale {scale:.6g}: sigma"
+    check.box(where, [size + 2 * margin for size in image.shape])
     values: Any = {"constant_values": cval} if mode == "constant" else {}
     padded = np.pad(image, margin, _PAD_MODES[mode], **values)
     inside = (slice(margin, -margin),) * 3
@@ -368,8 +370,9 @@ def crop_or_pad(
     >>> crop_or_pad((4.0, 2.0, 3.0))(np.ones((4, 4, 4)), 0.5).shape
     (8, 4, 6)
     """
-    for axis, length in enumerate(np.asarray(shape)):
-        size = rescaled_size(1, length / scale)
+    where = f"crop_or_pad at the scale {scale:.6g}: shape"
+    sizes = check.box(where, [float(each) / scale for each in np.asarray(shape)])
+    for axis, size in enumerate(sizes):
         if (image.shape[axis] - size) % 2:
             image = _between_voxels(image, axis)
         extra = (size - image.shape[axis]) // 2

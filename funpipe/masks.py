@@ -57,7 +57,7 @@ def threshold(image: Image, scale: float, level: Number) -> Image:
     >>> threshold(1.5)(np.arange(8).reshape(2, 2, 2)).sum()
     np.float32(6.0)
     """
-    return (image > level).astype(np.float32)
+    return (image > np.float64(level)).astype(np.float32)
 
 
 @converter_function
@@ -351,7 +351,7 @@ def _from_middle(image: Image, scale: float, shift: Any) -> list[NDArray[np.floa
 
 def _within(distance: NDArray[Any], radius: float) -> Inside:
     # A distance exactly at the radius is inside, whatever the last bits say.
-    return distance <= radius * (1 + 1e-6)
+    return distance <= np.float64(radius) * (1 + 1e-6)
 
 
 def _distance_to(inside: Inside, scale: float) -> Image:
@@ -371,7 +371,8 @@ def _grown(inside: Inside, radius: float, scale: float) -> Inside:
 def _closed(inside: Inside, radius: float, scale: float) -> Inside:
     if radius < 0:
         return ~_closed(~inside, -radius, scale)
-    margin = math.ceil(radius / scale) + 1  # so that what grows has room to shrink
+    # So that what grows has room to shrink; twice the box is enough for any radius.
+    margin = min(math.ceil(min(radius / scale, 1e9)), sum(inside.shape)) + 1
     grown = _grown(np.pad(inside, margin), radius, scale)
     return _grown(grown, -radius, scale)[(slice(margin, -margin),) * 3]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from funpipe.arguments import describe, fail, has, points, refuse_path
+from funpipe.arguments import as_array, describe, fail, has, points, refuse_path
 from funpipe.arguments import path as as_path
 from funpipe.io.whole import replacing
 
@@ -119,8 +119,7 @@ class Molecules:
         **features : (n,) arrays
             The features by name.
         """
-        added = {name: np.asarray(values) for name, values in features.items()}
-        return replace(self, features={**self.features, **added})
+        return replace(self, features={**self.features, **features})
 
     @classmethod
     def concat(cls, several: Any) -> Molecules:
@@ -144,6 +143,8 @@ class Molecules:
         """
         from scipy.spatial.transform import Rotation
 
+        if not isinstance(several, Iterable) or isinstance(several, Mapping | str):
+            fail("several", "an iterable of Molecules", several)
         sets = [as_molecules("several", each) for each in several]
         if not sets:
             raise ValueError("several must be one or more Molecules, not none")
@@ -254,7 +255,7 @@ def as_molecules(name: str, value: Any) -> Molecules:
         table: Any = getattr(value, "features", None)
         columns = getattr(table, "columns", ())
         features = {str(each): np.asarray(table[each]) for each in columns}
-        return Molecules(np.asarray(value.pos), value.rotator, features)
+        return Molecules(points(f"{name}.pos", value.pos), value.rotator, features)
     if isinstance(value, np.ndarray | list | tuple):
         return Molecules(points(name, value))
     wanted = "Molecules, an (n, 3) array, or an object with .pos and .rotator"
@@ -284,11 +285,12 @@ def _feature_name(name: Any) -> str:
 
 
 def _feature(name: str, values: Any, count: int) -> NDArray[Any]:
-    array = np.array(values)
+    wanted = f"{count} numbers, truth values or texts"
+    array = np.array(as_array(f"features[{name!r}]", wanted, values))
     if array.dtype.kind == "O" and all(isinstance(each, str) for each in array.flat):
         array = array.astype(str)
     if array.shape != (count,) or array.dtype.kind not in "biufU":
-        fail(f"features[{name!r}]", f"{count} numbers, truth values or texts", values)
+        fail(f"features[{name!r}]", wanted, values)
     array.flags.writeable = False
     return array
 

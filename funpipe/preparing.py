@@ -92,7 +92,7 @@ _WANTED = {
 
 def _template_images(template: Any, scale: float) -> list[Image]:
     images = _images("template", template, scale)
-    if images is None:
+    if not images:
         fail("template", _WANTED["template"], template)
     return images
 
@@ -103,7 +103,7 @@ def _mask_images(mask: Any, templates: list[Image], scale: float) -> list[Image]
     if isinstance(mask, ImageConverter):
         return [mask(each, scale) for each in templates]
     images = _images("mask", mask, scale)
-    if images is None:
+    if not images:
         fail("mask", _WANTED["mask"], mask)
     if len(images) == 1:
         images = images * len(templates)
@@ -126,7 +126,11 @@ def _images(name: str, value: Any, scale: float) -> list[Image] | None:
         return [check.image(name, each) for each in images]
     if isinstance(value, np.ndarray) and value.ndim == 3:
         return [check.image(name, value)]
-    if isinstance(value, list | tuple | np.ndarray) and len(value):
+    if isinstance(value, list | tuple) or (
+        isinstance(value, np.ndarray) and value.ndim > 3
+    ):
+        if name.count("[") > 1:  # lists in lists, which may hold themselves
+            return None
         found = [_images(f"{name}[{i}]", each, scale) for i, each in enumerate(value)]
         if all(each is not None for each in found):
             return [image for each in found if each is not None for image in each]

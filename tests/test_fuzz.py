@@ -290,15 +290,26 @@ MADE_BY_OTHERS = {  # records that the package makes, and a pipeline; not functi
     "ImageProvider",
     "identity",
 }
+OPERAND = [
+    "operand",
+    "operands",
+    "operation",
+    "pipeline",
+    "converter",
+    "provider",
+    "converts a 3-D numeric array",
+]
 RENAMED = {  # parameters, and what else an error may call them
-    "image": ["tomogram"],
+    "image": ["tomogram", "converts a 3-D numeric array"],
+    "scale": ["lies wholly outside"],
+    "tilt": ["tilt_range"],
     "array": ["tomogram"],
-    "first": ["operand", "operation", "pipeline", "converter", "provider"],
-    "second": ["operand", "operation", "pipeline", "converter", "provider"],
-    "last": ["operand", "operation", "pipeline", "converter", "provider"],
+    "first": OPERAND,
+    "second": OPERAND,
+    "last": OPERAND,
     "text": ["a pipeline's text"],
     "values": ["features['score']"],
-    "function": ["a stage", "must take", "must have a name", "must return"],
+    "function": ["a stage", "in the stage", "must take", "must have a name"],
     "box": ["box[0]", "box[1]"],
     "several": ["several"],
 }
@@ -545,16 +556,17 @@ def not_finite(value, depth=0) -> bool:
     return False
 
 
-def is_named(error: BaseException, names, values) -> bool:
+def is_named(error: BaseException, names, values, given) -> bool:
     text = " ".join([str(error), *getattr(error, "__notes__", [])])
     words = [each for name in names for each in (name, *RENAMED.get(name, []))]
     if any(re.search(rf"(?<!\w){re.escape(each)}(?!\w)", text) for each in words):
         return True
-    return any(
-        str(each)[:40] in text
-        for each in values
-        if isinstance(each, str | Path) and str(each)
-    )
+    # An argument may also be wrong for what another one is.
+    if text.startswith(tuple(f"{each}{end}" for each in given for end in (" ", "["))):
+        return True
+    flat = [one for each in values for one in (each if type(each) is list else [each])]
+    paths = [str(each) for each in flat if isinstance(each, str | Path) and each]
+    return any(each[:40] in text or repr(each)[1:40] in text for each in paths)
 
 
 class Hang(BaseException):
@@ -577,7 +589,7 @@ def outcome(call, given, names) -> tuple[str, str]:
             if not_finite(result):
                 kind, text = "NaN", "in what is returned"
         except (TypeError, ValueError, OSError, ImportError) as error:
-            if not is_named(error, names, values):
+            if not is_named(error, names, values, given):
                 kind, text = "unnamed", f"{type(error).__name__}: {error}"
         except Hang:
             kind, text = "hang", f"more than {SLOWEST} s"

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import fail, positive, vector
+from funpipe.arguments import as_array, fail, positive, vector
 from funpipe.arguments import path as as_path
 from funpipe.caller import warn
 from funpipe.io.rows import stored_array
@@ -123,6 +123,8 @@ def write_volume(
     """
     import mrcfile
 
+    from funpipe.pipeline import ImageConverter, ImageProvider
+
     scale = positive("scale", scale)
     _check_length("scale", scale)
     origin = vector("origin", origin)
@@ -136,16 +138,19 @@ def write_volume(
             f"{name}: what is written is MRC, so its name must end in one of "
             f"{' '.join(ENDINGS)}, each maybe with .gz or .bz2"
         )
-    if callable(image):
+    wanted = "a 3-D array of real numbers, or an ImageProvider"
+    if isinstance(image, ImageProvider):
         source = image if source is None else source
         image = image(scale)
+    if not isinstance(source, str | ImageProvider | ImageConverter | None):
+        fail("source", "a pipeline, its text, or None", source)
     if np.ma.is_masked(image):
         raise ValueError("image has masked voxels; fill them, as in image.filled(0)")
-    array = np.asarray(image)
+    array = as_array("image", wanted, image)
     if array.ndim != 3 or array.size == 0:
         raise ValueError(f"image must be 3-D, not of shape {array.shape}")
     if array.dtype.kind not in "biuf":
-        fail("image", "a 3-D array of real numbers", array)
+        fail("image", wanted, image)
     _check_length("scale", scale, max(array.shape))
     with np.errstate(over="ignore", invalid="ignore"):
         array = array.astype(np.float32)
