@@ -119,7 +119,8 @@ class Molecules:
         **features : (n,) arrays
             The features by name.
         """
-        return replace(self, features={**self.features, **features})
+        added: dict[str, Any] = dict(features)
+        return replace(self, features={**self.features, **added})
 
     @classmethod
     def concat(cls, several: Any) -> Molecules:
