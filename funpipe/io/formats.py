@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.caller import warn
+
 __all__ = ["HEAD", "Format", "only_one", "warn_of_left_out"]
 
 HEAD = 2**20
