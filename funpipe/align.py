@@ -31,7 +31,7 @@ from funpipe.matching import (
     template_bank,
 )
 from funpipe.molecules import Molecules, as_molecules
-from funpipe.planning import Search, check_window, plan, search_for
+from funpipe.planning import Search, asked_for, plan, search_for
 from funpipe.preparing import Prepared, prepare_all
 from funpipe.running import run
 from funpipe.subtomograms import parts, warn_of_leaving
@@ -105,7 +105,7 @@ def align(
     template: Any,
     mask: Any = None,
     scale: float | None = None,
-    max_shifts: Any = 1.0,
+    max_shifts: Any = None,
     rotations: Any = None,
     tilt: Any = None,
     resolution: float | None = None,
@@ -134,8 +134,9 @@ def align(
         template.
     scale : float, optional
         nm per voxel; by default what the tomogram's file says.
-    max_shifts : float or (float, float, float)
-        The largest shift along z, y, x of the particle's frame, in nm.
+    max_shifts : float or (float, float, float), optional
+        The largest shift along z, y, x of the particle's frame, in nm; by default 1,
+        or half the box where that is less.
     rotations : None, (maximum, step), three such pairs, "all", or Rotation
         The rotations to try, on top of the particles' own: none; degrees, in a ball
         of rotations by up to the maximum; degrees about z, y, x of the particle's
@@ -147,8 +148,8 @@ def align(
     resolution : float, optional
         The finest period used, in nm; by default Nyquist's, two voxels.
     symmetry : str
-        Of the template, ``C1``, ``C2``, … ``D2``, … ``T``, ``O`` or ``I``: of
-        rotations that make it look the same only one is tried.
+        Of the template, ``C1`` to ``C360``, ``D1`` to ``D360``, ``T``, ``O`` or ``I``:
+        of rotations that make it look the same only one is tried.
     refine : bool
         Whether poses go on from the best of the grid to the continuous optimum;
         otherwise they are exactly rotations that were tried, and whole voxels.
@@ -186,7 +187,8 @@ def align(
     -----
     UserWarning
         If boxes leave the tomogram; if one of many tomograms has no particles; if
-        preflight finds something; if there is nothing in some of the boxes.
+        preflight finds something; if there is nothing in some of the boxes; if the
+        mask goes beyond 0 to 1.
 
     Notes
     -----
@@ -249,7 +251,7 @@ def align_subtomograms(
     template: Any,
     mask: Any = None,
     scale: float,
-    max_shifts: Any = 1.0,
+    max_shifts: Any = None,
     rotations: Any = None,
     tilt: Any = None,
     orientations: Rotation | None = None,
@@ -300,12 +302,12 @@ def align_subtomograms(
     check.executor("executor", executor)
     progress = check.flag("progress", progress)
     scale = check.positive("scale", scale)
-    search = search_for(
+    asked = asked_for(
         scale, max_shifts, rotations, symmetry, tilt, resolution, refine, whiten
     )
     prepared = prepare_all(template, mask, scale)
+    search = search_for(asked, prepared)
     array = _check_boxes(boxes, prepared.template.shape[1:])
-    check_window(search, array.shape[1:])
     frames = _check_orientations(orientations, len(array))
     work = (
         Piece(part, array[part], search.tilt) for part in parts(np.arange(len(array)))

@@ -14,7 +14,7 @@ import numbers
 import os
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
@@ -56,6 +56,33 @@ def describe(value: object) -> str:
     return printable(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
+def quoted(name: str, most: int = 60) -> str:
+    """Return a name in quotation marks, the middle left out of a long one.
+
+    Examples
+    --------
+    >>> quoted("score"), quoted("x" * 70, 9)
+    ("'score'", "'xxx...xxx'")
+    """
+    if len(name) > most:
+        kept = (most - 3) // 2
+        name = f"{name[:kept]}...{name[-kept:]}"
+    return repr(name)
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Return names as text, the first few where there are many.
+
+    Examples
+    --------
+    >>> listed(["z", "y"]), listed(map(str, range(1000)), 2)
+    ("'z', 'y'", "'0', '1' and 998 others")
+    """
+    every = list(names)
+    shown = ", ".join(map(quoted, every[:most]))
+    return shown if len(every) <= most else f"{shown} and {len(every) - most} others"
+
+
 def printable(text: str) -> str:
     r"""Return a text whose control characters are escaped, for a terminal.
 
@@ -68,6 +95,42 @@ def printable(text: str) -> str:
         each if each.isprintable() else each.encode("unicode_escape").decode()
         for each in text
     )
+
+
+class MissingError(ValueError):
+    """What is read does not say something that has to be given: by which argument.
+
+    Attributes
+    ----------
+    where : str
+        What was read.
+    reason : str
+        Why it is not enough.
+    name : str
+        The argument to pass.
+    wanted : str
+        What it takes.
+
+    Examples
+    --------
+    >>> print(MissingError("a.em", "it counts in voxels", "scale", "in nm per voxel"))
+    a.em: it counts in voxels; pass scale=... in nm per voxel
+    """
+
+    def __init__(self, where: str, reason: str, name: str, wanted: str) -> None:
+        super().__init__(where, reason, name, wanted)
+        self.where, self.reason, self.name, self.wanted = where, reason, name, wanted
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}; pass {self.name}=... {self.wanted}"
+
+
+def memory() -> float:
+    """Return how many bytes of memory the machine has, 16 GB where that is unknown."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):  # not everywhere
+        return 16e9
 
 
 def processors() -> int:
@@ -213,9 +276,23 @@ def as_array(name: str, wanted: str, value: Any) -> NDArray[Any]:
         fail(name, wanted, value)
     if is_masked(value):
         raise ValueError(
-            f"{name} must have no masked values: fill them, as with {name}.filled(0)"
+            f"{name} must have no masked values: fill them, as with array.filled(0)"
         )
     return array
+
+
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """Return the shape of a value as an array; None where it has none.
+
+    Examples
+    --------
+    >>> shape_of([(1, 2), (3, 4)]), shape_of([(1, 2), (3,)])
+    ((2, 2), None)
+    """
+    try:
+        return np.shape(value)
+    except Exception:  # rows of different lengths, a list in itself, a broken object
+        return None
 
 
 def is_masked(value: Any) -> bool:
@@ -420,11 +497,19 @@ def paths(name: str, value: Any) -> tuple[str, ...]:
     return each
 
 
+_HIGHEST_SYMMETRY = 360
+
+
 def symmetry(name: str, value: Any) -> str:
-    """Return the name of a rotation group: C1, C2, … D1, D2, … T, O or I."""
-    if not isinstance(value, str) or not re.fullmatch(r"[CD][1-9]\d*|T|O|I", value):
-        fail(name, "a symmetry 'C1', 'C2', … 'D2', … 'T', 'O' or 'I'", value)
-    return value
+    """Return the name of a rotation group: C1 … C360, D1 … D360, T, O or I."""
+    found = isinstance(value, str) and re.fullmatch(
+        "T|O|I|[CD]([1-9][0-9]{0,2})", value
+    )
+    if not found or int(found[1] or 1) > _HIGHEST_SYMMETRY:
+        many = _HIGHEST_SYMMETRY
+        wanted = f"a symmetry 'C1' to 'C{many}', 'D1' to 'D{many}', 'T', 'O' or 'I'"
+        fail(name, wanted, value)
+    return str(value)
 
 
 Number: TypeAlias = Annotated[float, number]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from funpipe import arguments as check
 from funpipe.arguments import Image
-from funpipe.fourier import fourier_vectors
+from funpipe.fourier import check_weights, fourier_vectors
 from funpipe.molecules import as_molecules
 from funpipe.subtomograms import check_some, warn_of_leaving
 from funpipe.tomograms import (
@@ -107,7 +107,8 @@ def _weighted_mean(
     weights = np.zeros(k.shape[1:])
     for part, boxes, weights_of in work:
         for each, rotation in zip(boxes, rotations[part], strict=True):
-            weight = weights_of(np.tensordot(rotation.as_matrix(), k, axes=1))
+            turned = np.tensordot(rotation.as_matrix(), k, axes=1)
+            weight = check_weights(weights_of(turned), turned.shape[1:])
             waves += weight * scipy.fft.rfftn(each)
             weights += weight
     mean = scipy.fft.irfftn(waves / np.where(weights > 0, weights, 1), s=box)

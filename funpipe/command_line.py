@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import sys
 import tempfile
 import warnings
@@ -19,12 +20,14 @@ from typing import Any
 import numpy as np
 
 from funpipe.align import ALIGNED, align
+from funpipe.arguments import printable
 from funpipe.command_options import PROGRAM, parser
 from funpipe.demo import demo
 from funpipe.fourier import single_axis
 from funpipe.inspect_file import inspect_file
 from funpipe.io.particles import (
     FORMATS,
+    files_of,
     format_of,
     format_to_write,
     read_molecules,
@@ -89,7 +92,7 @@ def _one_line(error: BaseException) -> str:
     texts = [str(error) or type(error).__name__, *getattr(error, "__notes__", [])]
     if isinstance(error, MemoryError):
         texts.insert(0, "out of memory:")
-    text = " ".join(" ".join(texts).split())
+    text = printable(" ".join(" ".join(texts).split()))
     # What a stage lacks is said in its own text, not by an option.
     return text if hasattr(error, "__notes__") else _translated(text, _SPOKEN)
 
@@ -100,6 +103,7 @@ _SPOKEN = {  # arguments in the library's errors, and the options that give them
     "format": "--format",
     "box": "--box",
     "first": "--first",
+    "like": "--like",
     "max_shifts": "--max-shift",
     "rotations": "--rotations",
     "tilt_range": "--tilt",
@@ -130,7 +134,7 @@ def _spoken_warnings(name: str) -> Iterator[None]:
     """Print what the library warns of, a line each; of other things be silent."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        text = " ".join(str(message).split())
+        text = printable(" ".join(str(message).split()))
         print(f"{name}: warning: {text}", file=sys.stderr)
 
     with warnings.catch_warnings():
@@ -184,7 +188,7 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    print(inspect_file(options.file, scale=options.scale))
+    print(inspect_file(options.file, scale=options.scale, tomogram=options.tomogram))
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -198,7 +202,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "demo": _demo,
 }
 
-_IN_NM = ("csv", "parquet")  # formats whose positions are in nm, without a scale
+_IN_NM = ("csv", "parquet", "m")  # formats whose positions are lengths already
 
 
 def _read(options: argparse.Namespace, source: str, target: str) -> Molecules:
@@ -237,12 +241,16 @@ def _rehearse(
     ):
         warnings.simplefilter("ignore")  # they are said when it is written
         path = str(Path(folder, out.name))
+        for each in filter(os.path.isfile, files_of(out, target)):
+            shutil.copyfile(each, Path(folder, Path(each).name))
         try:
             _write(
                 molecules.with_features(**found), options, path, source, target, scale
             )
         except (OSError, ValueError) as error:
-            raise type(error)(str(error).replace(path, options.out)) from None
+            text = str(error).replace(path, options.out)
+            text = text.replace(str(Path(folder)), str(out.parent))
+            raise type(error)(text) from None
 
 
 def _write(
@@ -346,7 +354,9 @@ def _pipeline(option: str, text: str) -> Any:
         raise ValueError(f"{option}: {error}") from None
 
 
-def _max_shift(numbers: list[float]) -> Any:
+def _max_shift(numbers: list[float] | None) -> Any:
+    if numbers is None:
+        return None
     if len(numbers) not in (1, 3):
         raise ValueError(
             f"--max-shift must be one number or three, in nm, not {len(numbers)}"

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, NoReturn
 
+from funpipe.arguments import printable
 from funpipe.io.particles import FORMATS
 
 __all__ = ["PROGRAM", "parser"]
@@ -32,7 +33,8 @@ class _Parser(argparse.ArgumentParser):
     """A parser that says an error in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")
+        said = printable(" ".join(message.split()))
+        self.exit(2, f"{self.prog}: {said} (--help lists the options)\n")
 
 
 _ALIGN: dict[str, Any] = {
@@ -133,10 +135,9 @@ def _add_align(command: _Parser) -> None:
         "--max-shift",
         type=float,
         nargs="+",
-        default=[1.0],
         metavar="NM",
         help="largest shift, nm: one number, or three along z, y, x of the particle "
-        "(default: 1)",
+        "(default: 1, or half the box)",
     )
     search.add_argument(
         "--rotations",
@@ -224,8 +225,9 @@ def _add_list_options(group: Any, scale: str) -> None:
         type=_sizes,
         metavar="FILE",
         help="RELION's tomograms file, for coordinates that are counted from the "
-        "tomogram's centre (RELION 5, EMAN2); or its size in the list's voxels, as "
-        "Z,Y,X; or 'centred', to count so here too",
+        "tomogram's centre (RELION 5, EMAN2) or are parts of its size (Warp's picks); "
+        "or the tomogram itself; or its size in the list's voxels, as Z,Y,X; or "
+        "'centred', to count from the centre here too",
     )
     first: dict[str, Any] = {"type": float, "choices": (0, 0.5, 1)}
     group.add_argument(
@@ -261,6 +263,11 @@ def _add_inspect(command: _Parser) -> None:
         type=float,
         metavar="NM",
         help="nm per voxel, where the file does not say it",
+    )
+    command.add_argument(
+        "--tomogram",
+        metavar="VOLUME",
+        help="what the particles of a list are in: are they?",
     )
 
 

@@ -27,9 +27,9 @@ from funpipe.geometry import (
     centre,
     rotate_image,
     rotation_vector,
-    symmetry_group,
 )
 from funpipe.stage_functions import converter_function
+from funpipe.symmetry import symmetry_group
 
 __all__ = [
     "bandpass_filter",
@@ -441,8 +441,8 @@ def symmetrize(image: Image, scale: float, symmetry: check.Symmetry) -> Image:
     Parameters
     ----------
     symmetry : str
-        ``C1``, ``C2``, … and ``D2``, … with the main axis along z (and, for D, a
-        twofold axis along x), ``T``, ``O`` or ``I``, by scipy's
+        ``C1`` to ``C360`` and ``D1`` to ``D360`` with the main axis along z (and, for
+        D, a twofold axis along x), ``T``, ``O`` or ``I``, by scipy's
         ``Rotation.create_group``.
 
     Returns

@@ -10,6 +10,7 @@ Alignment works in the plain Fourier basis, on the half k_x ≥ 0 of it.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
@@ -19,12 +20,13 @@ import scipy
 import toolz
 from numpy.typing import NDArray
 
-from funpipe.arguments import fail, number
+from funpipe.arguments import as_array, describe, fail, number, shape_of
 
 __all__ = [
     "Tilt",
     "as_tilt",
     "butterworth",
+    "check_weights",
     "cosine_waves",
     "dual_axis",
     "filter_image",
@@ -291,14 +293,70 @@ def dual_axis(
 
 
 def as_tilt(name: str, tilt: Any) -> Tilt:
-    """Return tilt weights from None, a range of angles about y, or such weights."""
+    """Return tilt weights from None, a range of angles about y, or such weights.
+
+    Weights are tried with a few vectors first, so that what they get wrong is said
+    before work starts.
+    """
     if tilt is None:
         return no_tilt
     if callable(tilt):
-        if np.shape(tilt(np.ones((3, 1)))) != (1,):
-            fail(name, "weights: one number for each of the vectors (3, ...)", tilt)
+        for vectors in _probes():
+            try:
+                weights = tilt(vectors)
+            except Exception as error:
+                where = f"in {name}, called with vectors of shape {vectors.shape}"
+                error.add_note(where)
+                raise
+            check_weights(weights, vectors.shape[1:], name)
         return tilt
     return single_axis(_tilt_range(name, tilt))
+
+
+def check_weights(
+    weights: Any, shape: tuple[int, ...], name: str = "tilt"
+) -> NDArray[np.float64]:
+    """Return tilt weights as an array, or refuse what are none.
+
+    Parameters
+    ----------
+    weights : array-like
+        What tilt weights gave for vectors (3, ...).
+    shape : tuple of int
+        The shape of those vectors, its first 3 left out.
+    name : str
+        The argument's name, for the error.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If their shape is another, or one is negative, NaN or infinite.
+
+    Examples
+    --------
+    >>> check_weights([1, 0.5], (2,))
+    array([1. , 0.5])
+    >>> check_weights([1, -0.5], (2,))
+    Traceback (most recent call last):
+    ...
+    ValueError: tilt must give weights of 0 or more, finite, not -0.5
+    """
+    wanted = "weights: one number for each of the vectors (3, ...)"
+    found = as_array(f"{name}(vectors)", wanted, weights)
+    if found.shape != shape or found.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be {wanted}, not what gives {describe(found)}")
+    bad = ~(np.isfinite(found) & (found >= 0))
+    if bad.any():
+        first = found[bad].flat[0]
+        raise ValueError(f"{name} must give weights of 0 or more, finite, not {first}")
+    return found.astype(np.float64, copy=False)
+
+
+def _probes() -> list[Array]:
+    """Return vectors that tilt weights are tried with: of all kinds, and shapes."""
+    ways = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=3))).T
+    lengths = np.array([0.01, 0.1, 0.5]).reshape(3, 1)
+    return [np.ones((3, 1)), ways, ways[:, None] * lengths]
 
 
 def no_tilt(vectors: Array) -> Array:
@@ -327,9 +385,12 @@ def either_weights(vectors: Array, first: Tilt, second: Tilt) -> Array:
 
 def _tilt_range(name: str, value: Any) -> tuple[float, float]:
     wanted = "None, two angles (lowest, highest) from −90 to 90, or single_axis(...)"
-    if isinstance(value, str) or np.shape(value) != (2,):
+    if isinstance(value, str | bytes) or shape_of(value) != (2,):
         fail(name, wanted, value)
-    lowest, highest = (number(name, each) for each in value)
+    try:
+        lowest, highest = (number(name, each) for each in value)
+    except (TypeError, ValueError):
+        fail(name, wanted, value)
     if not -90 <= lowest < highest <= 90:
         fail(name, wanted, value)
     return lowest, highest

@@ -6,7 +6,6 @@ n voxels is (n − 1) / 2, so that it stays put when the box is rescaled.
 
 from __future__ import annotations
 
-import itertools
 import math
 import numbers
 from collections.abc import Sequence
@@ -16,7 +15,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.arguments import fail, non_negative, vector
+from funpipe.arguments import fail, non_negative, shape_of, vector
+from funpipe.symmetry import one_listed, one_searched, symmetry_group
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -28,9 +28,9 @@ __all__ = [
     "offsets",
     "radius",
     "rotate_image",
+    "rotation_count",
     "rotation_grid",
     "rotation_vector",
-    "symmetry_group",
     "turned_grid",
 ]
 
@@ -115,12 +115,23 @@ class RotationGrid(NamedTuple):
     angles about z, y and x of a product ``Rz Ry Rx``; None where there is no limit."""
 
     def up_to(self, symmetry: str) -> RotationGrid:
-        """Return, of rotations that look the same, the nearest to the identity."""
+        """Return, of rotations that look the same, the nearest to the identity.
+
+        Every rotation near one of the grid's has one that looks the same near one of
+        those returned.
+        """
         if symmetry == "C1":
             return self
-        each = [(self.rotations * g).magnitude() for g in symmetry_group(symmetry)]
-        nearest = each[0] <= np.min(each, axis=0) + 1e-9
-        return self._replace(rotations=self.rotations[nearest])
+        group = symmetry_group(symmetry)
+        if not self.spacing:
+            return self._replace(rotations=one_listed(self.rotations, group))
+        some = one_searched(
+            self.rotations,
+            group,
+            self.spacing,
+            in_ball=not isinstance(self.limit, tuple),
+        )
+        return self._replace(rotations=some)
 
 
 def rotation_grid(
@@ -135,7 +146,7 @@ def rotation_grid(
         pair of degrees is the ball of rotations by up to the maximum, evenly the
         step apart. Three pairs, about z, y and x, are the products
         ``Rz(a) Ry(b) Rx(c)`` with each angle from −maximum to maximum in multiples
-        of its step; a step of 0 leaves that angle at 0.
+        of its step; a maximum of 0 leaves that angle at 0.
     symmetry : str
         Of the template: of rotations that make it look the same, the one nearest to
         the identity is kept.
@@ -150,7 +161,8 @@ def rotation_grid(
     Raises
     ------
     ValueError, TypeError
-        If it is something else.
+        If it is something else, or a step is 0 or above its maximum, so that nothing
+        would be tried.
 
     Examples
     --------
@@ -158,9 +170,33 @@ def rotation_grid(
     >>> [len(rotation_grid(each).rotations) for each in grids]
     [343, 123, 8595]
     >>> len(rotation_grid("all", "O").rotations)
-    360
+    369
     """
     return _whole_grid(rotations, name).up_to(symmetry)
+
+
+def rotation_count(rotations: Any, name: str = "rotations") -> float:
+    """Return about how many rotations a search tries, symmetry apart; raise likewise.
+
+    Examples
+    --------
+    >>> rotation_count(((180, 1),) * 3)
+    47045881.0
+    """
+    from scipy.spatial.transform import Rotation
+
+    if rotations is None:
+        return 1.0
+    if isinstance(rotations, Rotation):
+        return 1.0 if rotations.single else float(len(rotations))
+    if isinstance(rotations, str) and rotations == "all":
+        return 8 * math.pi**2 / math.radians(_ALL_SPACING) ** 3
+    pairs = _pairs(name, rotations)
+    if len(pairs) == 3:
+        return math.prod(2.0 * _steps(*pair) + 1 for pair in pairs)
+    count = _steps(*pairs[0])
+    radius = count + 0.5 if count else 0.0
+    return max(1.0, 4 / 3 * math.pi * radius * radius * radius)  # or infinity
 
 
 def _whole_grid(rotations: Any, name: str) -> RotationGrid:
@@ -176,16 +212,48 @@ def _whole_grid(rotations: Any, name: str) -> RotationGrid:
         return RotationGrid(rotations, None)
     if isinstance(rotations, str) and rotations == "all":
         return RotationGrid(_all_rotations(_ALL_SPACING), _ALL_SPACING)
-    if np.shape(rotations) == (2,):
-        maximum, step = (non_negative(name, each) for each in rotations)
-        return RotationGrid(_ball_of_rotations(maximum, step), step, maximum)
-    if np.shape(rotations) != (3, 2):
-        wanted = "a scipy Rotation, or pairs (maximum, step) in degrees: one or three"
-        fail(name, f"None, 'all', {wanted}", rotations)
-    products = list(itertools.product(*(_angles(name, *pair) for pair in rotations)))
+    pairs = _pairs(name, rotations)
+    if len(pairs) == 1:
+        ((maximum, step),) = pairs
+        spacing = step if maximum else None
+        return RotationGrid(_ball_of_rotations(maximum, step), spacing, maximum)
+    angles = np.meshgrid(*(_angles(*pair) for pair in pairs), indexing="ij")
+    products = np.stack(angles, axis=-1).reshape(-1, 3)
     grid = Rotation.from_euler("XYZ", products, degrees=True)  # axes 0, 1, 2: z, y, x
-    z, y, x = (float(maximum) for maximum, _ in rotations)
-    return RotationGrid(grid, max(float(step) for _, step in rotations), (z, y, x))
+    z, y, x = (maximum for maximum, _ in pairs)
+    spacing = max((step for maximum, step in pairs if maximum), default=None)
+    return RotationGrid(grid, spacing, (z, y, x))
+
+
+def _pairs(name: str, value: Any) -> list[tuple[float, float]]:
+    """Return one or three pairs (maximum, step) of degrees, no maximum above 180."""
+    shape = shape_of(value)
+    if isinstance(value, str | bytes) or shape not in ((2,), (3, 2)):
+        wanted = "a scipy Rotation, or pairs (maximum, step) in degrees: one or three"
+        fail(name, f"None, 'all', {wanted}", value)
+    try:
+        pairs = [
+            (non_negative(name, maximum), non_negative(name, step))
+            for maximum, step in ([value] if shape == (2,) else value)
+        ]
+    except (TypeError, ValueError):
+        wanted = "a pair (maximum, step) in degrees, 0 or more, or three such pairs"
+        fail(name, wanted, value)
+    for maximum, step in pairs:
+        if maximum and not _steps(maximum, step):
+            raise ValueError(
+                f"{name} must have a step above 0 and up to its maximum, in degrees, "
+                f"not {step:g} for a maximum of {maximum:g}: nothing would be turned "
+                f"({(0, 0)} leaves an angle alone)"
+            )
+    return [(min(maximum, 180.0), step) for maximum, step in pairs]
+
+
+def _steps(maximum: float, step: float) -> float:
+    """Return how many whole steps go into a maximum."""
+    if not step:
+        return 0.0
+    return float(np.floor(min(maximum, 180.0) / step + 1e-6))
 
 
 _ALL_SPACING = 12.0  # degrees
@@ -228,33 +296,12 @@ def _ball_of_rotations(maximum: float, step: float) -> Rotation:
     """Return the rotation vectors of a cubic lattice inside a ball, in degrees."""
     from scipy.spatial.transform import Rotation
 
-    count = math.floor(maximum / step + 1e-6) if step else 0
-    axis = step * np.arange(-count, count + 1)
+    axis = _angles(maximum, step)
     vectors = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
     length = np.linalg.norm(vectors, axis=1)
-    return Rotation.from_rotvec(
-        vectors[length <= min(maximum, 180) + 1e-6], degrees=True
-    )
+    return Rotation.from_rotvec(vectors[length <= maximum + 1e-6], degrees=True)
 
 
-def _angles(name: str, maximum: Any, step: Any) -> NDArray[np.float64]:
-    maximum, step = non_negative(name, maximum), non_negative(name, step)
-    count = math.floor(maximum / step + 1e-6) if step else 0
-    return step * np.arange(-count, count + 1)
-
-
-def symmetry_group(symmetry: str) -> Rotation:
-    """Return the rotations of a point group about z, acting on zyx vectors.
-
-    The groups are scipy's ``Rotation.create_group``, whose vectors are x, y, z:
-    turning both the rows and the columns of its matrices round gives z, y, x.
-
-    Examples
-    --------
-    >>> [len(symmetry_group(name)) for name in ("C1", "C7", "D7", "T", "O", "I")]
-    [1, 7, 14, 12, 24, 60]
-    """
-    from scipy.spatial.transform import Rotation
-
-    group = Rotation.create_group(symmetry, axis="Z")
-    return Rotation.from_matrix(group.as_matrix()[:, ::-1, ::-1])
+def _angles(maximum: float, step: float) -> NDArray[np.float64]:
+    count = int(_steps(maximum, step))
+    return np.float64(step) * np.arange(-count, count + 1)

@@ -64,8 +64,8 @@ __all__ = [
 Array: TypeAlias = NDArray[Any]
 Window: TypeAlias = tuple[float, float, float]
 
-_BATCH_BYTES = 48e6  # of the largest arrays of a batch
-_BANK_BYTES = 150e6  # of the turned templates of a search that is refined
+BATCH_BYTES = 48e6  # of the largest arrays of a batch
+BANK_BYTES = 150e6  # of the turned templates of a search that is refined
 _KERNEL_ERROR = 1e-2  # of exp(2πi k·t), root mean square
 _CANDIDATES = 4  # poses of a particle that climb, at the most
 _IN_REACH = 0.85  # of the best score: whether a pose of the search may still win
@@ -222,7 +222,7 @@ def template_bank(
     searched = max(int((length <= limit).sum()), min(len(waves), 50))
     if refined:
         rows = len(templates) * len(grid.rotations)
-        searched = min(searched, max(50, int(_BANK_BYTES / (12 * rows))))
+        searched = min(searched, max(50, int(BANK_BYTES / (12 * rows))))
     k = (waves / np.array(shape))[:searched]
     fields = tuple(template_fields(each, float(length[-1])) for each in templates)
     shifts = _window_shifts(window)
@@ -542,4 +542,4 @@ def _batch_size(bank: Bank) -> int:
     """Return how many particles fit into the memory of a batch."""
     floats = 2 * len(bank.U) * bank.searched
     floats += (len(bank.U) + len(bank.shifts)) * len(bank.spectra)
-    return max(1, min(64, int(_BATCH_BYTES / (4 * floats))))
+    return max(1, min(64, int(BATCH_BYTES / (4 * floats))))

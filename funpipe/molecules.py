@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -13,9 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from funpipe.arguments import as_array, describe, fail, has, points, refuse_path
-from funpipe.arguments import path as as_path
-from funpipe.io.whole import replacing
+from funpipe import arguments as check
+from funpipe.arguments import fail, has, listed, points, quoted, refuse_path
+from funpipe.io.csv_files import (
+    column_of,
+    column_to_write,
+    digits,
+    read_table,
+    write_table,
+)
+from funpipe.io.texts import check_unique, filled, same_values, text_array
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -24,7 +29,7 @@ __all__ = ["Molecules", "as_molecules"]
 
 _POSITION = ("z", "y", "x")
 _ROTATION = ("zvec", "yvec", "xvec")
-_TYPED = re.compile(r"(.*):([<>|][biufU]\d+)", re.DOTALL)  # as in "grey:<f4"
+_SHOWN = 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,7 +81,10 @@ class Molecules:
         return len(self.positions)
 
     def __repr__(self) -> str:
-        names = f", features: {', '.join(self.features)}" if self.features else ""
+        shown = ", ".join(list(self.features)[:_SHOWN])
+        more = len(self.features) - _SHOWN
+        names = f", features: {shown}" if self.features else ""
+        names += f" and {more} others" if more > 0 else ""
         return f"Molecules({len(self)} particle{'s' * (len(self) != 1)}{names})"
 
     def __iter__(self) -> Iterator[Molecules]:
@@ -99,7 +107,7 @@ class Molecules:
             np.array_equal(self.positions, other.positions)
             and list(self.features) == list(other.features)
             and all(
-                _same(values, other.features[name])
+                same_values(values, other.features[name])
                 for name, values in self.features.items()
             )
             and _apart(self.rotations, other.rotations) <= 1e-12
@@ -153,8 +161,8 @@ class Molecules:
         for each in sets:
             if set(each.features) != set(names):
                 raise ValueError(
-                    f"several must all have the features {sorted(names)}, "
-                    f"not {sorted(each.features)}"
+                    f"several must all have the features [{listed(sorted(names))}], "
+                    f"not [{listed(sorted(each.features))}]"
                 )
         return cls(
             np.concatenate([each.positions for each in sets]),
@@ -178,28 +186,22 @@ class Molecules:
         Notes
         -----
         The columns are z, y, x in nm, the rotation vector zvec, yvec, xvec in
-        radians, and the features. A feature whose type would not come back from
-        its text alone has it behind its name, as in ``grey:<f4``.
+        radians, and the features. A feature whose values would not come back from
+        their texts alone, such as the texts "1" and "true", has its type behind its
+        name, as in ``grey:<f4``.
+
+        Raises
+        ------
+        ValueError
+            If a text or a name is too long, or holds half of a surrogate pair.
         """
-        path = as_path("path", path)
         vectors = self.rotations.as_rotvec().reshape(-1, 3)
-        columns: dict[str, list[str]] = {
-            name: list(map(repr, values.tolist()))
-            for name, values in zip(
-                (*_POSITION, *_ROTATION), [*self.positions.T, *vectors.T], strict=True
-            )
-        }
-        for name, values in self.features.items():
-            texts = list(map(str, values.tolist()))
-            plain = _same(_inferred(texts), values) and not _TYPED.fullmatch(name)
-            columns[name if plain else f"{name}:{values.dtype.str}"] = texts
-        with (
-            replacing(path) as partial,
-            open(partial, "w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(zip(*columns.values(), strict=True))
+        pose = zip(
+            (*_POSITION, *_ROTATION), [*self.positions.T, *vectors.T], strict=True
+        )
+        columns = {name: digits(values) for name, values in pose}
+        columns |= dict(column_to_write(*each) for each in self.features.items())
+        write_table(check.path("path", path), columns)
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> Molecules:
@@ -216,46 +218,55 @@ class Molecules:
             If there is no such file.
         ValueError
             If it is no table, or a column of positions is missing or no numbers.
+
+        Notes
+        -----
+        A column is one of whole numbers, numbers or truth values (also ``true`` and
+        ``false``) if all its texts are, else of texts; 007 is a text. An empty one is
+        NaN among numbers and truth values.
         """
         from scipy.spatial.transform import Rotation
 
-        name = as_path("path", path)
-        with open(name, newline="", encoding="utf-8-sig") as file:
-            try:
-                lines = list(csv.reader(file, strict=True))
-            except (ValueError, csv.Error) as error:
-                raise ValueError(f"{name} is not a CSV table: {error}") from None
-        while lines and not lines[-1]:
-            lines.pop()
-        if not lines:
-            raise ValueError(f"{name} is empty, not a CSV table")
-        header, *rows = lines
-        _check_table(name, header, rows)
-        columns = {each: [row[i] for row in rows] for i, each in enumerate(header)}
+        name = check.path("path", path)
+        columns = read_table(name)
+        turned = any(each in columns for each in _ROTATION)
+        wanted = _POSITION + _ROTATION if turned else _POSITION
+        missing = [each for each in wanted if each not in columns]
+        if missing:
+            raise ValueError(
+                f"{name} has no column {missing[0]!r}, but only {listed(columns)}"
+            )
         rotations = None
-        if all(each in columns for each in _ROTATION):
+        if turned:
             vectors = _numbers(name, columns, _ROTATION)
             rotations = Rotation.from_rotvec(vectors.copy())  # scipy wants to own it
-        features = dict(
-            _typed(name, title, texts)
+        positions = _numbers(name, columns, _POSITION)
+        features = [
+            column_of(name, title, texts)
             for title, texts in columns.items()
             if title not in (*_POSITION, *_ROTATION)
-        )
-        return cls(_numbers(name, columns, _POSITION), rotations, features)
+        ]
+        check_unique(name, [*wanted, *(title for title, _ in features)])
+        try:
+            return cls(positions, rotations, dict(features))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
 
 def as_molecules(name: str, value: Any) -> Molecules:
     """Return molecules from Molecules, an (n, 3) array, or what has .pos and .rotator.
 
     The last is how acryo's ``Molecules`` name what is here ``positions`` and
-    ``rotations``, in the same units, order and sense.
+    ``rotations``, in the same units, order and sense. What is null in their features
+    is "" among texts and NaN among numbers, as in acryo's own CSV files.
     """
     if isinstance(value, Molecules):
         return value
     if has(value, "pos", "rotator"):
         table: Any = getattr(value, "features", None)
-        columns = getattr(table, "columns", ())
-        features = {str(each): np.asarray(table[each]) for each in columns}
+        columns = list(getattr(table, "columns", ()))
+        check_unique(f"{name}.features", list(map(str, columns)))
+        features = {str(each): _without_gaps(table[each]) for each in columns}
         return Molecules(points(f"{name}.pos", value.pos), value.rotator, features)
     if isinstance(value, np.ndarray | list | tuple):
         return Molecules(points(name, value))
@@ -276,6 +287,9 @@ def _rotations(value: Any, count: int) -> Rotation:
         raise ValueError(
             f"rotations must be {count}, one for each position, not {len(quaternions)}"
         )
+    bad = np.flatnonzero(~np.isfinite(quaternions).all(axis=1))
+    if bad.size:
+        raise ValueError(f"rotations[{bad[0]}] must be finite, not NaN or without end")
     return Rotation.from_quat(quaternions)
 
 
@@ -286,20 +300,34 @@ def _feature_name(name: Any) -> str:
 
 
 def _feature(name: str, values: Any, count: int) -> NDArray[Any]:
+    title = f"features[{quoted(name)}]"
     wanted = f"{count} numbers, truth values or texts"
-    array = np.array(as_array(f"features[{name!r}]", wanted, values))
-    if array.dtype.kind == "O" and all(isinstance(each, str) for each in array.flat):
-        array = array.astype(str)
+    array = np.array(check.as_array(title, wanted, values))
+    if array.shape == (count,) and array.dtype.kind in "OU":
+        array = _texts(title, wanted, values)
     if array.shape != (count,) or array.dtype.kind not in "biufU":
-        fail(f"features[{name!r}]", wanted, values)
+        fail(title, wanted, values)
     array.flags.writeable = False
     return array
 
 
-def _same(left: NDArray[Any], right: NDArray[Any]) -> bool:
-    return left.dtype == right.dtype and np.array_equal(
-        left, right, equal_nan=left.dtype.kind == "f"
-    )
+def _texts(title: str, wanted: str, values: Any) -> NDArray[Any]:
+    """Return texts as an array; numbers among them do not become texts."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == "U":
+        return np.array(values)
+    texts = list(values)
+    if not all(isinstance(each, str) for each in texts):
+        fail(title, wanted, values)
+    try:
+        return text_array(texts)
+    except ValueError as error:
+        raise ValueError(f"{title}: {error}") from None
+
+
+def _without_gaps(column: Any) -> NDArray[Any]:
+    """Return a column of a polars or pandas table; see `filled` for what is missing."""
+    array = np.asarray(column)
+    return filled(array.tolist()) if array.dtype.kind == "O" else array
 
 
 def _apart(left: Rotation, right: Rotation) -> float:
@@ -307,68 +335,11 @@ def _apart(left: Rotation, right: Rotation) -> float:
     return float(np.max((left.inv() * right).magnitude(), initial=0.0))
 
 
-def _inferred(texts: list[str]) -> NDArray[Any]:
-    """Return whole numbers, numbers or truth values if all texts are, else texts.
-
-    Among numbers an empty text is NaN.
-    """
-    for kind in (int, float, _truth, _number_or_nan):
-        if kind is _number_or_nan and not any(texts):
-            continue
-        try:
-            array = np.array([kind(each) for each in texts])
-        except (ValueError, OverflowError):
-            continue
-        if array.dtype.kind in "bif" and texts:
-            return array
-    return np.array(texts, dtype=str)
-
-
-def _number_or_nan(text: str) -> float:
-    return float(text) if text else np.nan
-
-
-def _truth(text: str) -> bool:
-    if text not in ("True", "False"):
-        raise ValueError(f"{text!r} is neither True nor False")
-    return text == "True"
-
-
-def _typed(path: str, title: str, texts: list[str]) -> tuple[str, NDArray[Any]]:
-    typed = _TYPED.fullmatch(title)
-    if not typed:
-        return title, _inferred(texts)
-    name, kind = typed.groups()
-    try:
-        if kind.endswith("b1"):
-            return name, np.array([_truth(each) for each in texts], dtype=kind)
-        return name, np.array(texts).astype(kind)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{path}: column {title!r}: {error}") from None
-
-
 def _numbers(
-    path: str, columns: dict[str, list[str]], names: tuple[str, ...]
+    path: str, columns: dict[str, tuple[str, ...]], names: tuple[str, ...]
 ) -> NDArray[np.float64]:
     try:
-        texts = zip(*(columns[name] for name in names), strict=True)
-        return points("values", np.array(list(texts), dtype=float).reshape(-1, 3))
+        table = np.array([columns[name] for name in names], dtype=float)
+        return points("values", table.T.reshape(-1, 3))
     except ValueError as error:
         raise ValueError(f"{path}: columns {', '.join(names)}: {error}") from None
-
-
-def _check_table(path: str, header: list[str], rows: list[list[str]]) -> None:
-    turned = any(each in header for each in _ROTATION)
-    wanted = _POSITION + _ROTATION if turned else _POSITION
-    missing = [each for each in wanted if each not in header]
-    if missing:
-        raise ValueError(f"{path} has no column {missing[0]!r}, but only {header}")
-    twice = sorted({each for each in header if header.count(each) > 1})
-    if twice:
-        raise ValueError(f"{path} has the column {twice[0]!r} twice")
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise ValueError(
-                f"{path}, line {number}: {len(row)} values for {len(header)} columns, "
-                f"{describe(row)}"
-            )

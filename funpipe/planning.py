@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from funpipe import arguments as check
+from funpipe.costs import Cost, check_cost
 from funpipe.findings import (
     Finding,
     doubles,
@@ -15,13 +16,30 @@ from funpipe.findings import (
     tight_mask,
 )
 from funpipe.fourier import Tilt, as_tilt
-from funpipe.geometry import RotationGrid, rotation_grid
+from funpipe.geometry import RotationGrid, rotation_count, rotation_grid
 from funpipe.molecules import Molecules, as_molecules
 from funpipe.preparing import Prepared, prepare_all
 from funpipe.subtomograms import check_some
+from funpipe.symmetry import symmetry_group
 from funpipe.tomograms import Share, common_scale, shares_of
 
-__all__ = ["Plan", "Search", "check_window", "plan", "search_for"]
+__all__ = ["Asked", "Plan", "Search", "asked_for", "plan", "search_for"]
+
+
+class Asked(NamedTuple):
+    """What a search is asked for, checked as far as no template is needed."""
+
+    shifts: tuple[float, float, float] | None
+    """Voxels; None where none are given."""
+    rotations: Any
+    """As given, and such as `rotation_grid` takes."""
+    symmetry: str
+    tilt: Tilt
+    finest: float
+    refined: bool
+    whitened: bool
+    scale: float
+    """nm per voxel."""
 
 
 class Search(NamedTuple):
@@ -33,6 +51,8 @@ class Search(NamedTuple):
     finest: float
     refined: bool
     whitened: bool
+    by_default: bool = False
+    """Whether the window is that of nothing given."""
 
 
 class Plan(NamedTuple):
@@ -56,7 +76,9 @@ class Plan(NamedTuple):
         return [
             *scales(self.shares),
             *tight_mask(template, mask),
-            *small_box(template, mask, self.search.window),
+            *small_box(
+                template, mask, self.search.window, by_default=self.search.by_default
+            ),
             *off_centre(template, mask, common_scale(self.shares)),
             *doubles(self.shares, self.particles),
         ]
@@ -82,18 +104,17 @@ def plan(
     particles = as_molecules("molecules", molecules)
     shares, empty = shares_of(tomogram, particles, scale, tilt, tomogram_feature)
     voxel = common_scale(shares)
-    search = search_for(
+    asked = asked_for(
         voxel, max_shifts, rotations, symmetry, tilt, resolution, refine, whiten
     )
     prepared = prepare_all(template, mask, voxel)
-    box = prepared.template.shape[1:]
-    check_window(search, box)
-    _check_fits(shares, box)
+    search = search_for(asked, prepared)
+    _check_fits(shares, prepared.template.shape[1:])
     check_some(particles)
     return Plan(particles, shares, empty, search, prepared)
 
 
-def search_for(
+def asked_for(
     scale: float,
     max_shifts: Any,
     rotations: Any,
@@ -102,35 +123,82 @@ def search_for(
     resolution: float | None,
     refine: bool,
     whiten: bool,
-) -> Search:
-    """Check where a pose is to be looked for, given in nm, and return it in voxels."""
-    z, y, x = check.non_negative_vector("max_shifts", max_shifts)
+) -> Asked:
+    """Check where a pose is to be looked for, given in nm."""
+    shifts = None
+    if max_shifts is not None:
+        z, y, x = check.non_negative_vector("max_shifts", max_shifts)
+        shifts = (z / scale, y / scale, x / scale)
     finest = check.optional_positive("resolution", resolution) or 2 * scale
     if finest < 2 * scale * (1 - 1e-6):
         raise ValueError(
             f"resolution must be {2 * scale:.6g} nm or more, two voxels, not {finest}"
         )
-    return Search(
-        (z / scale, y / scale, x / scale),
-        rotation_grid(rotations, check.symmetry("symmetry", symmetry)),
+    rotation_count(rotations)  # for its errors
+    return Asked(
+        shifts,
+        rotations,
+        check.symmetry("symmetry", symmetry),
         as_tilt("tilt", tilt),
         finest / scale,
-        refine,
-        whiten,
+        check.flag("refine", refine),
+        check.flag("whiten", whiten),
+        scale,
     )
 
 
-def check_window(search: Search, box: tuple[int, ...]) -> None:
-    """Refuse shifts by more than half the box, and a period longer than it."""
-    if search.finest > max(box):
+def search_for(asked: Asked, prepared: Prepared) -> Search:
+    """Return the search that is asked for, for these templates.
+
+    Raises
+    ------
+    ValueError
+        If shifts go beyond half the box, the resolution is coarser than it or no wave
+        fits into it, or the search would take more memory than there is.
+    """
+    box = prepared.template.shape[1:]
+    _check_box(asked.finest, box)
+    room = [(size - 1) / 2 for size in box]
+    z, y, x = asked.shifts or (min(_SHIFT / asked.scale, half) for half in room)
+    _check_window((z, y, x), room)
+    cost = Cost(prepared.template.shape, (z, y, x), asked.finest, asked.refined)
+    many = rotation_count(asked.rotations)
+    group = len(symmetry_group(asked.symmetry))
+    check_cost(cost, asked.rotations, max(1.0, many / group), built=many)
+    grid = rotation_grid(asked.rotations, asked.symmetry)
+    check_cost(cost, asked.rotations, len(grid.rotations))
+    return Search(
+        (z, y, x),
+        grid,
+        asked.tilt,
+        asked.finest,
+        asked.refined,
+        asked.whitened,
+        by_default=asked.shifts is None,
+    )
+
+
+_SHIFT = 1.0  # nm, the largest of those tried where nothing is said
+
+
+def _check_box(finest: float, box: tuple[int, ...]) -> None:
+    if max(box) < 3:
+        raise ValueError(
+            "template must have 3 voxels or more along an axis, or no wave fits "
+            f"between them, not {box}"
+        )
+    if finest > max(box):
         raise ValueError(
             f"resolution must be finer than the box of {max(box)} voxels, "
-            f"not {search.finest:.6g} voxels"
+            f"not {finest:.6g} voxels"
         )
-    for axis, limit, size in zip("zyx", search.window, box, strict=True):
-        if limit > (size - 1) / 2:
+
+
+def _check_window(window: tuple[float, float, float], room: list[float]) -> None:
+    for axis, limit, half in zip("zyx", window, room, strict=True):
+        if limit > half:
             raise ValueError(
-                f"max_shifts must stay within half the box, {(size - 1) / 2:g} voxels "
+                f"max_shifts must stay within half the box, {half:g} voxels "
                 f"along {axis}, not {limit:.6g}"
             )
 

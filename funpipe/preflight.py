@@ -32,7 +32,7 @@ def check(
     template: Any,
     mask: Any = None,
     scale: float | None = None,
-    max_shifts: Any = 1.0,
+    max_shifts: Any = None,
     rotations: Any = None,
     tilt: Any = None,
     resolution: float | None = None,
@@ -94,8 +94,13 @@ def check(
     particles doubled 2
     """
     check_argument.executor("executor", executor)
-    check_argument.flag("preflight", preflight)
-    check_argument.flag("progress", progress)
+    for name, value in (
+        ("refine", refine),
+        ("whiten", whiten),
+        ("preflight", preflight),
+        ("progress", progress),
+    ):
+        check_argument.flag(name, value)
     planned = plan(
         tomogram,
         molecules,
@@ -116,7 +121,8 @@ def check(
     found += leaving
     sample = _sample(planned, inside)
     if sample.size >= _FEWEST:
-        found += _contrast(sample, planned) or _hand(sample, planned, symmetry)
+        coarse = coarse_grid(symmetry)
+        found += _contrast(sample, planned, coarse) or _hand(sample, planned, coarse)
     return found
 
 
@@ -172,9 +178,8 @@ def _sample(planned: Plan, inside: NDArray[np.intp]) -> _Sample:
     )
 
 
-def _contrast(sample: _Sample, planned: Plan) -> list[Finding]:
+def _contrast(sample: _Sample, planned: Plan, coarse: RotationGrid) -> list[Finding]:
     grid = planned.search.grid
-    coarse = coarse_grid()
     grid = grid if len(grid.rotations) <= len(coarse.rotations) else coarse
     better = _better(sample, -sample.templates, planned, grid)
     if better is None:
@@ -189,9 +194,9 @@ def _contrast(sample: _Sample, planned: Plan) -> list[Finding]:
     ]
 
 
-def _hand(sample: _Sample, planned: Plan, symmetry: str) -> list[Finding]:
+def _hand(sample: _Sample, planned: Plan, coarse: RotationGrid) -> list[Finding]:
     mirrored = np.ascontiguousarray(sample.templates[:, ::-1])
-    better = _better(sample, mirrored, planned, coarse_grid(symmetry))
+    better = _better(sample, mirrored, planned, coarse)
     if better is None:
         return []
     return [

@@ -8,6 +8,7 @@ import numpy as np
 
 from funpipe import arguments as check
 from funpipe.arguments import Image, fail
+from funpipe.caller import warn
 from funpipe.pipeline import ImageConverter, ImageProvider
 from funpipe.stage_functions import StageFunction
 
@@ -20,7 +21,7 @@ class Prepared(NamedTuple):
     template: Image
     """(z, y, x), or (m, z, y, x) for several templates."""
     mask: Image
-    """Of the same shape; all 1 where no mask is given."""
+    """Of the same shape, from 0 to 1; all 1 where no mask is given."""
 
 
 def prepare(template: Any, mask: Any = None, scale: float = 1.0) -> Prepared:
@@ -45,6 +46,11 @@ def prepare(template: Any, mask: Any = None, scale: float = 1.0) -> Prepared:
         If one is no template or mask, their shapes differ, the mask is empty, or
         the template constant under it.
 
+    Warns
+    -----
+    UserWarning
+        If the mask goes beyond 0 to 1: it is clipped.
+
     Examples
     --------
     >>> import funpipe as fp
@@ -62,7 +68,7 @@ def prepare(template: Any, mask: Any = None, scale: float = 1.0) -> Prepared:
 def prepare_all(template: Any, mask: Any, scale: float) -> Prepared:
     """Return templates and masks at a scale, (m, z, y, x) also for one."""
     templates = _template_images(template, scale)
-    masks = _mask_images(mask, templates, scale)
+    masks = _clipped(_mask_images(mask, templates, scale))
     for image, under in zip(templates, masks, strict=True):
         if image.shape != templates[0].shape:
             raise ValueError(
@@ -113,6 +119,21 @@ def _mask_images(mask: Any, templates: list[Image], scale: float) -> list[Image]
             f"not {len(images)}"
         )
     return images
+
+
+_ROUNDING = 1e-3  # of a mask, which filters and files leave
+
+
+def _clipped(masks: list[Image]) -> list[Image]:
+    """Return masks from 0 to 1; warn, once, of what was beyond more than rounding."""
+    low = min(float(each.min()) for each in masks)
+    high = max(float(each.max()) for each in masks)
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        warn(
+            f"mask goes from {low:.4g} to {high:.4g}, where it should from 0 to 1: "
+            "what is beyond is taken for 0 or 1"
+        )
+    return [np.clip(each, 0, 1) for each in masks]
 
 
 def _images(name: str, value: Any, scale: float) -> list[Image] | None:

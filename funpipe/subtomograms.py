@@ -98,7 +98,7 @@ def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
         raise TypeError(f"tomogram must be {wanted}, not {describe(tomogram)}")
     if check.is_masked(tomogram):
         raise ValueError(
-            "tomogram must have no masked values: fill them, as with tomogram.filled(0)"
+            "tomogram must have no masked values: fill them, as with array.filled(0)"
         )
     if scale is None:
         raise ValueError("scale must be given, in nm per voxel: an array has none")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import describe
+from funpipe.arguments import describe, listed
 from funpipe.caller import warn
 from funpipe.fourier import Tilt, as_tilt
 from funpipe.molecules import Molecules
@@ -236,7 +236,8 @@ def _by_text(tomograms: Mapping[Any, Any]) -> dict[str, Any]:
     named = {str(name): each for name, each in tomograms.items()}
     if len(named) < len(tomograms):
         raise ValueError(
-            f"tomogram must have names that differ as text, not {list(tomograms)}"
+            "tomogram must have names that differ as text, not "
+            f"{describe(list(tomograms))}"
         )
     return named
 
@@ -248,7 +249,7 @@ def _check_feature(feature: Any) -> None:
 
 def _names(molecules: Molecules, feature: str) -> NDArray[np.str_]:
     if feature not in molecules.features:
-        known = ", ".join(map(repr, molecules.features)) or "none"
+        known = listed(molecules.features, 20) or "none"
         raise ValueError(
             f"molecules have no feature {feature!r} that says which of the tomograms "
             f"each lies in (tomogram_feature=...); their features are {known}"
@@ -275,12 +276,6 @@ def _check_scales(shares: list[Share]) -> None:
                 f"{first.name!r} has {first.scale:.6g} nm per voxel, "
                 f"but {other.name!r} {other.scale:.6g}"
             )
-
-
-def listed(names: list[str], most: int = 5) -> str:
-    """Return names as text, the first few where there are many."""
-    shown = ", ".join(map(repr, names[:most]))
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} others"
 
 
 @contextmanager

@@ -424,6 +424,8 @@ def test_a_box_and_a_model_are_options_of_align_too(here):
         (("--out", "a.txt", "--out-format", "dynamo"), "a.txt: a Dynamo table's name"),
         (("--out", "a.star"), "cannot have a column of the name 'my score'"),
         (("--out", "a.mod"), "object: an IMOD model counts in whole numbers"),
+        (("--out", "own.tbl"), "./own.doc is a table map that names other tomograms"),
+        (("--out", "own_MOTL.csv"), "object: an IMOD model counts in whole numbers"),
     ],
 )
 def test_what_could_not_be_written_is_said_before_the_work(
@@ -434,6 +436,7 @@ def test_what_could_not_be_written_is_said_before_the_work(
     picks = fp.read_molecules("made/picks.csv")
     added = {"my score": np.ones(4), "object": ["a", "b", "c", "d"]}
     picks.with_features(**added).to_csv("odd.csv")
+    Path("own.doc").write_text("1 TS_1\n2 TS_2\n")
     monkeypatch.setattr(command_line, "align", lambda *_, **__: pytest.fail("work"))
     assert said in refused(capsys, "align", "odd.csv", *IN_ONE[2:], *options)
 

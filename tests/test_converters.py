@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe.geometry import centre, offsets, radius, symmetry_group
+from funpipe.geometry import centre, offsets, radius
+from funpipe.symmetry import symmetry_group
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, 8)

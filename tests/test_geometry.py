@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -17,6 +17,7 @@ from funpipe.geometry import (
     offsets,
     radius,
     rotate_image,
+    rotation_count,
     rotation_grid,
     rotation_vector,
     symmetry_group,
@@ -35,6 +36,9 @@ GRID_ROTATIONS = [
     Rotation.from_matrix(each.as_matrix().round())
     for each in Rotation.create_group("O")
 ]
+
+
+TURNS = Rotation.from_rotvec([[0, 0, 0.1], [0, 0.2, 0]])
 
 
 def voxels(shape):
@@ -166,11 +170,52 @@ def test_the_usual_grid_has_343_rotations_and_the_identity():
     assert found.magnitude().min() < 1e-9
 
 
-@pytest.mark.parametrize("still", [((12, 0), (0, 4), (0, 0)), ((1, 2),) * 3])
-def test_a_step_of_0_or_above_the_maximum_leaves_an_angle_alone(still):
-    found = rotation_grid(still).rotations
-    assert len(found) == 1
-    assert found[0].magnitude() == 0
+@pytest.mark.parametrize("still", [((0, 0), (0, 4), (0, 0)), ((0, 2),) * 3, (0, 0)])
+def test_a_maximum_of_0_leaves_an_angle_alone(still):
+    found = rotation_grid(still)
+    assert len(found.rotations) == 1
+    assert found.rotations[0].magnitude() == 0
+    assert found.spacing is None
+
+
+@pytest.mark.parametrize(
+    "still",
+    [(6, 12), (10, 0), ((12, 0), (0, 4), (0, 0)), ((1, 2),) * 3, (1e-9, 1), (200, 190)],
+)
+def test_a_step_of_0_or_above_the_maximum_is_refused_with_both(still):
+    maximum, step = np.atleast_2d(still)[0]
+    text = (
+        f"step above 0 and up to its maximum, in degrees, not {step:g} .* {maximum:g}"
+    )
+    for function in (rotation_grid, rotation_count):
+        with pytest.raises(ValueError, match=f"^rotations must have a {text}:"):
+            function(still)
+
+
+def test_the_spacing_is_that_of_the_angles_that_turn():
+    assert rotation_grid(((12, 4), (0, 30), (6, 3))).spacing == 4
+
+
+@given(st.floats(3, 60), st.floats(3, 20), st.booleans())
+def test_how_many_rotations_are_tried_is_known_beforehand(maximum, step, three):
+    assume(step <= maximum)
+    given = ((maximum, step),) * 3 if three else (maximum, step)
+    count = len(rotation_grid(given).rotations)
+    assert count <= rotation_count(given) * (1 if three else 1.6)
+    assert count >= rotation_count(given) * (1 if three else 0.3)
+
+
+def test_how_many_other_rotations_are_tried_is_known_too():
+    for each in (None, Rotation.identity(), TURNS):
+        assert rotation_count(each) == len(rotation_grid(each).rotations)
+    assert rotation_count("all") == pytest.approx(8595, abs=1)
+
+
+def test_angles_beyond_180_are_there_already():
+    assert rotation_count((1e300, 10)) == rotation_count((180, 10))
+    whole, more = rotation_grid((180, 30)), rotation_grid((1000, 30))
+    assert len(whole.rotations) == len(more.rotations)
+    assert more.limit == 180
 
 
 @pytest.mark.parametrize(
@@ -216,6 +261,7 @@ def test_all_rotations_are_covered_evenly():
 
 @given(st.floats(2, 40), st.floats(2, 10))
 def test_a_ball_holds_rotations_up_to_its_maximum_and_no_farther(maximum, step):
+    assume(step <= maximum)
     angles = np.degrees(rotation_grid((maximum, step)).rotations.magnitude())
     assert angles.min() < 1e-6
     assert angles.max() <= maximum + 1e-5
@@ -246,6 +292,19 @@ def test_symmetry_leaves_one_of_the_rotations_that_look_the_same(symmetry):
         ((-12, 4),) * 3,
         ((12, -4),) * 3,
         (("a", 4),) * 3,
+        ((1, 2), (3,)),
+        [[12, 4], [12], [12, 4]],
+        ((12, None),) * 3,
+        (None, 4),
+        (math.nan, 4),
+        (math.inf, 4),
+        (True, 1),
+        np.full((3, 2), "4"),
+        np.zeros((3, 2, 2)),
+        b"12",
+        [[]],
+        {"z": (12, 4)},
+        object(),
         Rotation.from_quat(np.zeros((0, 4))),
     ],
 )

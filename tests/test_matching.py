@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe.fourier import as_tilt, half_ball, no_tilt
-from funpipe.geometry import rotation_grid, symmetry_group
+from funpipe.geometry import rotation_grid
 from funpipe.matching import masked, match, template_bank
 from funpipe.simulate import (
     Blobs,
@@ -22,6 +22,7 @@ from funpipe.simulate import (
     pose_bound,
 )
 from funpipe.spectra import sample, template_fields
+from funpipe.symmetry import symmetry_group
 
 SHAPE = (24, 24, 24)
 BLOBS = asymmetric_molecule(3, radius=7.0, sigma=1.3)

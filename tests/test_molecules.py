@@ -90,6 +90,65 @@ def test_wrong_parts_are_named(positions, rotations, features, error, text):
         Molecules(positions, rotations, features)
 
 
+ITSELF: list = []
+ITSELF.append(ITSELF)
+JUNK = {
+    "10**400": [[10**400, 1, 2]],
+    "10**5000": [[10**5000, 1, 2]],
+    "itself": ITSELF,
+    "itself in a row": [[ITSELF, 1, 2]],
+    "ragged": [[1, 2, 3], [4, 5]],
+    "objects": np.array([[None, 1, 2]]),
+    "dates": np.array([["2026-01-01"] * 3], "M8[D]"),
+    "complex": np.ones((1, 3)) * 1j,
+    "a set": {1, 2, 3},
+    "a generator": (i for i in range(3)),
+    "a mask": np.ma.masked_less([[1.0, 2.0, 3.0]], 2),
+    "bytes": b"123",
+    "texts and numbers": [["1", 2, 3]],
+}
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_whatever_else_is_given_gives_one_clear_error(junk):
+    value = JUNK[junk]
+    row = value[0] if isinstance(value, list | np.ndarray) else value
+    makes = {
+        "positions": lambda: Molecules(value),
+        "molecules": lambda: as_molecules("molecules", [value, value]),
+        "rotations": lambda: Molecules([[1, 2, 3]], value),
+        "features": lambda: Molecules(np.ones((3, 3)), features={"a": [row, row, row]}),
+    }
+    if junk == "a mask":
+        makes["features"] = lambda: Molecules(np.ones((3, 3)), features={"a": row})
+    for name, make in makes.items():
+        with pytest.raises((TypeError, ValueError), match=f"^{name}") as caught:
+            make()
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 300
+
+
+def test_numbers_among_texts_do_not_become_texts():
+    with pytest.raises(TypeError, match=r"features\['a'\] must be 2 numbers, truth"):
+        Molecules(np.ones((2, 3)), features={"a": ["a", 1]})
+
+
+def test_a_text_that_an_array_would_cut_is_refused():
+    with pytest.raises(ValueError, match=r"features\['a'\]: a text must not end in"):
+        Molecules(np.ones((2, 3)), features={"a": ["a\0", "b"]})
+
+
+@pytest.mark.parametrize("vector", [[1e308, 1e308, 0], [1e200, 0, 0]])
+def test_rotations_that_are_nan_are_refused(vector, tmp_path):
+    turn = Rotation.from_rotvec(vector)
+    with pytest.raises(ValueError, match=r"rotations\[0\] must be finite"):
+        Molecules([[1, 2, 3]], turn)
+    row = ",".join(map(repr, [1, 2, 3, *vector]))
+    (tmp_path / "a.csv").write_text(f"z,y,x,zvec,yvec,xvec\n{row}\n")
+    with pytest.raises(ValueError, match=r"a\.csv: rotations\[0\] must be finite"):
+        Molecules.from_csv(tmp_path / "a.csv")
+
+
 # Being one of several values.
 
 
@@ -238,6 +297,69 @@ def test_objects_with_pos_and_rotator_need_no_features():
     assert as_molecules("molecules", theirs) == mine
     theirs.features = None
     assert as_molecules("molecules", theirs) == mine
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["a", None], ["a", ""]),
+        (["a", np.nan], ["a", ""]),
+        ([1, None], [1.0, np.nan]),
+        ([True, None], [1.0, np.nan]),
+        ([True, False], [True, False]),
+        ([0.5, None], [0.5, np.nan]),
+        ([None, None], ["", ""]),
+    ],
+)
+def test_what_is_null_in_a_table_of_others_is_no_text_or_nan(values, expected):
+    theirs = SimpleNamespace(
+        pos=np.ones((2, 3)),
+        rotator=Rotation.identity(2),
+        features=Table({"a": np.array(values, dtype=object)}),
+    )
+    found = as_molecules("molecules", theirs)
+    np.testing.assert_array_equal(found.features["a"], expected)
+    loader = fp.SubtomogramLoader(np.ones((4, 4, 4)), theirs, scale=1.0)
+    assert loader.molecules == found
+
+
+def test_columns_of_others_that_are_one_as_text_are_refused():
+    table = Table({1: np.ones(2), "1": np.ones(2)})
+    theirs = SimpleNamespace(
+        pos=np.ones((2, 3)), rotator=Rotation.identity(2), features=table
+    )
+    with pytest.raises(ValueError, match=r"molecules\.features has the column '1' tw"):
+        as_molecules("molecules", theirs)
+
+
+def test_molecules_of_acryo_are_those_of_its_csv_file(tmp_path):
+    acryo = pytest.importorskip("acryo", reason="acryo is not installed")
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    table = polars.DataFrame(
+        {
+            "note": ["a", None],
+            "number": [1, None],
+            "good": [True, None],
+            "score": [0.5, None],
+            "sure": [True, False],
+            "kind": polars.Series(["p", None], dtype=polars.Categorical),
+            "none": polars.Series([None, None], dtype=polars.String),
+        }
+    )
+    theirs = acryo.Molecules(np.full((2, 3), 10.0), features=table)
+    theirs.to_csv(tmp_path / "a.csv")
+    loader = fp.SubtomogramLoader(np.ones((4, 4, 4)), theirs, scale=1.0)
+    assert loader.molecules == Molecules.from_csv(tmp_path / "a.csv")
+    assert loader.molecules.features["note"].tolist() == ["a", ""]
+
+
+def test_an_error_that_was_not_estimated_is_a_number_to_acryo(tmp_path):
+    acryo = pytest.importorskip("acryo", reason="acryo is not installed")
+    mine = Molecules(np.ones((2, 3)), features={"angle_error": [np.nan, np.nan]})
+    mine.to_csv(tmp_path / "a.csv")
+    theirs = acryo.Molecules.from_csv(tmp_path / "a.csv").features["angle_error"]
+    assert str(theirs.dtype) == "Float64"
+    assert theirs.is_nan().all()
 
 
 def test_an_array_is_molecules_that_are_not_turned():

@@ -63,6 +63,7 @@ def through(molecules, kind, folder):
     return read_molecules(path, scale=SCALE)
 
 
+@pytest.mark.filterwarnings("ignore:.* cannot hold the features")
 @settings(max_examples=60, deadline=None)
 @given(
     several=st.lists(poses, min_size=1, max_size=4),
@@ -403,7 +404,9 @@ def test_content_goes_before_the_ending(tmp_path):
 
 
 def test_formats_are_those_of_the_documentation():
-    known = "relion stopgap dynamo em portal copick eman2 cryosparc mod csv parquet"
+    known = (
+        "relion stopgap dynamo em portal copick eman2 cryosparc peet mod csv parquet"
+    )
     assert set(known.split()) <= set(FORMATS)
     said = re.findall(r"\w+", read_molecules.__doc__)
     assert [each for each in FORMATS if each not in said] == []

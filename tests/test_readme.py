@@ -57,6 +57,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fp.Molecules(truth.positions + 1.0).to_csv("picks.csv")
 
 
+@pytest.mark.filterwarnings("ignore:a Dynamo table cannot hold the features")
 @pytest.mark.usefixtures("files")
 def test_the_code_of_the_readme_gives_what_it_says() -> None:
     names: dict[str, Any] = {"__name__": "readme"}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count, filterfalse
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.arguments import MissingError, describe, listed
 from funpipe.caller import warn
 from funpipe.io.euler import Euler
 from funpipe.molecules import Molecules
@@ -53,7 +56,7 @@ def numbers(path: str, columns: Columns, names: Sequence[str]) -> NDArray[np.flo
     missing = [each for each in names if each not in columns]
     if missing:
         raise ValueError(
-            f"{path} has no column {missing[0]!r}, but only {', '.join(columns)}"
+            f"{path} has no column {missing[0]!r}, but only {listed(columns)}"
         )
     return np.array([_number(path, each, columns[each]) for each in names]).T
 
@@ -64,8 +67,8 @@ def _number(path: str, name: str, values: Array) -> NDArray[np.float64]:
     if bad.size:
         row = int(bad[0])
         raise ValueError(
-            f"{path}: column {name!r}, row {row + 1}: {values.tolist()[row]!r} is not "
-            "a finite number"
+            f"{path}: column {name!r}, row {row + 1}: "
+            f"{describe(values[row].item())} is not a finite number"
         )
     return found
 
@@ -80,10 +83,8 @@ def _float(value: Any) -> float:
 def needed_scale(name: str, scale: float | None) -> float:
     """Return the scale, or say that it must be given."""
     if scale is None:
-        raise ValueError(
-            f"{name}: coordinates are in voxels, and the file does not say of what "
-            "size; pass scale=... in nm per voxel"
-        )
+        reason = "coordinates are in voxels, and the file does not say of what size"
+        raise MissingError(name, reason, "scale", "in nm per voxel")
     return scale
 
 
@@ -107,16 +108,31 @@ def tomogram_texts(values: Array) -> Array:
     >>> tomogram_texts(np.array([5.0, 4.0]))
     array(['5', '4'], dtype='<U1')
     """
-    if values.dtype.kind == "f" and (values == np.round(values)).all():
-        values = values.astype(np.int64)
-    return np.array([str(each) for each in values.tolist()], dtype=str)
+    texts = values.tolist()
+    if values.dtype.kind == "f" and all(map(float.is_integer, texts)):
+        texts = list(map(int, texts))
+    return np.array([str(each) for each in texts], dtype=str)
 
 
-def tomogram_numbers(names: Iterable[Any]) -> tuple[Array, dict[int, str]]:
+def tomogram_numbers(
+    names: Iterable[Any],
+    own: Array | None = None,
+    known: Sequence[tuple[int, str]] | None = None,
+) -> tuple[Array, dict[int, str]]:
     """Return a number for each name, and the names that are no numbers by number.
 
-    Names that are whole numbers already stay those; others are counted from 1 in the
-    order in which they come.
+    Names that are whole numbers already stay those. Others keep the number that a
+    list had for them, and the rest are counted from 1 in the order in which they come.
+
+    Parameters
+    ----------
+    names : iterable
+        For each particle the name of its tomogram.
+    own : (n,) array, optional
+        For each particle the number that a list had for that tomogram.
+    known : sequence of (int, str), optional
+        Numbers that tomograms have beside the list, if names can be kept there: those
+        named there have that number, and no other gets one.
 
     Examples
     --------
@@ -124,14 +140,40 @@ def tomogram_numbers(names: Iterable[Any]) -> tuple[Array, dict[int, str]]:
     (array([17,  4]), {})
     >>> tomogram_numbers(["TS_03", "TS_01", "TS_03"])
     (array([1, 2, 1]), {1: 'TS_03', 2: 'TS_01'})
+    >>> tomogram_numbers(["TS_03", "TS_01"], np.array([3, 1]))
+    (array([3, 1]), {3: 'TS_03', 1: 'TS_01'})
     """
     texts = [str(each) for each in names]
-    if all(each == str(int(each)) for each in texts if each.isdecimal()) and all(
-        each.isdecimal() and len(each) < 19 for each in texts
+    kept = {} if own is None else _numbers_of(texts, own)
+    taken = Counter(number for number, _ in known or ())
+    there = {name: each for each, name in known or () if taken[each] == 1}
+    if all(each.isdecimal() and len(each) < 19 for each in texts) and all(
+        each == str(int(each)) for each in texts
     ):
-        return np.array(list(map(int, texts)), dtype=np.int64), {}
-    known = {name: i for i, name in enumerate(dict.fromkeys(texts), start=1)}
-    return np.array([known[each] for each in texts]), {i: n for n, i in known.items()}
+        apart = {**kept, **there}
+        if known is None or all(apart.get(x, int(x)) == int(x) for x in texts):
+            return np.array(list(map(int, texts)), dtype=np.int64), {}
+    found = {name: there[name] for name in texts if name in there}
+    for name, number in kept.items():
+        if name not in there and number not in taken:
+            found[name] = number
+    free = filterfalse({*taken, *found.values()}.__contains__, count(1))
+    found = {
+        name: found[name] if name in found else next(free)
+        for name in dict.fromkeys(texts)
+    }
+    numbers = np.array([found[each] for each in texts], dtype=np.int64)
+    return numbers, {number: name for name, number in found.items()}
+
+
+def _numbers_of(names: list[str], own: Array) -> dict[str, int]:
+    """Return the number that goes with each name, if each has one of its own."""
+    if own.dtype.kind not in "iuf":
+        return {}
+    pairs = set(zip(names, own.tolist(), strict=True))
+    found = {name: int(each) for name, each in pairs if float(each).is_integer()}
+    apart = len(pairs) == len(set(names)) == len(set(found.values()))
+    return found if apart and all(0 < each < 2**53 for each in found.values()) else {}
 
 
 def warn_of_numbers(named: Mapping[int, str]) -> None:
@@ -158,8 +200,8 @@ class PixelList:
     """In the order of the convention."""
     euler: Euler
     tomogram: str
-    first: float
-    """What the program calls the centre of a tomogram's first voxel."""
+    first: float | tuple[float, float, float]
+    """What the program calls the centre of a tomogram's first voxel, also as x y z."""
     whole: bool = False
     """Whether the program cuts at whole coordinates: what is left is then a shift."""
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -188,25 +230,32 @@ class PixelList:
             if name != self.tomogram
         }
         if self.tomogram in columns:
-            features["tomogram"] = tomogram_texts(columns[self.tomogram])
+            tomograms = columns[self.tomogram]
+            if tomograms.dtype.kind == "f":
+                numbers(path, columns, [self.tomogram])  # NaN names none
+            features["tomogram"] = tomogram_texts(tomograms)
         return Molecules(positions, rotations, features)
 
     def columns(
-        self, molecules: Molecules, scale: float, first: float | None = None
+        self,
+        molecules: Molecules,
+        scale: float,
+        first: float | None = None,
+        known: Sequence[tuple[int, str]] | None = None,
     ) -> tuple[dict[str, Array], dict[int, str]]:
         """Return columns as the file names them: its own pose, then all features.
 
         Tomograms have numbers in such a list; with the columns come the names, by
-        number, of those that had another one.
+        number, of those that had another one. See `tomogram_numbers` for ``known``.
         """
-        first = self.first if first is None else first
+        begin = np.asarray(self.first if first is None else first)
         own = {after: before for before, after in self.renamed.items()}
         found = {
             own.get(name, name): values
             for name, values in molecules.features.items()
             if name != "tomogram"
         }
-        coordinates = (molecules.positions / scale)[:, ::-1] + first
+        coordinates = (molecules.positions / scale)[:, ::-1] + begin
         pose = (*self.coordinates, *self.shifts, *self.angles)
         if all(name in found for name in pose) and not _rescaled(
             sum(
@@ -227,18 +276,28 @@ class PixelList:
             replace(found, self.coordinates, voxels, moved)
         replace(found, self.shifts, shifts, moved)
         replace(found, self.angles, self.euler.angles(molecules.rotations), turned)
+        given = found.get(self.tomogram)
         names = molecules.features.get("tomogram", np.ones(len(molecules), dtype=int))
-        found[self.tomogram], named = tomogram_numbers(names)
+        found[self.tomogram], named = tomogram_numbers(names, given, known)
         return found, named
+
+    def left_out(self, molecules: Molecules, kept: Container[str]) -> list[str]:
+        """Return the features whose columns are not among those that are kept."""
+        own = {after: before for before, after in self.renamed.items()}
+        return [
+            name
+            for name in molecules.features
+            if name != "tomogram" and own.get(name, name) not in kept
+        ]
 
     def _poses(
         self, path: str, columns: Columns, scale: float, first: float | None
     ) -> tuple[Array, Rotation]:
-        first = self.first if first is None else first
+        begin = np.asarray(self.first if first is None else first)
         coordinates = numbers(path, columns, self.coordinates)
         shifts = numbers(path, columns, self.shifts)
         angles = numbers(path, columns, self.angles)
-        voxels = (coordinates + shifts - first)[:, ::-1]
+        voxels = (coordinates + shifts - begin)[:, ::-1]
         return voxels * scale, self.euler.rotations(angles)
 
 

@@ -237,7 +237,7 @@ def _optional(
     if kind is float and isinstance(value, int | float):
         return finite_numbers(f"{where}: {key}", [value], 1)[0]
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    if not fits or (kind is int and abs(value) >= 2**63):
+    if not fits or (kind is int and not -(2**63) <= value < 2**63):
         raise ValueError(f"{where}: {key} must be of the kind {kind.__name__}")
     return value
 

@@ -10,21 +10,27 @@ coordinates as they are: read their tables with ``first=0``.
 
 from __future__ import annotations
 
+import io
 import os
-import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.io.columns import PixelList
+from funpipe.arguments import MissingError
+from funpipe.io.columns import PixelList, tomogram_texts
 from funpipe.io.euler import DYNAMO
-from funpipe.io.extras import require
-from funpipe.io.whole import replacing
+from funpipe.io.extras import in_one_line, require
+from funpipe.io.formats import warn_of_left_out
+from funpipe.io.sources import read_bytes
+from funpipe.io.table_map import Pairs, encodes, names_of, plan, put, read_map
+from funpipe.io.whole import alone, replacing
 from funpipe.molecules import Molecules
 
-__all__ = ["read", "scale_of", "write"]
+__all__ = ["map_beside", "read", "scale_of", "write"]
+
+Columns: TypeAlias = dict[str, NDArray[Any]]
 
 _LIST = PixelList(
     coordinates=("x", "y", "z"),
@@ -49,24 +55,24 @@ def read(
     ----------
     path : path-like
         The table (extra ``dynamo``). Where a table map of the same name with the
-        ending ``.doc`` lies beside it, tomograms get their names from that.
+        ending ``.doc`` lies beside it, tomograms get their names from that, and their
+        numbers are the feature ``tomo``.
     scale : float, optional
         nm per voxel; by default what the column apix (Å) says.
     first : float
         What the table calls the centre of a tomogram's first voxel, by default 0.5.
     """
     name = os.fspath(path)
-    columns = _columns(name)
+    table_map = Path(map_beside(name))
+    columns, pairs = _columns_and_map(name, table_map)
     molecules = _LIST.molecules(name, columns, _scale(name, columns, scale), first)
-    table_map = Path(name).with_suffix(".doc")
-    if _is_table_map(table_map) and "tomogram" in molecules.features:
-        names = _table_map(str(table_map))
-        numbers = molecules.features["tomogram"].tolist()
-        missing = [each for each in numbers if each not in names]
-        if missing:
-            raise ValueError(f"{table_map} has no name for the tomogram {missing[0]}")
-        return molecules.with_features(tomogram=[names[each] for each in numbers])
-    return molecules
+    if pairs is None or "tomogram" not in molecules.features:
+        return molecules
+    numbers = molecules.features["tomogram"].tolist()
+    names = names_of(table_map, pairs, numbers)
+    return molecules.with_features(
+        tomogram=[names[each] for each in numbers], tomo=columns["tomo"]
+    )
 
 
 def write(
@@ -82,9 +88,10 @@ def write(
     ----------
     molecules : Molecules
         The particles. Of the features, a table holds those with the names of its
-        columns, and ``score`` as cc. Tomograms whose names are not numbers are
-        numbered from 1 in the order in which they come, and a table map of the same
-        name with the ending ``.doc`` is written beside the table.
+        columns, and ``score`` as cc. Where a tomogram's name is not a number, a table
+        map of the same name with the ending ``.doc`` is written beside the table.
+        Tomograms keep the numbers of a map that is there and those of the feature
+        ``tomo``; others are numbered from 1 in the order in which they come.
     path : path-like
         Where to, ending in ``.tbl``; an existing file is replaced, whole or not at
         all.
@@ -92,6 +99,16 @@ def write(
         nm per voxel; by default what the feature apix (Å) says.
     first : float
         What the table calls the centre of a tomogram's first voxel, by default 0.5.
+
+    Raises
+    ------
+    ValueError
+        If it cannot hold a text, or another ``.doc`` is in the map's place.
+
+    Warns
+    -----
+    UserWarning
+        Of the features that a table has no place for.
     """
     dynamotable = require("dynamotable", "dynamo", "to write Dynamo tables")
     pandas = require("pandas", "dynamo", "to write Dynamo tables")
@@ -101,30 +118,62 @@ def write(
     if not name.endswith(".tbl"):
         raise ValueError(f"{name}: a Dynamo table's name ends in .tbl")
     known = _scale(name, molecules.features, scale)
-    columns, named = _LIST.columns(molecules, known, first)
-    count = len(molecules)
-    if "score" in columns:
-        columns["cc"] = columns["score"]
-    columns.setdefault("apix", np.full(count, float(f"{10 * known:.12g}")))
-    columns.setdefault("averaged_value", np.ones(count, dtype=int))
-    for each in COLUMN_NAMES:
-        if each in columns and columns[each].dtype.kind == "U":
-            _check_text(each, columns[each])
-    table = pandas.DataFrame({k: v for k, v in columns.items() if k in COLUMN_NAMES})
-    table_map = Path(name).with_suffix(".doc")
-    lines = [f"{number} {_word(each)}\n" for number, each in named.items()]
-    if named and table_map.exists() and not _is_table_map(table_map):
-        raise ValueError(
-            f"{table_map} is no table map, and one of that name would go beside "
-            f"{name}: give the table another name"
-        )
-    with replacing(path) as partial:
-        dynamotable.write(table, str(partial))
-        if named:
-            with replacing(table_map) as partial_map:
-                partial_map.write_text("".join(lines), encoding="utf-8")
-        elif _is_table_map(table_map):  # of an older table
-            table_map.unlink()
+    table_map = Path(map_beside(name))
+    with alone(path):
+        there = read_map(table_map)
+        columns, named = _LIST.columns(molecules, known, first, there or [])
+        if named and there is None and os.path.lexists(table_map):
+            raise ValueError(
+                f"{table_map} is no table map, and one of that name would go beside "
+                f"{name}: give the table another name"
+            )
+        names = named or {each: str(each) for each in columns["tomo"].tolist()}
+        for each in names.values():
+            _word(each)
+        old = _numbers_in(name) if named or there else set()
+        maps = plan(table_map, there, old, names, bool(named))
+        columns = _filled(columns, len(molecules), known)
+        kept = {each: columns[each] for each in COLUMN_NAMES if each in columns}
+        table = pandas.DataFrame({k: _written(k, each) for k, each in kept.items()})
+        try:
+            with replacing(path) as partial:
+                dynamotable.write(table, str(partial))
+                _change(table_map, maps.before, maps.between)
+        except BaseException:
+            _change(table_map, maps.between, maps.before)
+            raise
+        _change(table_map, maps.between, maps.after)
+    left = _LIST.left_out(molecules, {*COLUMN_NAMES, "score"})
+    warn_of_left_out(left, (), "a Dynamo table")
+
+
+def _filled(columns: Columns, count: int, scale: float) -> Columns:
+    """Return columns with the score, the scale, and what fresh tables have."""
+    fresh = {
+        "apix": np.full(count, float(f"{10 * scale:.12g}")),
+        "averaged_value": np.ones(count, dtype=int),
+    }
+    score = {"cc": columns["score"]} if "score" in columns else {}
+    return {**fresh, **columns, **score}
+
+
+def map_beside(path: str | os.PathLike[str]) -> str:
+    """Return the path of a table's map."""
+    return str(Path(path).with_suffix(".doc"))
+
+
+def _change(table_map: Path, before: Pairs | None, after: Pairs | None) -> None:
+    if before != after:
+        put(table_map, after)
+
+
+def _numbers_in(name: str) -> set[int]:
+    """Return the numbers of the tomograms in a table; none where there is no table."""
+    try:
+        texts = tomogram_texts(_columns(name)["tomo"]).tolist()
+    except (KeyError, OSError, ValueError):
+        return set()
+    return {int(each) for each in texts if each.isdecimal()}
 
 
 def scale_of(path: str | os.PathLike[str]) -> float | None:
@@ -132,28 +181,44 @@ def scale_of(path: str | os.PathLike[str]) -> float | None:
     return _apix(_columns(os.fspath(path)))
 
 
-def _columns(name: str) -> dict[str, NDArray[Any]]:
+def _columns_and_map(name: str, table_map: Path) -> tuple[Columns, Pairs | None]:
+    """Return a table and its map, of one time though both are being replaced."""
+    for _ in range(_TRIES):
+        before = read_map(table_map)
+        columns = _columns(name)
+        if read_map(table_map) == before:
+            return columns, before
+    raise ValueError(f"{name} and {table_map} are being replaced: read them later")
+
+
+_TRIES = 100
+
+
+def _columns(name: str) -> Columns:
     dynamotable = require("dynamotable", "dynamo", "to read Dynamo tables")
-    _check(name)
+    content = read_bytes(name)
+    shape = _check(name, content)
     try:
-        table = dynamotable.read(name)
+        table = dynamotable.read(io.BytesIO(content))
     except Exception as error:  # pandas fails in many ways
-        raise ValueError(f"{name} is not a readable Dynamo table: {error}") from None
+        raise ValueError(
+            f"{name} is not a readable Dynamo table: {in_one_line(error)}"
+        ) from None
+    if table.shape != shape:  # quotation marks, which mean nothing to Dynamo
+        raise ValueError(f"{name} is not a readable Dynamo table: it holds '\"'")
     return {str(each): _exact(table[each].to_numpy()) for each in table.columns}
 
 
-def _check(name: str) -> None:
-    """Refuse what is not text, is empty, or has rows of different lengths."""
-    with open(name, "rb") as file:
-        content = file.read()
+def _check(name: str, content: bytes) -> tuple[int, int]:
+    """Return how many rows and columns; refuse what is not text, empty, or ragged."""
     if b"\0" in content or not content.isascii():
         raise ValueError(f"{name} is not a readable Dynamo table: it is not text")
-    count = 0
-    for number, line in enumerate(content.decode().splitlines(), start=1):
-        values = len(line.split())
+    count = rows = 0
+    for number, line in enumerate(content.splitlines(), start=1):
+        values = len(line.split(None, _MOST))
         if not values:
             continue
-        count = count or values
+        count, rows = count or values, rows + 1
         if values != count:
             raise ValueError(
                 f"{name}, line {number}: {values} values, but {count} in the first line"
@@ -165,6 +230,11 @@ def _check(name: str) -> None:
             f"{name} is not a readable Dynamo table: it has {count} columns, not 26 "
             "to 42"
         )
+    return rows, count
+
+
+_MOST = 1000
+"""Columns beyond which they are no longer counted."""
 
 
 def _exact(values: NDArray[Any]) -> NDArray[Any]:
@@ -187,39 +257,26 @@ def _apix(columns: Any) -> float | None:
 def _scale(name: str, columns: Any, scale: float | None) -> float:
     found = _apix(columns) if scale is None else scale
     if found is None:
-        raise ValueError(
-            f"{name}: coordinates are in voxels, and no column apix says of what "
-            "size; pass scale=... in nm per voxel"
-        )
+        reason = "coordinates are in voxels, and no column apix says of what size"
+        raise MissingError(name, reason, "scale", "in nm per voxel")
     return found
 
 
-def _is_table_map(path: Path) -> bool:
-    """Tell whether a file is there in which each line is a number and a name."""
-    if not path.is_file():
-        return False
-    with open(path, encoding="utf-8", errors="replace") as file:
-        lines = [each for each in file.read(2**20).splitlines() if each.strip()]
-    return bool(lines) and all(re.fullmatch(r"\s*\d+\s+\S+\s*", x) for x in lines)
+def _written(name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Return values as they are written: NaN in MATLAB's word, not left out."""
+    if values.dtype.kind == "U":
+        for each in values.tolist():
+            _word(each, name)
+            if not each.isascii() or '"' in each:
+                raise ValueError(
+                    f"{name}: a Dynamo table cannot hold the text {each!r}"
+                )
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        texts = [str(each) for each in values.tolist()]
+        return np.array(["NaN" if each == "nan" else each for each in texts])
+    return values
 
 
-def _table_map(name: str) -> dict[str, str]:
-    import dynamotable.io as dynamotable
-
-    try:
-        table = dynamotable.read_table_map(name)
-    except Exception as error:  # pandas fails in many ways
-        raise ValueError(f"{name} is not a readable table map: {error}") from None
-    pairs = zip(table["tomo"].tolist(), table["tomo_file"].tolist(), strict=True)
-    return {str(number): str(each) for number, each in pairs}
-
-
-def _check_text(name: str, values: NDArray[Any]) -> None:
-    for each in values.tolist():
-        _word(each, name)
-
-
-def _word(text: str, name: str = "tomogram") -> str:
-    if not text or len(text.split()) != 1 or not text.isascii():
+def _word(text: str, name: str = "tomogram") -> None:
+    if len(text.split()) != 1 or text.split()[0] != text or not encodes(text):
         raise ValueError(f"{name}: a Dynamo table cannot hold the text {text!r}")
-    return text

@@ -11,14 +11,21 @@ up to 4,000 voxels are good to 0.0003 voxel, angles to 0.00002°.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from funpipe.io.columns import PixelList, needed_scale, warn_of_numbers
+from funpipe.io.columns import (
+    PixelList,
+    needed_scale,
+    warn_of_numbers,
+)
 from funpipe.io.euler import STOPGAP
 from funpipe.io.extras import require
+from funpipe.io.formats import warn_of_left_out
 from funpipe.io.rows import stored_array
+from funpipe.io.sources import LARGEST_LIST, check_source
 from funpipe.io.voxels import Volume
 from funpipe.io.whole import replacing
 from funpipe.molecules import Molecules
@@ -66,13 +73,7 @@ def read(
         What the list calls the first voxel of a tomogram, by default 1.
     """
     name = os.fspath(path)
-    array = open_em(name).array
-    if array.shape[0] != 1 or array.shape[2] != len(_COLUMNS):
-        z, y, x = array.shape
-        raise ValueError(
-            f"{name} is no motive list: it is {x} x {y} x {z} (x, y, z), not 20 x n x 1"
-        )
-    table = np.array(array[0]).astype(array.dtype.newbyteorder("="))
+    table = _table(name)
     columns = {each: table[:, i] for i, each in enumerate(_COLUMNS)}
     return _LIST.molecules(name, columns, needed_scale(name, scale), first)
 
@@ -90,8 +91,8 @@ def write(
     ----------
     molecules : Molecules
         The particles. Of the features it holds those that `read` gives, and
-        ``score``. Tomograms whose names are not numbers are numbered from 1 in the
-        order in which they come.
+        ``score``. Tomograms whose names are not numbers have those of the feature
+        ``tomo``, or are numbered from 1 in the order in which they come.
     path : path-like
         Where to; an existing file is replaced, whole or not at all.
     scale : float
@@ -99,10 +100,16 @@ def write(
     first : float
         What the list calls the first voxel of a tomogram, by default 1.
 
+    Raises
+    ------
+    ValueError
+        If something is no number that float32 holds.
+
     Warns
     -----
     UserWarning
-        Of the tomograms' numbers, where they had other names.
+        Of the tomograms' numbers, where they had other names, and of the features
+        that the list has no place for.
     """
     emfile = require("emfile", "em", "to write EM files")
     scale = needed_scale(os.fspath(path), scale)
@@ -118,21 +125,74 @@ def write(
         found["em_score"] = found["score"]
     columns = {**fresh, **found}
     empty = np.zeros(count)
-    table = np.stack([columns.get(each, empty) for each in _COLUMNS], axis=1)
+    table = np.stack(
+        [_float32(each, columns.get(each, empty)) for each in _COLUMNS], axis=1
+    )
     warn_of_numbers(named)
+    left = _LIST.left_out(molecules, {*_COLUMNS, "score"})
+    warn_of_left_out(left, (), "an EM motive list")
     with replacing(path) as partial:
-        emfile.write(partial, table.astype(np.float32)[None], overwrite=True)
+        emfile.write(partial, table[None], overwrite=True)
+
+
+def _table(name: str) -> NDArray[Any]:
+    """Return the numbers of a motive list, (n, 20), of one reading of the file."""
+    emfile = require("emfile", "em", "to read EM files")
+    check_source(name)
+    with open(name, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        _check_size(name, size)
+        if size > LARGEST_LIST:
+            raise ValueError(f"{name} holds more than {LARGEST_LIST} bytes, as no list")
+        shape, data = _shape(name, size, emfile.read(_again(file), header_only=True)[0])
+        z, y, x = shape
+        if z != 1 or x != len(_COLUMNS):
+            raise ValueError(
+                f"{name} is no motive list: it is {x} x {y} x {z} (x, y, z), not "
+                "20 x n x 1"
+            )
+        table: NDArray[Any] = emfile.read(_again(file))[1][0]
+    return table.astype(data.newbyteorder("="))
+
+
+def _again(file: IO[bytes]) -> int:
+    """Return the file from its start, as another handle for emfile to close."""
+    file.seek(0)
+    return os.dup(file.fileno())
+
+
+def _float32(name: str, values: NDArray[Any]) -> NDArray[np.float32]:
+    """Return what a list holds of values, or say that it cannot."""
+    whole = values.dtype.kind in "iu"
+    most = _EXACT if whole else np.finfo(np.float32).max
+    finite = values[np.isfinite(values)] if values.dtype.kind in "biuf" else values
+    if values.dtype.kind == "U" or np.abs(finite, dtype=float).max(initial=0) > most:
+        kind = f"whole numbers up to {_EXACT}" if whole else "numbers of float32"
+        raise ValueError(f"{name}: an EM list holds {kind}, not {values.tolist()[0]!r}")
+    return values.astype(np.float32)
 
 
 def open_em(name: str) -> Volume:
     """Open an EM file; it says nothing of a scale."""
     emfile = require("emfile", "em", "to read EM files")
     size = os.stat(name).st_size
+    _check_size(name, size)
+    shape, data = _shape(name, size, emfile.read(name, header_only=True)[0])
+    array = stored_array(name, shape, data, _HEADER)
+    return Volume(array, None, "an EM file gives no voxel size")
+
+
+def _check_size(name: str, size: int) -> None:
     if size < _HEADER:
         raise ValueError(
             f"{name} is not a readable EM file: {size} bytes, shorter than its header"
         )
-    header, _ = emfile.read(name, header_only=True)
+
+
+def _shape(
+    name: str, size: int, header: dict[str, Any]
+) -> tuple[list[int], np.dtype[Any]]:
+    """Return shape and type of what a header says that a file of that size holds."""
     shape = [header[f"{axis}dim"] for axis in "zyx"]
     code = header["dtype"]
     if code not in _TYPES:
@@ -150,8 +210,7 @@ def open_em(name: str) -> Volume:
             f"{name} is not a readable EM file: {size} bytes, but its header says "
             f"{' x '.join(map(str, shape))} (z, y, x) of {data.name}"
         )
-    array = stored_array(name, shape, data, _HEADER)
-    return Volume(array, None, "an EM file gives no voxel size")
+    return shape, data
 
 
 def _bytes(shape: list[int], data: np.dtype[Any]) -> int:

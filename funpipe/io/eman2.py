@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import describe
+from funpipe.arguments import MissingError, describe
 from funpipe.caller import warn
 from funpipe.io.columns import needed_scale
 from funpipe.io.formats import Format, only_one, warn_of_left_out
@@ -202,10 +202,12 @@ def _middle(name: str, tomogram: str, tomograms: Any, scale: float) -> Any:
     columns = {"tomogram": np.array([tomogram])}
     sizes = sizes_of(name, columns, "tomogram", tomograms, 1)
     if not sizes:
-        raise ValueError(
-            f"{name}: coordinates are counted from the tomogram's centre; pass "
-            "tomograms=...: its shape (z, y, x) in unbinned voxels, a mapping from "
-            f"its name, {tomogram!r}, or 'centred' to count from the centre here too"
+        raise MissingError(
+            name,
+            "coordinates are counted from the tomogram's centre",
+            "tomograms",
+            "as its shape (z, y, x) in unbinned voxels, a mapping from its name, "
+            f"{tomogram!r}, or 'centred' to count from the centre here too",
         )
     voxels = np.array([int(sizes[each][0]) // 2 for each in reversed(SIZES)])
     pixel = sizes.get(PIXEL_SIZES[0])

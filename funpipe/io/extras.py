@@ -1,11 +1,13 @@
-"""Optional libraries, imported where they are used."""
+"""Optional libraries, imported where they are used, and what they say of errors."""
 
 from __future__ import annotations
 
 import importlib
 from types import ModuleType
 
-__all__ = ["require"]
+__all__ = ["in_one_line", "require"]
+
+_LONGEST = 300
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:
@@ -27,3 +29,15 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
         raise ImportError(
             f"{module} is needed {purpose}: pip install 'funpipe[{extra}]'"
         ) from None
+
+
+def in_one_line(error: BaseException) -> str:
+    r"""Return what a library says of an error in one line, the start of a long one.
+
+    Examples
+    --------
+    >>> in_one_line(ValueError("two\n  lines\x07"))
+    'two lines'
+    """
+    text = "".join(each if each.isprintable() else " " for each in str(error))
+    return " ".join(text.split())[:_LONGEST]

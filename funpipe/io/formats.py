@@ -42,8 +42,10 @@ class Format(NamedTuple):
     """Tells by a file's first `HEAD` bytes whether it is of the format."""
     title: str = ""
     """Whose lists these are, in a few words, for those who look for theirs."""
-    scale_of: Callable[[str], float | None] | None = None
+    scale_of: Callable[[str], float | None] | str | None = None
     """Returns the scale that a list says of itself, in nm per voxel."""
+    beside: Callable[[str], str] | str | None = None
+    """Returns the path of the file that goes beside a list of a path."""
 
 
 def only_one(path: str, name: str, values: NDArray[Any]) -> Any:

@@ -13,7 +13,7 @@ from funpipe.arguments import describe
 from funpipe.io.sources import read_bytes
 from funpipe.io.whole import replacing
 
-__all__ = ["finite_numbers", "read_json", "rotation_matrix", "write_json"]
+__all__ = ["finite_numbers", "once", "read_json", "rotation_matrix", "write_json"]
 
 _LARGEST = 2**27
 """Bytes of the largest document, which takes some ten times as much in memory."""
@@ -40,7 +40,7 @@ def read_json(path: str | os.PathLike[str], most: int = _LARGEST) -> dict[str, A
     name = os.fspath(path)
     try:
         content = read_bytes(path, most).decode("utf-8-sig")
-        found = json.loads(content, object_pairs_hook=_once)
+        found = json.loads(content, object_pairs_hook=once)
     except UnicodeDecodeError:
         raise ValueError(f"{name} is not readable JSON: it is not text") from None
     except RecursionError:
@@ -83,8 +83,9 @@ def finite_numbers(where: str, values: Any, count: int) -> list[float]:
 
 def rotation_matrix(where: str, rows: Any) -> NDArray[np.float64]:
     """Return the matrix of a proper rotation that three lists of numbers say."""
-    known = rows if isinstance(rows, list) and len(rows) == 3 else [rows] * 3
-    matrix = np.array([finite_numbers(where, each, 3) for each in known])
+    nested = isinstance(rows, list) and all(isinstance(each, list) for each in rows)
+    flat = [each for row in rows for each in row] if nested else rows
+    matrix = np.reshape(finite_numbers(where, flat, 9), (3, 3))
     turns = np.abs(matrix).max() < 2 and np.linalg.det(matrix) > 0
     if not turns or np.abs(matrix @ matrix.T - np.eye(3)).max() > 1e-3:
         raise ValueError(f"{where} is not a rotation: {describe(rows)}")
@@ -99,7 +100,8 @@ def _is_number(value: Any) -> bool:
     )
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the fields of a JSON object, or say which is there twice."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:

@@ -11,23 +11,41 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.arguments import MissingError
 from funpipe.caller import warn
-from funpipe.io.extras import require
+from funpipe.io.extras import in_one_line, require
+from funpipe.io.sources import read_bytes
 from funpipe.io.whole import replacing
 from funpipe.molecules import Molecules
 
-__all__ = ["read", "write"]
+__all__ = [
+    "FIRST",
+    "indices",
+    "made",
+    "put",
+    "read",
+    "read_points",
+    "scale_of",
+    "write",
+]
 
-_FIRST = np.array([0.5, 0.5, 0.0])
+FIRST = np.array([0.5, 0.5, 0.0])
 """x, y, z of the centre of the first voxel."""
 _NM = {0: 0.0, -9: 1.0, -10: 0.1, -12: 1e-3, -6: 1e3, -3: 1e6, -2: 1e7}
 """Units of the pixel size: pixels, and powers of ten of a metre."""
 _MOST = 9_999
+
+
+_LARGEST = 2**28
+"""Bytes of the largest model that is read: 20 million points."""
+_PARTS = 10**6
+"""Objects, contours and other parts beyond which it is not read."""
 
 
 class _Model(io.BytesIO):
@@ -50,22 +68,30 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
     scale : float, optional
         nm per voxel of the volume; by default the pixel size in the header.
     """
-    require("imodmodel", "imod", "to read IMOD models")
-    from imodmodel.parsers import parse_model
-
     name = os.fspath(path)
-    with open(name, "rb") as file:
-        content = file.read()
-    if not content.startswith(b"IMOD"):
-        raise ValueError(
-            f"{name} is not a readable IMOD model: it starts with {content[:4]!r}"
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = parse_model(_Model(content))
-    except Exception as error:  # imodmodel meets damage with errors of many kinds
-        raise ValueError(f"{name} is not a readable IMOD model: {error}") from None
+    points, parts, known = read_points(name)
+    scale = needed_scale(name, known if scale is None else scale)
+    return Molecules((points - FIRST)[:, ::-1] * scale, None, parts)
+
+
+def needed_scale(name: str, scale: float | None) -> float:
+    """Return the scale, or say that it must be given."""
+    if scale is None:
+        reason = "coordinates are in pixels, and the header says no size of one"
+        raise MissingError(name, reason, "scale", "in nm per voxel")
+    return scale
+
+
+def scale_of(path: str | os.PathLike[str]) -> float | None:
+    """Return the pixel size of a model in nm, None where it does not say."""
+    return _scale(_model(os.fspath(path)))
+
+
+def read_points(
+    name: str,
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.int64]], float | None]:
+    """Return points (n, 3), x y z in pixels, their objects and contours, the scale."""
+    model = _model(name)
     found = [
         (i, j, *point)
         for i, each in enumerate(model.objects)
@@ -74,19 +100,79 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
     ]
     if not found:
         raise ValueError(f"{name} holds no points")
-    if scale is None:
-        scale = model.header.pixelsize * _NM.get(model.header.units, 0.0)
-        if not 0 < scale < np.inf:
-            raise ValueError(
-                f"{name}: coordinates are in pixels, and the header does not say of "
-                "what size; pass scale=... in nm per voxel"
-            )
     table = np.array(found)
-    return Molecules(
-        (table[:, 2:] - _FIRST)[:, ::-1] * scale,
-        None,
-        {"object": table[:, 0].astype(int), "contour": table[:, 1].astype(int)},
-    )
+    if not np.isfinite(table).all():
+        row = int(np.flatnonzero(~np.isfinite(table).all(axis=1))[0])
+        raise ValueError(f"{name}: point {row + 1} is not finite: {table[row, 2:]}")
+    parts = table[:, :2].astype(np.int64)
+    return table[:, 2:], {"object": parts[:, 0], "contour": parts[:, 1]}, _scale(model)
+
+
+def _model(name: str) -> Any:
+    require("imodmodel", "imod", "to read IMOD models")
+    from imodmodel.parsers import parse_model
+
+    content = read_bytes(name, _LARGEST)
+    if not content.startswith(b"IMOD"):
+        raise ValueError(
+            f"{name} is not a readable IMOD model: it starts with {content[:4]!r}"
+        )
+    try:
+        points = _points_only(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return parse_model(_Model(points))
+    except Exception as error:  # imodmodel meets damage with errors of many kinds
+        raise ValueError(
+            f"{name} is not a readable IMOD model: {in_one_line(error)}"
+        ) from None
+
+
+def _scale(model: Any) -> float | None:
+    scale = model.header.pixelsize * _NM.get(model.header.units, 0.0)
+    return float(scale) if 0 < scale < np.inf else None
+
+
+def _points_only(content: bytes) -> bytes:
+    """Return a model without what is not of points: names, meshes, colours, views.
+
+    Of these imodmodel does not read all that IMOD writes. Parts that say they are
+    larger than the file are refused here, before room is made for them.
+    """
+    at, count = _START, 0
+    kept = [content[:8], bytes(_NAME), content[8 + _NAME : at]]
+    while content[at : at + 4] != b"IEOF":
+        kind, count = content[at : at + 4], count + 1
+        if at + 8 > len(content):
+            raise EOFError("it ends too early")
+        if count > _PARTS:
+            raise ValueError(f"it has more than {_PARTS} parts")
+        if kind == b"OBJT":
+            end = at + 4 + 176
+            kept += [kind, bytes(64), content[at + 4 + 64 : end]]
+        elif kind == b"CONT":
+            end = at + 4 + 16 + 12 * _size(content, at + 4)
+            kept.append(content[at:end])
+        elif kind == b"MESH":
+            vertices, indices = (_size(content, at + each) for each in (4, 8))
+            end = at + 4 + 16 + 12 * vertices + 4 * indices
+        else:
+            end = at + 8 + _size(content, at + 4)
+        if end > len(content):
+            raise EOFError(f"it ends too early: part {count}, {kind!r}, goes on")
+        at = end
+    return b"".join([*kept, b"IEOF"])
+
+
+_START, _NAME = 240, 128
+"""Bytes before the first part, and of the model's name in them, behind its version."""
+
+
+def _size(content: bytes, at: int) -> int:
+    size = int.from_bytes(content[at : at + 4], "big", signed=True)
+    if size < 0:
+        raise ValueError(f"a part of size {size}")
+    return size
 
 
 def write(
@@ -106,22 +192,51 @@ def write(
     Warns
     -----
     UserWarning
-        If a particle is turned: a model holds points only.
+        If a particle is turned, or has other features: a model holds points only.
+    """
+    if scale is None:
+        raise ValueError(f"{os.fspath(path)}: pass scale=... in nm per voxel")
+    objects, contours = (indices(molecules, each) for each in ("object", "contour"))
+    points = (molecules.positions / scale)[:, ::-1] + FIRST
+    model = made(points, objects, contours, scale)
+    turned = bool((molecules.rotations.magnitude() > 0).any())
+    lost = ["rotations are left out"] if turned else []
+    lost += [each for each in molecules.features if each not in ("object", "contour")]
+    if lost:
+        text = ", ".join(lost) if turned else f"left out are {', '.join(lost)}"
+        warn(f"an IMOD model holds points only: {text}")
+    with replacing(path) as partial:
+        put(model, partial)
+
+
+def made(
+    points: NDArray[np.float64],
+    objects: NDArray[np.int64],
+    contours: NDArray[np.int64],
+    scale: float,
+) -> Any:
+    """Return a model of scattered points, (n, 3), x y z in pixels.
+
+    Raises
+    ------
+    ValueError
+        If a model cannot hold such points or such a scale.
     """
     require("imodmodel", "imod", "to write IMOD models")
     from imodmodel.models import Contour, ImodModel, Object
 
-    if scale is None:
-        raise ValueError(f"{os.fspath(path)}: pass scale=... in nm per voxel")
-    objects, contours = (_indices(molecules, each) for each in ("object", "contour"))
-    if (molecules.rotations.magnitude() > 0).any():
-        warn("an IMOD model holds points only: rotations are left out")
-    points = (molecules.positions / scale)[:, ::-1] + _FIRST
+    if not np.abs(points).max() < 2**31:
+        raise ValueError(
+            f"positions: an IMOD model holds less than {2**31} pixels along an axis, "
+            f"not {np.abs(points).max():.6g}: they are in nm, and the scale {scale:g}"
+        )
+    if not _SMALLEST < scale < 1 / _SMALLEST:
+        raise ValueError(f"scale must be one that float32 holds, not {scale}")
     model: Any = ImodModel()
     model.header.pixelsize, model.header.units = scale, -9
     maxima = np.ceil(points.max(axis=0)).clip(1).astype(int).tolist()
     model.header.xmax, model.header.ymax, model.header.zmax = maxima
-    for i in range(max(objects) + 1):
+    for i in range(objects.max() + 1):
         of_object = Object()
         of_object.header.flags.scattered, of_object.header.flags.open = True, False
         here = objects == i
@@ -130,17 +245,27 @@ def write(
             for j in range(max(contours[here], default=-1) + 1)
         ]
         model.objects.append(of_object)
-    with replacing(path) as partial, warnings.catch_warnings():
+    return model
+
+
+_SMALLEST = 1e-30  # nm
+
+
+def put(model: Any, path: Path) -> None:
+    """Write a model to a file that is there for it alone."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # imodmodel's own, of pydantic
-        model.to_file(partial)
+        model.to_file(path)
 
 
-def _indices(molecules: Molecules, name: str) -> NDArray[np.int64]:
+def indices(molecules: Molecules, name: str) -> NDArray[np.int64]:
     """Return a feature that counts objects or contours; all 0 where there is none."""
     values = molecules.features.get(name, np.zeros(len(molecules), dtype=int))
-    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > _MOST:
+    whole = values.dtype.kind in "iuf" and (values == np.round(values)).all()
+    if not whole or values.min() < 0 or values.max() > _MOST:
         raise ValueError(
             f"{name}: an IMOD model counts in whole numbers from 0 to {_MOST}; leave "
-            f"the feature {name!r} out, or number it so"
+            f"the feature {name!r} out, or number it so (in a .csv, say, which any "
+            "list can be converted to)"
         )
     return values.astype(np.int64)

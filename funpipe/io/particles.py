@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 
 from funpipe import arguments as check
-from funpipe.io import copick, cryosparc, eman2
+from funpipe.io import copick, cryosparc, eman2, m_species, peet, warp
 from funpipe.io.formats import HEAD, Format
 from funpipe.io.sources import check_source, read_bytes
 from funpipe.molecules import Molecules, as_molecules
 
 __all__ = [
     "FORMATS",
+    "files_of",
     "format_of",
     "format_to_write",
     "known_lists",
@@ -41,6 +42,8 @@ _VOXELS = frozenset({"scale", "first", "box"})
 _SIZES = ("apix", "apix_unbin", "voxel_spacing")
 """Features of lists that say the size of their voxels in Å."""
 _NONE = np.zeros(1)
+_SAYS_ITSELF = ("dynamo", "mod", "peet")
+"""Formats whose scale is that of their list, rather than that of each particle."""
 
 FORMATS: dict[str, Format] = {
     "relion": Format(
@@ -48,9 +51,19 @@ FORMATS: dict[str, Format] = {
         "relion:write",
         (".star",),
         frozenset({"scale", "tomograms", "box", "like"}),
+        scale_of="relion:scale_of",
     ),
     "stopgap": Format("stopgap:read", "stopgap:write", (), _VOXELS | {"like"}),
-    "dynamo": Format("dynamo:read", "dynamo:write", (".tbl",), _VOXELS),
+    "m": m_species.FORMAT,
+    "warp": warp.FORMAT,
+    "dynamo": Format(
+        "dynamo:read",
+        "dynamo:write",
+        (".tbl",),
+        _VOXELS,
+        scale_of="dynamo:scale_of",
+        beside="dynamo:map_beside",
+    ),
     "em": Format("em:read", "em:write", (".em",), _VOXELS),
     "portal": Format(
         "portal:read", "portal:write", (".ndjson", ".jsonl"), frozenset({"scale"})
@@ -58,7 +71,14 @@ FORMATS: dict[str, Format] = {
     "copick": copick.FORMAT,
     "eman2": eman2.FORMAT,
     "cryosparc": cryosparc.FORMAT,
-    "mod": Format("mod:read", "mod:write", (".mod",), frozenset({"scale"})),
+    "peet": peet.FORMAT,
+    "mod": Format(
+        "mod:read",
+        "mod:write",
+        (".mod",),
+        frozenset({"scale"}),
+        scale_of="mod:scale_of",
+    ),
     "csv": Format(
         "tables:read_csv", "tables:write_csv", (".csv",), frozenset({"scale"})
     ),
@@ -85,19 +105,21 @@ def read_molecules(
     Parameters
     ----------
     path : path-like
-        RELION 3.0 to 5 or STOPGAP ``.star`` (extra ``star``), Dynamo ``.tbl``
+        RELION 3.0 to 5, Warp, M or STOPGAP ``.star`` (extra ``star``), Dynamo ``.tbl``
         (``dynamo``), EM motive list ``.em`` (``em``), CryoET Data Portal
-        ``.ndjson``, copick ``.json``, EMAN2 ``_info.json``, IMOD or PEET ``.mod``
-        (``imod``), acryo, cylindra or plain ``.csv``, ``.parquet`` (``parquet``).
-        cryoSPARC's ``.cs`` hold no particles of tomograms, which an error says.
+        ``.ndjson``, copick ``.json``, EMAN2 ``_info.json``, PEET ``_MOTL.csv`` beside
+        its model and IMOD ``.mod`` (``imod``), acryo, cylindra or plain ``.csv``,
+        ``.parquet`` (``parquet``). cryoSPARC's ``.cs`` hold no particles of
+        tomograms, which an error says.
     format : str, optional
-        ``relion stopgap dynamo em portal copick eman2 cryosparc mod csv parquet``; by
-        default what the content, or else the ending, says.
+        ``relion stopgap m warp dynamo em portal copick eman2 cryosparc peet mod csv
+        parquet``; by default what the content, or else the ending, says.
     scale : float, optional
         nm per voxel of the coordinates, where the file does not say it, or wrongly.
     tomograms : path-like, mapping, (z, y, x) or 'centred', optional
-        For the centred coordinates of RELION 5 and EMAN2: RELION's tomograms file,
-        shapes in voxels by tomogram, or one shape; ``'centred'`` counts from the
+        For the centred coordinates of RELION 5 and EMAN2, and the picks of Warp, which
+        are parts of the tomogram's size: RELION's tomograms file, a volume, shapes in
+        voxels or volumes by tomogram, or one shape; ``'centred'`` counts from the
         tomogram's centre.
     first : float, optional
         What a Dynamo, STOPGAP or EM list calls the centre of the first voxel: 0, 0.5
@@ -242,6 +264,18 @@ def format_to_write(path: str | os.PathLike[str], model: str | None = None) -> s
     return _kind_to_write(check.path("path", path), model)
 
 
+def files_of(path: str | os.PathLike[str], format: str) -> list[str]:
+    """Return the paths of a list's files: its own, and maybe one beside it.
+
+    Examples
+    --------
+    >>> files_of("a.star", "relion"), files_of("a.tbl", "dynamo")
+    (['a.star'], ['a.tbl', 'a.doc'])
+    """
+    name, beside = os.fspath(path), FORMATS[format].beside
+    return [name] if beside is None else [name, _function(beside)(name)]
+
+
 def known_lists() -> str:
     """Say which files are particle lists, in a few words.
 
@@ -341,23 +375,14 @@ def _options(kind: str, **given: Any) -> dict[str, Any]:
 def _known_scale(
     kind: str, molecules: Molecules, like: Any, model: str | None
 ) -> float | None:
-    """Return the scale that the features say, or a list of another format."""
-    from funpipe.io import dynamo, relion
+    """Return the scale that ``like`` says, or else the features."""
     from funpipe.io.relion_poses import pixel_size
 
-    if model != kind:
-        if model == "relion":
-            return relion.scale_of(like)
-        if model == "dynamo":
-            return dynamo.scale_of(like)
-        if model is not None and (scale_of := FORMATS[model].scale_of) is not None:
-            found = scale_of(like)
-            if found is not None:
-                return found
-    elif kind == "relion":
+    if kind == model == "relion":
         return None  # it is with the optics groups
-    elif kind == "dynamo":
-        found = dynamo.scale_of(like)
+    says = None if model is None else FORMATS[model].scale_of
+    if says is not None and (model != kind or kind in _SAYS_ITSELF):
+        found: float | None = _function(says)(like)
         if found is not None:
             return found
     sizes = pixel_size("features", molecules.features)

@@ -14,8 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.arguments import describe, quoted
 from funpipe.io.columns import needed_scale
 from funpipe.io.euler import from_xyz, to_xyz
+from funpipe.io.json_values import finite_numbers, once, rotation_matrix
+from funpipe.io.sources import read_bytes
+from funpipe.io.texts import MOST_COLUMNS, check_unique, text_array
 from funpipe.io.whole import replacing
 from funpipe.molecules import Molecules
 
@@ -63,14 +67,17 @@ def write(
         nm per voxel of the tomogram.
     """
     scale = needed_scale(os.fspath(path), scale)
-    columns = {name: each.tolist() for name, each in molecules.features.items()}
+    columns = {name: _fields(name, x) for name, x in molecules.features.items()}
     for name in _POSE:
         if name in columns:
             raise ValueError(
                 f"the feature {name!r} has the name of a point's own field"
             )
     kinds = columns.pop("type", ["orientedPoint"] * len(molecules))
-    voxels = np.round(molecules.positions / scale, 9) + 0.0
+    with np.errstate(over="ignore"):
+        voxels = np.round(molecules.positions / scale, 9) + 0.0
+    if not np.isfinite(voxels).all():
+        raise ValueError(f"scale={scale}: positions in voxels of that are not finite")
     matrices = np.round(to_xyz(molecules.rotations), 15) + 0.0
     turned = molecules.rotations.magnitude() >= 1e-12
     lines = []
@@ -79,19 +86,22 @@ def write(
         row: dict[str, Any] = {"type": kind, "location": {"x": x, "y": y, "z": z}}
         if turned[i] or kind == "orientedPoint":
             row["xyz_rotation_matrix"] = matrices[i].tolist()
-        row |= {name: _or_null(name, values[i]) for name, values in columns.items()}
+        row |= {name: values[i] for name, values in columns.items()}
         lines.append(json.dumps(row))
     with replacing(path) as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _or_null(name: str, value: Any) -> Any:
-    """Return a value as JSON can hold it: NaN is null there."""
-    if isinstance(value, float) and not np.isfinite(value):
-        if np.isnan(value):
-            return None
-        raise ValueError(f"the feature {name!r} is {value}: JSON cannot hold that")
-    return value
+def _fields(name: str, values: NDArray[Any]) -> list[Any]:
+    """Return a feature's values as JSON can hold them: NaN is null there."""
+    title = f"the feature {quoted(name)}"
+    if values.dtype.kind == "f":
+        if np.isinf(values).any():
+            raise ValueError(f"{title} is inf: JSON cannot hold that")
+        if values.dtype.itemsize > 8:
+            raise ValueError(f"{title} is {values.dtype}: JSON cannot hold that")
+        return [each if each == each else None for each in values.tolist()]
+    return values.tolist()
 
 
 def _feature(field: str, rows: list[tuple[str, dict[str, Any]]]) -> NDArray[Any]:
@@ -102,12 +112,39 @@ def _feature(field: str, rows: list[tuple[str, dict[str, Any]]]) -> NDArray[Any]
         missing = not kind and (field not in row or wanted == "a truth value")
         if missing or kind not in ("", wanted) or wanted not in _KINDS:
             raise ValueError(
-                f"{where}: {field!r} must be a number, truth value or text, of one "
-                f"kind in all lines, not {row.get(field)!r}"
+                f"{where}: {quoted(field)} must be a number, truth value or text, of "
+                f"one kind in all lines, not {describe(row.get(field))}"
             )
-    empty: Any = "" if wanted == "a text" else np.nan
     values = [row[field] for _, row in rows]
-    return np.array([empty if each is None else each for each in values])
+    if wanted == "a text":
+        try:
+            return text_array([each or "" for each in values])
+        except ValueError as error:
+            raise ValueError(f"{rows[0][0]}: {quoted(field)}: {error}") from None
+    if wanted == "a truth value":
+        return np.array(values, dtype=bool)
+    whole = all(isinstance(each, int) for each in values)
+    types: Any = (np.int64, np.uint64) if whole else (np.float64,)
+    for each in types:
+        try:
+            array = np.array([np.nan if x is None else x for x in values], dtype=each)
+        except OverflowError:
+            continue
+        if whole or not _rounded(values):
+            return array
+    largest = max((each for each in values if isinstance(each, int)), key=abs)
+    raise ValueError(
+        f"{rows[values.index(largest)][0]}: {quoted(field)} must be a number that 64 "
+        f"bits hold, not {describe(largest)}"
+    )
+
+
+def _rounded(values: list[Any]) -> bool:
+    """Tell whether whole numbers alone have digits that a float would lose."""
+    known = [each for each in values if each is not None]
+    return all(isinstance(each, int) for each in known) and any(
+        int(float(each)) != each for each in known
+    )
 
 
 def _kind(value: Any) -> str:
@@ -115,75 +152,47 @@ def _kind(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "a truth value"
-    if isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63):
+    if isinstance(value, int | float):
         return "a number"
     return "a text" if isinstance(value, str) else "another thing"
 
 
 def _rows(name: str) -> list[tuple[str, dict[str, Any]]]:
     """Return the objects, each with where it stands."""
-    with open(name, encoding="utf-8") as file:
-        try:
-            lines = file.read().splitlines()
-        except UnicodeDecodeError:
-            raise ValueError(f"{name} is not readable ndjson: it is not text") from None
+    try:
+        lines = read_bytes(name).decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise ValueError(f"{name} is not readable ndjson: it is not text") from None
     rows = []
     for number, line in enumerate(lines, start=1):
         where = f"{name}, line {number}"
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_once)
+            row = json.loads(line, object_pairs_hook=once)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{where} is not readable JSON: {error}") from None
         if not isinstance(row, dict):
             raise ValueError(f"{where} must be a JSON object")
+        if len(row) > MOST_COLUMNS:
+            check_unique(where, list(row))
         rows.append((where, row))
     if not rows:
         raise ValueError(f"{name} is empty")
     return rows
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [each for each, _ in pairs]
-        twice = next(each for each in names if names.count(each) > 1)
-        raise ValueError(f"the field {twice!r} is there twice")
-    return found
-
-
 def _location(where: str, row: dict[str, Any]) -> list[float]:
     place = row.get("location")
     if not isinstance(place, dict):
-        raise ValueError(f"{where}: location must be an object of x, y, z, not {place}")
-    return _numbers(f"{where}: location", [place.get(axis) for axis in "zyx"], 3)
+        raise ValueError(
+            f"{where}: location must be an object of x, y, z, not {describe(place)}"
+        )
+    return finite_numbers(f"{where}: location", [place.get(x) for x in "zyx"], 3)
 
 
 def _matrix(where: str, row: dict[str, Any]) -> Any:
     """Return a proper rotation's matrix; a plain point has the identity."""
     if "xyz_rotation_matrix" not in row:
         return np.eye(3)
-    where = f"{where}: xyz_rotation_matrix"
-    rows = row["xyz_rotation_matrix"]
-    flat = [each for one in rows for each in one] if _nested(rows) else []
-    matrix = np.reshape(_numbers(where, flat, 9), (3, 3))
-    if np.abs(matrix @ matrix.T - np.eye(3)).max() > 1e-3 or np.linalg.det(matrix) < 0:
-        raise ValueError(f"{where} is not a rotation: {rows}")
-    return matrix
-
-
-def _nested(rows: Any) -> bool:
-    return isinstance(rows, list) and all(isinstance(each, list) for each in rows)
-
-
-def _numbers(where: str, values: list[Any], count: int) -> list[float]:
-    real = [
-        isinstance(each, int | float)
-        and not isinstance(each, bool)
-        and np.isfinite(each)
-        for each in values
-    ]
-    if len(values) != count or not all(real):
-        raise ValueError(f"{where} must be {count} finite numbers, not {values}")
-    return [float(each) for each in values]
+    return rotation_matrix(f"{where}: xyz_rotation_matrix", row["xyz_rotation_matrix"])

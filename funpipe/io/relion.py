@@ -6,22 +6,26 @@ Where RELION puts a particle, and how it is turned: `funpipe.io.relion_poses`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.arguments import listed
 from funpipe.io.columns import Columns
 from funpipe.io.relion_poses import (
     CENTRED,
+    NAMES,
     PIXEL,
     PIXEL_SIZES,
     SIZES,
+    STACKS,
     pixel_size,
     posed,
     poses,
     rescaled,
+    size_label,
     wanted_columns,
     with_pixel_size,
 )
@@ -33,7 +37,16 @@ __all__ = ["read", "scale_of", "write"]
 
 Array: TypeAlias = NDArray[Any]
 
-_NAMES = ("rlnTomoName", "rlnMicrographName")
+
+class _List(NamedTuple):
+    """A list of particles as its file has it."""
+
+    title: str
+    """Of its block."""
+    block: dict[str, Array]
+    optics: Columns | None
+    size: str | None
+    """The column, of the particles or the optics groups, of the voxels' size."""
 
 
 def read(
@@ -49,8 +62,8 @@ def read(
         nm per voxel of the coordinates; by default what `pixel_size` finds.
     tomograms : path-like, mapping, (z, y, x) or 'centred', optional
         The sizes of the tomograms, for centred coordinates: RELION's tomograms file,
-        `TomogramInfo` or shapes by name, one shape for all; or ``'centred'``, and
-        positions are counted from the tomogram's centre.
+        `TomogramInfo`, shapes or volumes by name, one shape or volume for all; or
+        ``'centred'``, and positions are counted from the tomogram's centre.
 
     Returns
     -------
@@ -60,9 +73,9 @@ def read(
         the tomograms' sizes as rlnTomoSizeX, Y, Z.
     """
     name = os.fspath(path)
-    _, block, optics = _particles(name, read_star(path))
-    columns = _with_optics(name, block, optics)
-    label = next((each for each in _NAMES if each in columns), None)
+    found = _particles(name, read_star(path), scale)
+    columns = _with_optics(name, found.block, found.optics, [found.size])
+    label = next((each for each in NAMES if each in columns), None)
     count = len(next(iter(columns.values())))
     columns.update(sizes_of(name, columns, label, tomograms, count))
     positions, rotations = poses(name, columns, scale, centred=is_centred(tomograms))
@@ -102,12 +115,14 @@ def write(
         As in `read`, for centred coordinates.
     """
     features = dict(molecules.features)
-    model = Star({}) if like is None else read_star(like)
-    title, block = "particles", Block()
-    optics: dict[str, Array] | None = None
-    if like is not None:
-        title, block, optics = _particles(os.fspath(like), model)
-    label = next((each for each in _NAMES if each in block), _NAMES[0])
+    if like is None:
+        size = size_label("features", features, scale)
+        model, old = Star({}), _List("particles", {}, None, size)
+    else:
+        model = read_star(like)
+        old = _particles(os.fspath(like), model, scale)
+    block, optics = old.block, old.optics
+    label = next((each for each in NAMES if each in block), NAMES[0])
     renamed = {} if label in features else {"tomogram": label}
     columns = {renamed.get(k, k): v for k, v in features.items()}
     if optics is not None:
@@ -115,41 +130,52 @@ def write(
         # What the optics groups of the model say goes before what came along.
         keep = {*block, "rlnOpticsGroup"}
         columns = {k: v for k, v in columns.items() if k in keep or k not in optics}
-    known = _with_optics("features", columns, optics)
+    known = _with_optics("features", columns, optics, [old.size])
     known.update(sizes_of("features", known, label, tomograms, len(molecules)))
     wanted = wanted_columns(columns, block, known)
-    contradicted = scale is not None and _contradicted(known, scale, fresh=like is None)
-    if scale is not None and contradicted:
-        known = rescaled(known, scale, molecules.positions)
+    stated = pixel_size("features", known, scale)
+    contradicted = _contradicted(stated, scale, fresh=like is None)
+    if contradicted and optics is not None and _is_of_images(old):
+        raise ValueError(
+            f"scale={scale:g} nm contradicts the images of {like}: coordinates are in "
+            f"their pixels ({old.size}); leave scale out, or write to a list without "
+            "like=..."
+        )
+    after = 10 * scale if scale is not None and contradicted else stated
+    came = pixel_size("features", features, scale)
+    before = stated if came is None else came
+    if before is not None and after is not None and not np.allclose(before, after):
+        known = rescaled(known, before, after, molecules.positions)
         columns = {k: known.get(k, v) for k, v in columns.items()}
     found = posed(molecules, columns, known, wanted, scale, is_centred(tomograms))
-    blocks = dict(model.blocks)
+    blocks: dict[str, Block] = dict(model.blocks)
     if scale is not None and contradicted:
-        if optics is not None and set(PIXEL_SIZES) & set(optics):
-            blocks["optics"] = optics = with_pixel_size(optics, scale)
+        if optics is not None and old.size in optics:
+            optics = with_pixel_size(optics, scale, old.size)
+            blocks["optics"] = dict(optics)
         else:
-            found = with_pixel_size(found, scale)
-    if like is None:
-        block = dict.fromkeys([label, *wanted])  # these come first
-    come_along = {*SIZES, *(optics or {})} - {*block, "rlnOpticsGroup"}
+            found = with_pixel_size(found, scale, old.size)
+    first = [label, *wanted] if like is None else list(block)
+    come_along = {*SIZES, *(optics or {})} - {*first, "rlnOpticsGroup"}
     found = {k: v for k, v in found.items() if k not in come_along}
-    order = [*(k for k in block if k in found), *(k for k in found if k not in block)]
-    blocks[title] = {name: found[name] for name in order}
+    order = [*(k for k in first if k in found), *(k for k in found if k not in first)]
+    blocks[old.title] = {name: found[name] for name in order}
     write_star(path, Star(blocks, model.version))
 
 
 def scale_of(path: str | os.PathLike[str]) -> float | None:
     """Return the one scale of a list in nm per voxel, None where it has none or two."""
     name = os.fspath(path)
-    _, block, optics = _particles(name, read_star(path))
-    sizes = pixel_size(name, _with_optics(name, block, optics))
+    found = _particles(name, read_star(path))
+    columns = _with_optics(name, found.block, found.optics, [found.size])
+    sizes = pixel_size(name, columns)
     if sizes is None or np.ptp(sizes) > 1e-6 * sizes.max():
         return None
     return float(sizes[0]) / 10
 
 
-def _particles(name: str, star: Star) -> tuple[str, Block, dict[str, Array] | None]:
-    """Return the particles' block with its title, and the optics groups."""
+def _particles(name: str, star: Star, scale: float | None = None) -> _List:
+    """Return the list of particles in a file."""
     lists = {
         title: block
         for title, block in star.blocks.items()
@@ -157,24 +183,37 @@ def _particles(name: str, star: Star) -> tuple[str, Block, dict[str, Array] | No
     }
     if not lists:
         raise ValueError(
-            f"{name} has no particles: no column {PIXEL[0]!r} or {CENTRED[0]!r}"
+            f"{name} has no particles: no column {PIXEL[0]!r} or {CENTRED[0]!r} of "
+            "RELION and Warp, 'orig_x' of STOPGAP or 'wrpCoordinateX1' of M"
         )
     title = "particles" if "particles" in lists else next(iter(lists))
+    block = simple_columns(name, lists[title])
     optics = star.blocks.get("optics")
     if optics is not None:
         optics = simple_columns(name, optics)
         if "rlnOpticsGroup" not in optics:
             raise ValueError(f"{name}: the optics table has no column 'rlnOpticsGroup'")
-    return title, simple_columns(name, lists[title]), optics
+    known = dict(block)
+    if "rlnOpticsGroup" in block or not set(PIXEL_SIZES) & set(block):
+        says = [*PIXEL_SIZES, "rlnImageDimensionality"]
+        known = _with_optics(name, block, optics, says)
+    general = star.blocks.get("general", {})
+    if STACKS in general:
+        count = len(next(iter(block.values())))
+        known[STACKS] = np.repeat(np.atleast_1d(general[STACKS])[:1], count)
+    return _List(title, block, optics, size_label(name, known, scale))
 
 
 def _with_optics(
-    name: str, columns: Mapping[str, Array], optics: Columns | None
+    name: str,
+    columns: Mapping[str, Array],
+    optics: Columns | None,
+    labels: Iterable[str | None],
 ) -> dict[str, Array]:
-    """Return the columns, and the pixel size that each particle's optics give it."""
+    """Return the columns, and by these labels what each particle's optics say."""
     found = dict(columns)
-    label = next((each for each in PIXEL_SIZES if each in (optics or {})), None)
-    if optics is None or label is None or label in found:
+    added = [each for each in labels if each in (optics or {}) and each not in found]
+    if optics is None or not set(added) & set(PIXEL_SIZES):
         return found
     if "rlnOpticsGroup" not in found:
         raise ValueError(f"{name} has no column 'rlnOpticsGroup', but optics groups")
@@ -184,11 +223,10 @@ def _with_optics(
         if group not in groups:
             raise ValueError(
                 f"{name}: row {row} is in the optics group {group}, but there are "
-                f"only {groups}"
+                f"only {listed(map(str, groups))}"
             )
         index.append(groups.index(group))
-    found[label] = optics[label][index]
-    return found
+    return {**found, **{each: optics[each][index] for each in added if each}}
 
 
 def _optics_group(
@@ -197,7 +235,7 @@ def _optics_group(
     """Return an optics group for each particle that comes without one."""
     if "rlnOpticsGroup" in columns:
         return {}
-    label = next((each for each in _NAMES if each in columns), "")
+    label = next((each for each in NAMES if each in columns), "")
     groups = optics["rlnOpticsGroup"]
     if len(groups) == 1:
         return {"rlnOpticsGroup": np.repeat(groups, count)}
@@ -215,9 +253,15 @@ def _optics_group(
     )
 
 
-def _contradicted(known: Columns, scale: float, *, fresh: bool) -> bool:
+def _is_of_images(found: _List) -> bool:
+    """Tell whether coordinates are in the images' pixels, not in the tilt series'."""
+    return found.size == PIXEL_SIZES[-1] and PIXEL_SIZES[0] in (found.optics or {})
+
+
+def _contradicted(stated: Array | None, scale: float | None, *, fresh: bool) -> bool:
     """Tell whether the pixel size that a file would say is not the scale."""
-    stated = pixel_size("features", known)
+    if scale is None:
+        return False
     if stated is None:
         return fresh
     return bool((np.abs(stated - 10 * scale) > 1e-6 * stated).any())

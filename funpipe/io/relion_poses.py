@@ -7,6 +7,14 @@ Where RELION puts a particle
     (size − 1) / 2. Origins are in pixels in 3.0 and in Å from 3.1.
 How it is turned
     A = A_sub @ A_part, of rlnTomoSubtomogramRot/Tilt/Psi and rlnAngleRot/Tilt/Psi.
+In voxels of which size coordinates are
+    RELION 4 and 5 count in pixels of the tilt series (rlnTomoTiltSeriesPixelSize),
+    also where the images are coarser (rlnImagePixelSize). Warp 2 writes image series
+    (``ts_export_particles --2d``) with both sizes, but divides positions in Å by that
+    of the images: ``BinnedPixelSizeMean`` in WarpLib/TiltSeries/
+    TiltSeries.ReconstructParticleSeries.cs, while the optics table in WarpTools/
+    Commands/Tiltseries/ExportParticlesTiltseries.cs says the tilt series' size too
+    (github.com/warpem/warp). See `size_label` for how such a list is known.
 Which point of the reference that is
     Voxel n // 2 of its box: for even n half a voxel beyond the centre (n − 1) / 2
     that a template has here, along each axis of the reference. ``box`` of
@@ -20,6 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.arguments import MissingError
 from funpipe.io.columns import Columns, numbers, replace, same_place, same_turn
 from funpipe.io.euler import RELION
 from funpipe.molecules import Molecules
@@ -28,15 +37,21 @@ if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
 __all__ = [
+    "ANGLES",
+    "APART",
     "CENTRED",
+    "NAMES",
     "PIXEL",
     "PIXEL_SIZES",
     "SIZES",
+    "STACKS",
     "first_of",
+    "is_pose",
     "pixel_size",
     "posed",
     "poses",
     "rescaled",
+    "size_label",
     "wanted_columns",
     "with_pixel_size",
 ]
@@ -47,7 +62,7 @@ PIXEL = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 CENTRED = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
 _ORIGIN_ANGST = tuple(f"rlnOrigin{axis}Angst" for axis in "XYZ")
 _ORIGIN_PIXEL = ("rlnOriginX", "rlnOriginY", "rlnOriginZ")
-_ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _SUB = tuple(f"rlnTomoSubtomogram{angle}" for angle in ("Rot", "Tilt", "Psi"))
 SIZES = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
 PIXEL_SIZES = (
@@ -56,21 +71,80 @@ PIXEL_SIZES = (
     "rlnMicrographOriginalPixelSize",
     "rlnImagePixelSize",
 )
-_APART = 0.01  # of a pixel size: they are rounded, and calibrated
+NAMES = ("rlnTomoName", "rlnMicrographName")
+_NAMED = (*NAMES, "tomogram")
+STACKS = "rlnTomoSubTomosAre2DStacks"
+APART = 0.01  # of a pixel size: they are rounded, and calibrated
 _HELP = (
-    "pass tomograms=...: RELION's tomograms file, a shape (z, y, x) in voxels, a "
-    "mapping from names to shapes, or 'centred' to count from the centre here too"
+    "as RELION's tomograms file, a shape (z, y, x) in voxels, a mapping from names to "
+    "shapes, or 'centred' to count from the centre here too"
 )
 
 
-def pixel_size(path: str, columns: Columns) -> Array | None:
+def size_label(path: str, columns: Columns, scale: float | None = None) -> str | None:
+    """Return the column that says in voxels of which size coordinates are, or None.
+
+    It is the first that is there of `PIXEL_SIZES`; but that of the images, of a list of
+    Warp's: image series, the two sizes unequal, no coordinates from the tomogram's
+    centre, and tomograms that are all called ``*.tomostar``.
+
+    Parameters
+    ----------
+    path : str
+        The file, for errors.
+    columns : mapping from str to (n,) array
+        The particles' columns with those of their optics groups; STACKS is there if
+        the list has it, for each particle.
+    scale : float, optional
+        nm per voxel as given: where the columns do not tell, the one that is nearest.
+
+    Raises
+    ------
+    MissingError
+        If it could be the size of the tilt series' pixels or that of the images'.
+    """
+    there = [each for each in PIXEL_SIZES if each in columns]
+    series, images = PIXEL_SIZES[0], PIXEL_SIZES[-1]
+    if {series, images} - set(there) or CENTRED[0] in columns or not _series(columns):
+        return next(iter(there), None)
+    sizes = numbers(path, columns, (series, images))
+    if (np.abs(sizes[:, 0] - sizes[:, 1]) <= APART * sizes[:, 0]).all():
+        return series
+    names = next((columns[each] for each in _NAMED if each in columns), None)
+    if names is not None and all(
+        str(each).endswith(".tomostar") for each in names.tolist()
+    ):
+        return images
+    if scale is not None:
+        apart = np.abs(np.median(sizes, axis=0) - 10 * scale)
+        return images if apart[1] < apart[0] else series
+    first, second = sizes[np.argmax(np.abs(sizes[:, 0] - sizes[:, 1]))] / 10
+    raise MissingError(
+        path,
+        "coordinates of image series are in pixels of the tilt series by RELION, in "
+        "those of the images by Warp, and which wrote this list cannot be told",
+        "scale",
+        f"in nm per voxel: {first:g} for the tilt series', {second:g} for the images'",
+    )
+
+
+def _series(columns: Columns) -> bool:
+    """Tell whether particles are series of 2-D images rather than volumes."""
+    marks = {STACKS: ("1", "1.0"), "rlnImageDimensionality": ("2", "2.0")}
+    for name, values in marks.items():
+        if name in columns:
+            return bool(np.isin(columns[name].astype(str), values).any())
+    return "rlnTomoVisibleFrames" in columns
+
+
+def pixel_size(path: str, columns: Columns, scale: float | None = None) -> Array | None:
     """Return the size in Å of the voxels that coordinates are counted in, or None.
 
-    The first of: rlnTomoTiltSeriesPixelSize, rlnMicrographPixelSize,
-    rlnMicrographOriginalPixelSize, rlnImagePixelSize; rlnDetectorPixelSize (µm) over
-    rlnMagnification, as in RELION 3.0; rlnPixelSize.
+    The first of: what the column that `size_label` finds says; rlnDetectorPixelSize
+    (µm) over rlnMagnification, as in RELION 3.0; rlnPixelSize.
     """
-    found = first_of(path, columns, PIXEL_SIZES)
+    label = size_label(path, columns, scale)
+    found = None if label is None else numbers(path, columns, [label])[:, 0]
     detector = ("rlnDetectorPixelSize", "rlnMagnification")
     if found is None and all(each in columns for each in detector):
         size, magnification = numbers(path, columns, detector).T
@@ -84,27 +158,30 @@ def pixel_size(path: str, columns: Columns) -> Array | None:
     return found
 
 
-def with_pixel_size(columns: Columns, scale: float) -> dict[str, Array]:
-    """Return the columns with the pixel size, as `pixel_size` finds it, from nm."""
-    label = next((each for each in PIXEL_SIZES if each in columns), PIXEL_SIZES[0])
+def with_pixel_size(
+    columns: Columns, scale: float, label: str | None
+) -> dict[str, Array]:
+    """Return the columns with a pixel size, in the column of the label, from nm."""
+    label = label or PIXEL_SIZES[0]
     count = len(next(iter(columns.values()), ()))
     return {**columns, label: np.full(count, round(10 * scale, 9))}
 
 
-def rescaled(columns: Columns, scale: float, positions: Array) -> dict[str, Array]:
-    """Return the columns with coordinates in voxels of another scale, nm.
+def rescaled(
+    columns: Columns, before: Any, after: Any, positions: Array
+) -> dict[str, Array]:
+    """Return the columns with coordinates in voxels of another size than before, Å.
 
     They stay as they are if positions in nm say that they are so already: that is what
     comes of reading a list whose pixel size is wrong.
     """
     found, name = dict(columns), "features"
-    stated = pixel_size(name, columns)
-    if stated is None or any(each not in columns for each in PIXEL):
+    if any(each not in columns for each in PIXEL):
         return found
     voxels = numbers(name, columns, PIXEL)
-    factors = stated[:, None] / (10 * scale)
+    size, factors = np.reshape(after, (-1, 1)), np.reshape(before / after, (-1, 1))
     apart = [
-        np.median(np.abs(each[:, ::-1] * scale - positions))
+        np.median(np.abs(each[:, ::-1] * size / 10 - positions))
         for each in (voxels, voxels * factors)
     ]
     if apart[1] < apart[0]:
@@ -144,13 +221,12 @@ def _middle(name: str, columns: Columns, scale: float | None, centred: bool) -> 
     if centred:
         return 0.0
     if SIZES[0] not in columns:
-        raise ValueError(
-            f"{name}: coordinates are counted from the tomogram's centre; {_HELP}"
-        )
-    stated = pixel_size(name, columns)
+        reason = "coordinates are counted from the tomogram's centre"
+        raise MissingError(name, reason, "tomograms", _HELP)
+    stated = pixel_size(name, columns, scale)
     if scale is not None and stated is not None:
         worst = stated[np.argmax(np.abs(stated - 10 * scale))]
-        if abs(worst - 10 * scale) > _APART * worst:
+        if abs(worst - 10 * scale) > APART * worst:
             raise ValueError(
                 f"{name}: scale={scale:g} nm contradicts the pixel size {worst:g} Å; "
                 "coordinates from a tomogram's centre are in Å, and its size in voxels "
@@ -166,10 +242,8 @@ def _scale(name: str, columns: Columns, scale: float | None) -> Any:
         return scale
     sizes = pixel_size(name, columns)
     if sizes is None:
-        raise ValueError(
-            f"{name}: coordinates are in voxels, and no column says of what size; "
-            "pass scale=... in nm per voxel"
-        )
+        reason = "coordinates are in voxels, and no column says of what size"
+        raise MissingError(name, reason, "scale", "in nm per voxel")
     return sizes[:, None] / 10
 
 
@@ -181,7 +255,7 @@ def _rotations(name: str, columns: Columns) -> tuple[Rotation, Rotation]:
         RELION.rotations(numbers(name, columns, names))
         if any(each in columns for each in names)
         else Rotation.identity(count)
-        for names in (_SUB, _ANGLES)
+        for names in (_SUB, ANGLES)
     )
     return sub, part
 
@@ -207,12 +281,12 @@ def _origin_scale(name: str, columns: Columns, scale: float | None) -> Any:
 def wanted_columns(columns: Columns, block: Columns, known: Columns) -> list[str]:
     """Return the columns of the pose that the file is to have."""
     source = block or columns
-    kinds = (PIXEL, CENTRED, _ORIGIN_ANGST, _ORIGIN_PIXEL, _SUB, _ANGLES)
+    kinds = (PIXEL, CENTRED, _ORIGIN_ANGST, _ORIGIN_PIXEL, _SUB, ANGLES)
     wanted = [name for kind in kinds if kind[0] in source for name in kind]
     if not any(name in source for name in (PIXEL[0], CENTRED[0])):
         wanted += CENTRED if SIZES[0] in known else PIXEL
-    if _ANGLES[0] not in wanted:
-        wanted += _ANGLES
+    if ANGLES[0] not in wanted:
+        wanted += ANGLES
     return wanted
 
 
@@ -231,8 +305,8 @@ def posed(
     count = len(molecules)
     if not known:
         known = {"": np.zeros(count)}
-    found = {k: v for k, v in columns.items() if k in wanted or not _is_pose(k)}
-    sources = {k: v for k, v in known.items() if k in wanted or not _is_pose(k)}
+    found = {k: v for k, v in columns.items() if k in wanted or not is_pose(k)}
+    sources = {k: v for k, v in known.items() if k in wanted or not is_pose(k)}
     whole = all(each in sources for each in wanted)
     moved = turned = np.ones(count, dtype=bool)
     sub = Rotation.identity(count)
@@ -242,9 +316,9 @@ def posed(
         turned = ~same_turn(rotations, molecules.rotations)
         sub, _ = _rotations(name, sources)
     else:
-        found = {k: v for k, v in found.items() if not _is_pose(k)}
+        found = {k: v for k, v in found.items() if not is_pose(k)}
     part = sub.inv() * molecules.rotations
-    replace(found, _ANGLES, RELION.angles(part), turned)
+    replace(found, ANGLES, RELION.angles(part), turned)
     origins: Array = np.zeros((count, 3))
     angst, pixel = _ORIGIN_ANGST[0] in wanted, _ORIGIN_PIXEL[0] in wanted
     if whole and (angst or pixel):
@@ -280,8 +354,9 @@ def _put_places(
         replace(found, CENTRED, 10 * offsets[:, ::-1], moved)
 
 
-def _is_pose(name: str) -> bool:
-    kinds = (PIXEL, CENTRED, _ORIGIN_ANGST, _ORIGIN_PIXEL, _SUB, _ANGLES)
+def is_pose(name: str) -> bool:
+    """Tell whether a column says something of a pose."""
+    kinds = (PIXEL, CENTRED, _ORIGIN_ANGST, _ORIGIN_PIXEL, _SUB, ANGLES)
     return any(name in kind for kind in kinds)
 
 

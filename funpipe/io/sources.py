@@ -13,7 +13,7 @@ from typing import IO, Any
 
 __all__ = ["LARGEST_LIST", "check_source", "open_unpacked", "read_bytes"]
 
-LARGEST_LIST = 2**31
+LARGEST_LIST = 2**30
 """Bytes of the largest particle list or structure that is read: millions of rows."""
 
 _PACKED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open}
@@ -68,6 +68,8 @@ def read_bytes(path: str | os.PathLike[str], most: int = LARGEST_LIST) -> bytes:
     """
     name = os.fspath(path)
     check_source(path)
+    if os.stat(name).st_size > most:
+        raise ValueError(f"{name} holds more than {most} bytes: too many to read")
     try:
         with open_unpacked(path) as file:
             content = file.read(most + 1)

@@ -16,8 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.io.columns import PixelList, needed_scale, warn_of_numbers
+from funpipe.io.columns import (
+    PixelList,
+    needed_scale,
+    warn_of_numbers,
+)
 from funpipe.io.euler import STOPGAP
+from funpipe.io.formats import warn_of_left_out
 from funpipe.io.star import Block, Star, read_star, simple_columns, write_star
 from funpipe.molecules import Molecules
 
@@ -35,6 +40,7 @@ _LIST = PixelList(
     whole=True,
 )
 _WHOLE = ("motl_idx", "tomo_num", "object", "subtomo_num", "class")
+_EXACT = 2**53
 _COLUMNS = (
     *("motl_idx", "tomo_num", "object", "subtomo_num", "halfset"),
     *("orig_x", "orig_y", "orig_z", "score", "x_shift", "y_shift", "z_shift"),
@@ -79,7 +85,8 @@ def write(
     molecules : Molecules
         The particles. Of the features it holds STOPGAP's own columns, and those of
         ``like``; what is not there gets the values of a fresh list. Tomograms whose
-        names are not numbers are numbered from 1 in the order in which they come.
+        names are not numbers have those of the feature ``tomo_num``, or are numbered
+        from 1 in the order in which they come.
     path : path-like
         Where to; an existing file is replaced, whole or not at all.
     like : path-like, optional
@@ -97,7 +104,8 @@ def write(
     Warns
     -----
     UserWarning
-        Of the tomograms' numbers, where they had other names.
+        Of the tomograms' numbers, where they had other names, and of the features
+        that the list has no place for.
     """
     scale = needed_scale(os.fspath(path), scale)
     found, named = _LIST.columns(molecules, scale, first)
@@ -119,11 +127,14 @@ def write(
     order = [*model, *(each for each in _COLUMNS if each not in model)]
     block = {name: columns[name] for name in order if name in columns}
     warn_of_numbers(named)
+    left = _LIST.left_out(molecules, order)
+    warn_of_left_out(left, (), "a motive list of STOPGAP")
     write_star(path, Star({BLOCK: block}), bare=True)
 
 
 def _whole(name: str, values: NDArray[Any]) -> NDArray[np.int64]:
-    if values.dtype.kind not in "biuf" or (values != np.round(values)).any():
+    whole = values.dtype.kind in "biuf" and (values == np.round(values)).all()
+    if not whole or np.abs(values.astype(float)).max(initial=0) > _EXACT:
         raise ValueError(f"{name}: a motive list of STOPGAP has whole numbers there")
     return values.astype(np.int64)
 

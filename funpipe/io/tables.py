@@ -7,13 +7,17 @@ is converted. CSV is `Molecules.to_csv` and `from_csv`; Parquet goes through pya
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.arguments import quoted
 from funpipe.io.columns import numbers
-from funpipe.io.extras import require
+from funpipe.io.extras import in_one_line, require
+from funpipe.io.sources import check_source
+from funpipe.io.texts import check_encodable, check_unique, text_array
 from funpipe.io.whole import replacing
 from funpipe.molecules import Molecules
 
@@ -21,6 +25,8 @@ __all__ = ["read_csv", "read_parquet", "write_csv", "write_parquet"]
 
 _POSITION = ("z", "y", "x")
 _ROTATION = ("zvec", "yvec", "xvec")
+_MOST_VALUES = 2**28
+"""Of a Parquet file, whose size says little: a column of one value takes no room."""
 
 
 def read_csv(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecules:
@@ -33,16 +39,8 @@ def read_csv(path: str | os.PathLike[str], *, scale: float | None = None) -> Mol
     scale : float, optional
         nm per voxel, where the table counts in voxels.
     """
-    name = os.fspath(path)
-    try:
-        molecules = Molecules.from_csv(path)
-    except UnicodeDecodeError:
-        raise ValueError(f"{name} is not a CSV table: it is not text") from None
-    features = {
-        title: values == "true" if set(values.tolist()) <= {"true", "false"} else values
-        for title, values in molecules.features.items()
-    }
-    return _checked(name, molecules.positions, molecules.rotations, features, scale)
+    molecules = Molecules.from_csv(path)
+    return _checked(os.fspath(path), molecules, scale)
 
 
 def write_csv(
@@ -68,16 +66,23 @@ def read_parquet(
 
     parquet = require("pyarrow.parquet", "parquet", "to read Parquet")
     name = os.fspath(path)
-    with open(name, "rb"):  # the system's own word where it cannot be read
-        pass
+    check_source(path)
     try:
-        table = parquet.ParquetFile(name).read()
+        with parquet.ParquetFile(name) as file:
+            titles = [str(each) for each in file.schema_arrow.names]
+            check_unique(name, titles)
+            if file.metadata.num_rows * len(titles) > _MOST_VALUES:
+                raise ValueError(
+                    f"{name} holds {file.metadata.num_rows} rows of {len(titles)} "
+                    f"columns, more than {_MOST_VALUES} values: too many to read"
+                )
+            table = file.read()
     except Exception as error:  # pyarrow has errors of many kinds
-        raise ValueError(f"{name} is not a readable Parquet file: {error}") from None
-    titles = table.column_names
-    twice = [each for each in titles if titles.count(each) > 1]
-    if twice:
-        raise ValueError(f"{name} has the column {twice[0]!r} twice")
+        if str(error).startswith(name):
+            raise
+        raise ValueError(
+            f"{name} is not a readable Parquet file: {in_one_line(error)}"
+        ) from None
     columns = {each: _values(name, each, table.column(each)) for each in titles}
     rotations = None
     positions = numbers(name, columns, _POSITION).reshape(-1, 3)
@@ -89,7 +94,7 @@ def read_parquet(
         for title, values in columns.items()
         if title not in (*_POSITION, *_ROTATION)
     }
-    return _checked(name, positions, rotations, features, scale)
+    return _checked(name, Molecules(positions, rotations, features), scale)
 
 
 def write_parquet(
@@ -105,7 +110,7 @@ def write_parquet(
         **dict(zip(_ROTATION, vectors.T, strict=True)),
     }
     for name, values in molecules.features.items():
-        columns[name] = values.tolist() if values.dtype.kind == "U" else values
+        columns[name] = _for_arrow(name, values)
     with replacing(path) as partial:
         parquet.write_table(arrow.table(columns), partial)
 
@@ -118,25 +123,46 @@ def _scaled(molecules: Molecules, scale: float | None) -> Molecules:
     )
 
 
-def _checked(
-    name: str, positions: Any, rotations: Any, features: Any, scale: float | None
-) -> Molecules:
-    if len(positions) == 0:
+def _checked(name: str, molecules: Molecules, scale: float | None) -> Molecules:
+    if len(molecules) == 0:
         raise ValueError(f"{name}: the table is empty")
-    return Molecules(positions * (scale or 1.0), rotations, features)
+    if scale is None:
+        return molecules
+    return replace(molecules, positions=molecules.positions * scale)
+
+
+def _for_arrow(name: str, values: NDArray[Any]) -> Any:
+    """Return a feature as pyarrow takes it, or say why it cannot be written."""
+    title = f"features[{quoted(name)}]"
+    check_encodable(title, [name])
+    if values.dtype.kind == "U":
+        texts = values.tolist()
+        check_encodable(title, texts)
+        return texts
+    if values.dtype.itemsize > 8:
+        raise ValueError(f"{title}: a Parquet file cannot hold {values.dtype}")
+    return values.astype(values.dtype.newbyteorder("="))
 
 
 def _values(name: str, title: str, column: Any) -> NDArray[Any]:
-    values = column.to_pylist()
-    known = [each for each in values if each is not None]
-    if all(isinstance(each, str) for each in known) and known:
-        return np.array([each or "" for each in values], dtype=str)
-    if all(isinstance(each, bool | int | float) for each in known):
-        if len(known) == len(values):
-            array = column.to_numpy()
-            return array if array.dtype != object else np.array(values)
-        return np.array([np.nan if each is None else each for each in values], float)
+    """Return a column's values; missing numbers are NaN, missing texts ""."""
+    types = require("pyarrow.types", "parquet", "to read Parquet")
+    if types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
+        if not column.null_count:
+            return column.to_numpy()
+        known = [np.nan if each is None else each for each in column.to_pylist()]
+        return np.array(known, dtype=float)
+    if types.is_null(kind):
+        return np.full(len(column), np.nan)
+    if str(kind) in ("string", "large_string", "string_view"):
+        try:
+            return text_array([each or "" for each in column.to_pylist()])
+        except ValueError as error:
+            raise ValueError(f"{name}: column {quoted(title)}: {error}") from None
     raise ValueError(
-        f"{name}: column {title!r} holds {column.type}, not numbers, truth values or "
-        "texts"
+        f"{name}: column {quoted(title)} holds {str(kind)[:60]}, not numbers, truth "
+        "values or texts"
     )

@@ -117,9 +117,10 @@ def _open_file(name: str, suffixes: list[str]) -> Volume:
     packed = bool(suffixes) and suffixes[-1] in PACKED
     ending = (suffixes[-2:-1] if packed else suffixes[-1:]) or [""]
     if ending[0] not in _FILES or (packed and ending[0] not in ENDINGS):
+        stack = "; .mrcs is a stack of 2-D images, not a volume"
         raise ValueError(
             f"{name}: unknown ending; a volume is one of {' '.join(_FILES)} .zarr, "
-            "MRC also with .gz or .bz2; a .mrcs is a stack of 2-D images"
+            f"MRC also with .gz or .bz2{stack if ending[0] == '.mrcs' else ''}"
         )
     opened: Volume = resolve_name(f"funpipe.io.{_FILES[ending[0]]}")(name)
     return opened

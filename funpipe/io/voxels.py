@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import optional_positive
+from funpipe.arguments import MissingError, optional_positive
 
 __all__ = [
     "LARGEST",
@@ -69,7 +69,7 @@ class Volume(NamedTuple):
         if scale is not None:
             return scale
         if self.scale is None:
-            raise ValueError(f"{path}: {self.trouble}; pass scale=... in nm per voxel")
+            raise MissingError(path, str(self.trouble), "scale", "in nm per voxel")
         return self.scale
 
 

@@ -1,15 +1,38 @@
-"""Writing a file whole or not at all."""
+"""Writing a file whole or not at all.
+
+What is written goes to a file of its own beside the target, under a name that nobody
+else has, and then takes the target's place in one step. Its writer holds a lock on it,
+which the system takes away when the writer ends, however it ends: a file of such a
+name that can be locked is what a killed writer left, and the next one removes it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import re
+import secrets
 import shutil
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-__all__ = ["check_target", "replacing"]
+try:
+    import fcntl
+except ImportError:  # not everywhere
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["alone", "check_target", "replacing"]
+
+_PARTIAL = re.compile(r"\.funpipe-[0-9a-f]{16}\.partial(\..*)?", re.DOTALL)
+_ENDING = 32
+"""Bytes of the longest ending that is kept; writers choose by those they know."""
+_OLD = 24 * 3600.0
+"""Seconds after which a partial file counts as left, where there are no locks."""
 
 
 @contextmanager
@@ -18,6 +41,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     If anything fails on the way, the target stays as it was and nothing is left. Of a
     link it is the file behind it that is replaced; one that is there keeps its mode.
+    Several may write one target at a time: each writes a file of its own, and the last
+    one stays. The content is on the disk before it gets the target's name.
 
     Examples
     --------
@@ -32,14 +57,54 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     check_target(path)
-    partial = target.with_name(f".{target.stem}.partial{target.suffix}")
+    _remove_left(target.parent)
+    partial, lock = _partial(target)
     try:
         yield partial
-        if target.exists():
+        with open(partial, "r+b") as file:
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
             shutil.copymode(target, partial)
+        if fcntl is None:  # there an open file cannot be renamed
+            lock.close()
         partial.replace(target)
     finally:
+        lock.close()
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep out all others who would replace files in the target's folder together.
+
+    For a list of two files, which take two places in two steps. Where the file system
+    has no locks, nobody is kept out.
+
+    Raises
+    ------
+    TimeoutError
+        If another has not ended after a minute.
+    """
+    try:
+        handle = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
+    except OSError:  # as on Windows; a folder that is not there the writer will say
+        yield
+        return
+    end = time.monotonic() + _WAIT
+    try:
+        while _locked(handle) is False:
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    f"{os.fspath(path)}: another has been writing there for "
+                    f"{_WAIT:.0f} seconds: try again later"
+                )
+            time.sleep(0.005)
+        yield
+    finally:
+        os.close(handle)
+
+
+_WAIT = 60.0
 
 
 def check_target(path: str | os.PathLike[str]) -> None:
@@ -63,3 +128,69 @@ def check_target(path: str | os.PathLike[str]) -> None:
 
 
 _EFFECTIVE = os.access in os.supports_effective_ids
+
+
+def _partial(target: Path) -> tuple[Path, IO[bytes]]:
+    """Make an empty file beside the target, of a new name with its ending, locked."""
+    fits = len(os.fsencode(target.suffix)) <= _ENDING
+    ending = target.suffix if fits else ""
+    while True:
+        partial = target.with_name(f".funpipe-{secrets.token_hex(8)}.partial{ending}")
+        try:
+            lock = open(partial, "x+b")  # noqa: SIM115
+        except FileExistsError:
+            continue
+        if _locked(lock.fileno()) is not False and _is(partial, lock.fileno()):
+            return partial, lock
+        lock.close()  # it was taken for a left one before it could be locked
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove the partial files that killed writers left in a folder."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for each in [one.path for one in entries if _PARTIAL.fullmatch(one.name)]:
+            with contextlib.suppress(OSError):  # a link, another's, or gone
+                _remove_if_left(each)
+
+
+def _remove_if_left(path: str) -> None:
+    handle = os.open(path, os.O_RDWR | _PLAIN)
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != _user():
+            return
+        locked = _locked(handle)
+        old = time.time() - found.st_mtime > _OLD
+        if locked or (locked is None and old):
+            os.unlink(path)
+    finally:
+        os.close(handle)
+
+
+_PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""A link is not followed, and a pipe not waited for."""
+
+
+def _user() -> int:
+    return os.geteuid() if hasattr(os, "geteuid") else 0
+
+
+def _locked(handle: int) -> bool | None:
+    """Lock an open file; False if another has, None if the file system cannot."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is(path: Path, handle: int) -> bool:
+    """Tell whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False

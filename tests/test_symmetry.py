@@ -1,0 +1,139 @@
+"""Searches under a symmetry: of those that look the same one, and none forgotten."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial import KDTree
+from scipy.spatial.transform import Rotation
+
+from funpipe.geometry import coarse_grid, rotation_grid
+from funpipe.symmetry import symmetry_group
+
+CYCLIC = [f"C{n}" for n in range(1, 8)]
+DIHEDRAL = [f"D{n}" for n in range(2, 8)]
+GROUPS = [*CYCLIC, *DIHEDRAL, "T", "O", "I"]
+BALLS = [(12, 6), (40, 10), (90, 15), (180, 20)]
+PRODUCTS = [
+    ((12, 6),) * 3,
+    ((90, 18),) * 3,
+    ((180, 20), (90, 20), (0, 0)),
+    ((0, 0), (90, 9), (180, 20)),
+    ((60, 10), (40, 8), (20, 5)),
+]
+
+
+def away(rotations: Rotation, truth: Rotation, symmetry: str = "C1") -> np.ndarray:
+    """Return how far each truth is from the nearest of some, up to symmetry, degrees.
+
+    From quaternions' distances alone, by a loop over the group.
+    """
+    quaternions = rotations.as_quat()
+    tree = KDTree(np.concatenate([quaternions, -quaternions]))
+    turned = [(truth * turn).as_quat() for turn in symmetry_group(symmetry)]
+    nearest = np.min([tree.query(each)[0] for each in turned], axis=0)
+    return np.degrees(4 * np.arcsin(np.minimum(nearest / 2, 1)))
+
+
+def truths(given) -> Rotation:
+    """Return random rotations, within what is given."""
+    random = np.random.default_rng(0)
+    if given == "all":
+        return Rotation.random(1000, rng=random)
+    if np.shape(given) == (2,):
+        vectors = random.uniform(-given[0], given[0], (2000, 3))
+        inside = np.linalg.norm(vectors, axis=1) <= given[0]
+        return Rotation.from_rotvec(vectors[inside], degrees=True)
+    angles = random.uniform(-1, 1, (1000, 3)) * [maximum for maximum, _ in given]
+    return Rotation.from_euler("XYZ", angles, degrees=True)
+
+
+@pytest.mark.parametrize("symmetry", GROUPS)
+@pytest.mark.parametrize("given", ["all", *BALLS, *PRODUCTS], ids=str)
+def test_up_to_symmetry_the_truth_is_within_the_spacing(given, symmetry):
+    whole = rotation_grid(given)
+    truth = truths(given)
+    truth = truth[away(whole.rotations, truth) <= whole.spacing]
+    assert len(truth) > 600
+    some = rotation_grid(given, symmetry).rotations
+    assert away(some, truth, symmetry).max() <= whole.spacing
+
+
+@pytest.mark.parametrize("symmetry", GROUPS)
+@pytest.mark.parametrize("given", [*BALLS, *PRODUCTS], ids=str)
+def test_a_local_search_contains_the_identity(given, symmetry):
+    assert rotation_grid(given, symmetry).rotations.magnitude().min() < 1e-9
+
+
+@pytest.mark.parametrize("symmetry", GROUPS)
+@pytest.mark.parametrize("given", [(12, 6), ((12, 6),) * 3], ids=str)
+def test_a_search_in_which_none_look_the_same_keeps_all(given, symmetry):
+    whole = rotation_grid(given).rotations
+    assert len(rotation_grid(given, symmetry).rotations) == len(whole)
+
+
+@pytest.mark.parametrize("symmetry", GROUPS)
+def test_no_rotation_searched_is_much_farther_than_one_that_looks_the_same(symmetry):
+    some = rotation_grid("all", symmetry).rotations
+    nearest = np.min([(some * g).magnitude() for g in symmetry_group(symmetry)], axis=0)
+    excess = np.degrees(some.magnitude() - nearest)
+    assert (excess < 1e-6).mean() > 0.9
+    assert excess.max() < 24
+
+
+@pytest.mark.parametrize("symmetry", GROUPS)
+def test_the_coarse_grid_covers_all_rotations_with_a_part_of_them(symmetry):
+    coarse = coarse_grid(symmetry)
+    assert away(coarse.rotations, truths("all"), symmetry).max() < coarse.spacing
+    part = len(coarse.rotations) / len(coarse_grid().rotations)
+    assert part == pytest.approx(1 / len(symmetry_group(symmetry)), rel=0.06)
+
+
+@pytest.mark.parametrize("symmetry", GROUPS)
+def test_the_mirror_image_has_the_same_symmetry(symmetry):
+    # So that the check of the hand may search for it up to the same.
+    group = symmetry_group(symmetry)
+    vectors = group.as_rotvec()  # a mirror at z = 0: the axis's x and y change sides
+    mirrored = Rotation.from_rotvec(vectors * [1, -1, -1])
+    assert away(group, mirrored).max() < 1e-5
+
+
+# Rotations that are listed.
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def listed(seed: int, symmetry: str) -> Rotation:
+    """Return some rotations, and images of some of them, in any order."""
+    random = np.random.default_rng(seed)
+    some, group = Rotation.random(8, rng=random), symmetry_group(symmetry)
+    images = some[random.integers(0, 8, 12)] * group[random.integers(0, len(group), 12)]
+    both = Rotation.concatenate([some, images])
+    return both[random.permutation(20)]
+
+
+@given(seeds, st.sampled_from(GROUPS[1:]))
+def test_of_a_list_one_of_each_that_look_the_same_is_tried_the_nearest(seed, symmetry):
+    whole = listed(seed, symmetry)
+    some = rotation_grid(whole, symmetry).rotations
+    assert len(some) == 8
+    assert away(some, whole, symmetry).max() < 1e-5
+    assert away(whole, some).max() < 1e-5
+    for each in some:
+        alike = whole[away(Rotation.concatenate([each]), whole, symmetry) < 1e-5]
+        assert each.magnitude() <= alike.magnitude().min() + 1e-9
+
+
+@pytest.mark.parametrize("symmetry", GROUPS)
+def test_no_rotation_of_a_list_is_dropped_that_looks_like_no_other(symmetry):
+    few = Rotation.from_rotvec([[100, 0, 0], [0, 170, 10], [140, 5, 0]], degrees=True)
+    some = rotation_grid(few, symmetry).rotations
+    assert away(some, few).max() < 1e-6
+
+
+def test_of_two_listed_equally_far_the_first_is_tried():
+    both = Rotation.from_rotvec([[-90, 0, 0], [90, 0, 0]], degrees=True)
+    (some,) = rotation_grid(both, "C2").rotations
+    assert some.as_rotvec(degrees=True) == pytest.approx([-90, 0, 0])
