@@ -183,6 +183,16 @@ def number(name: str, value: Any) -> float:
     return _real(name, "a finite number", value, _any)
 
 
+def grey(name: str, value: Any) -> float:
+    """Return a number that a voxel, a float32, can hold."""
+    wanted = "a finite number that a float32 holds, within ±3.4e38"
+    return _real(name, wanted, value, _single)
+
+
+def _single(value: float) -> bool:
+    return abs(value) <= float(np.finfo(np.float32).max)
+
+
 def positive(name: str, value: Any) -> float:
     """Return a finite number above 0 as a float.
 
@@ -410,26 +420,23 @@ def as_float32(name: str, array: NDArray[Any]) -> Image:
 
 def images(name: str, value: Any) -> tuple[Image, ...]:
     """Return one or more 3-D arrays as a tuple of read-only float32 copies."""
-    several = _elements(name, "several 3-D arrays", value)
+    several = elements(name, "several 3-D arrays", value)
     each = tuple(image(f"{name}[{i}]", array) for i, array in enumerate(several))
     if not each:
         fail(name, "one or more 3-D arrays", value)
     return each
 
 
-_MOST = 10_000  # elements of a list, which may have no end
-
-
-def _elements(name: str, wanted: str, value: Any) -> list[Any]:
-    """Return what an iterable gives; text, which gives letters, is none."""
+def elements(name: str, wanted: str, value: Any, most: int = 10_000) -> list[Any]:
+    """Return what an iterable gives; one without an end, or text, is refused."""
     if isinstance(value, str | bytes | os.PathLike):
         fail(name, wanted, value)
     try:
-        found = list(itertools.islice(value, _MOST + 1))
+        found = list(itertools.islice(value, most + 1))
     except Exception:
         fail(name, wanted, value)
-    if len(found) > _MOST:
-        raise ValueError(f"{name} must be {wanted}, {_MOST} at the most")
+    if len(found) > most:
+        raise ValueError(f"{name} must be {wanted}, {most} at the most")
     return found
 
 
@@ -490,7 +497,7 @@ def refuse_path(name: str, wanted: str, value: Any, reader: str) -> None:
 
 def paths(name: str, value: Any) -> tuple[str, ...]:
     """Return one or more paths as a tuple of texts."""
-    several = _elements(name, "several paths", value)
+    several = elements(name, "several paths", value)
     each = tuple(path(f"{name}[{i}]", one) for i, one in enumerate(several))
     if not each:
         fail(name, "one or more paths", value)
@@ -513,6 +520,7 @@ def symmetry(name: str, value: Any) -> str:
 
 
 Number: TypeAlias = Annotated[float, number]
+Grey: TypeAlias = Annotated[float, grey]
 Positive: TypeAlias = Annotated[float, positive]
 NonNegative: TypeAlias = Annotated[float, non_negative]
 OptionalPositive: TypeAlias = Annotated[float | None, optional_positive]

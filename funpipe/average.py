@@ -109,7 +109,7 @@ def _weighted_mean(
         for each, rotation in zip(boxes, rotations[part], strict=True):
             turned = np.tensordot(rotation.as_matrix(), k, axes=1)
             weight = check_weights(weights_of(turned), turned.shape[1:])
-            waves += weight * scipy.fft.rfftn(each)
+            waves += weight * scipy.fft.rfftn(each.astype(np.float64))
             weights += weight
     mean = scipy.fft.irfftn(waves / np.where(weights > 0, weights, 1), s=box)
     return np.asarray(mean)

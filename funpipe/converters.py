@@ -15,7 +15,7 @@ import scipy
 from numpy.typing import NDArray
 
 from funpipe import arguments as check
-from funpipe.arguments import Image, NonNegative, Number, Positive, SplineOrder, fail
+from funpipe.arguments import Image, NonNegative, Positive, SplineOrder, fail
 from funpipe.fourier import (
     butterworth,
     cosine_waves,
@@ -74,7 +74,7 @@ def gaussian_filter(
     scale: float,
     sigma: NonNegative = 1.0,
     mode: Mode = "reflect",
-    cval: Number = 0.0,
+    cval: check.Grey = 0.0,
 ) -> Image:
     """Blur with a Gaussian, by its exact transfer function exp(−2π²σ²f²).
 
@@ -229,7 +229,7 @@ def shift(
     shift: check.Vector,
     order: SplineOrder = 3,
     mode: Mode = "nearest",
-    cval: Number = 0.0,
+    cval: check.Grey = 0.0,
 ) -> Image:
     """Move an image.
 
@@ -342,7 +342,7 @@ def center_by_mass(image: Image, scale: float, order: SplineOrder = 3) -> Image:
 
 @converter_function
 def crop_or_pad(
-    image: Image, scale: float, shape: check.PositiveVector, cval: Number = 0.0
+    image: Image, scale: float, shape: check.PositiveVector, cval: check.Grey = 0.0
 ) -> Image:
     """Give an image a box of another size around the same centre.
 

@@ -60,10 +60,21 @@ def threshold(image: Image, scale: float, level: Number) -> Image:
     return (image > np.float64(level)).astype(np.float32)
 
 
+_MOST_BINS = 2**20
+
+
+def _bins(name: str, value: Any) -> int:
+    bins = check.positive_integer(name, value)
+    if bins > _MOST_BINS:
+        fail(name, f"a whole number of bins from 1 to {_MOST_BINS}", value)
+    return bins
+
+
+Bins: TypeAlias = Annotated[int, _bins]
+
+
 @converter_function
-def threshold_otsu(
-    image: Image, scale: float, bins: check.PositiveInteger = 256
-) -> Image:
+def threshold_otsu(image: Image, scale: float, bins: Bins = 256) -> Image:
     """Make a mask of the voxels above Otsu's threshold.
 
     The threshold is the bin centre that maximises the variance between the two
@@ -224,7 +235,7 @@ def soft_otsu(
     scale: float,
     sigma: NonNegative = 1.0,
     radius: Number = 1.0,
-    bins: check.PositiveInteger = 256,
+    bins: Bins = 256,
 ) -> Image:
     """Make a soft mask, by Otsu's threshold, dilation and a Gaussian edge.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import Any, NoReturn
 
 import numpy as np
@@ -29,8 +29,8 @@ def refuse_behind_converter(converter: object, given: Any) -> NoReturn:
     text = _shown(converter, "converter")
     if isinstance(given, np.ndarray):
         advice = f"write {text} @ from_array(array, scale), or {text}(array, scale)"
-    elif isinstance(given, str | os.PathLike):
-        advice = f"write {text} @ from_file({str(given)!r})"
+    elif isinstance(given, str | PurePath):
+        advice = f"write {text} @ from_file({describe(str(given))})"
     else:
         advice = _STAGE
     raise TypeError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -152,9 +152,8 @@ class Molecules:
         """
         from scipy.spatial.transform import Rotation
 
-        if not isinstance(several, Iterable) or isinstance(several, Mapping | str):
-            fail("several", "an iterable of Molecules", several)
-        sets = [as_molecules("several", each) for each in several]
+        given = check.elements("several", "an iterable of Molecules", several, 10**6)
+        sets = [as_molecules("several", each) for each in given]
         if not sets:
             raise ValueError("several must be one or more Molecules, not none")
         names = list(sets[0].features)

@@ -193,7 +193,9 @@ class ImageConverter(_Pipeline):
         The input is left as it is. A list of images gives a list of images.
         """
         scale = positive("scale", scale)
-        if isinstance(image, list | tuple):
+        if isinstance(image, list | tuple) and not any(
+            isinstance(each, list | tuple) for each in image
+        ):
             return cast("Image", [self(each, scale) for each in image])
         if isinstance(image, _Pipeline):
             word = "provider" if isinstance(image, ImageProvider) else "converter"

@@ -139,7 +139,11 @@ def _clipped(masks: list[Image]) -> list[Image]:
 def _images(name: str, value: Any, scale: float) -> list[Image] | None:
     """Return the images of a provider, an array, or several; None for other things."""
     if isinstance(value, StageFunction):
-        value.refuse()
+        try:
+            value.refuse()
+        except TypeError as error:
+            error.add_note(f"in {name}")
+            raise
     check.refuse_path(name, _WANTED[name.split("[")[0]], value, "from_file")
     if isinstance(value, ImageProvider):
         given: Any = value(scale)

@@ -379,14 +379,16 @@ def _density(
     with np.errstate(over="ignore"):  # said below
         reach = float(np.sqrt((offset**2).sum(axis=1)).max())
     width = 2 * (reach + 4 * (sigma or 0)) / scale
-    check.box(f"atoms, center and sigma at the scale {scale:.6g}", [width] * 3)
+    check.box(
+        f"atoms, center, sigma or resolution at the scale {scale:.6g}", [width] * 3
+    )
     size = max(1, math.ceil(width + 1e-6))
-    where = offset / scale + (size - 1) / 2  # in voxels
+    voxels = offset / scale + (size - 1) / 2
     if sigma is None:
         edges = [np.arange(size + 1) - 0.5] * 3
-        counts, _ = np.histogramdd(where, bins=edges, weights=weights)
+        counts, _ = np.histogramdd(voxels, bins=edges, weights=weights)
         return (counts / scale**3).astype(np.float32)
-    return _gaussian_sum(where, weights, sigma / scale, size) / np.float32(scale**3)
+    return _gaussian_sum(voxels, weights, sigma / scale, size) / np.float32(scale**3)
 
 
 def _gaussian_sum(where: Points, weights: Any, sigma: float, size: int) -> Image:

@@ -201,7 +201,7 @@ def cut(
     """
     molecules = all_molecules[indices]
     boxes = np.empty((len(molecules), *box), np.float32)
-    middle = molecules.positions / source.scale
+    middle = _in_voxels(source, molecules)
     turns = molecules.rotations.as_matrix()
     start, stop = _extents(source, molecules, box, 0)
 
@@ -324,7 +324,7 @@ def wholly_outside(
 ) -> NDArray[np.bool_]:
     """Tell which molecules' boxes lie wholly outside the tomogram."""
     reach = _half_extent(molecules, box)
-    middle = molecules.positions / source.scale
+    middle = _in_voxels(source, molecules)
     size = np.array(source.array.shape)
     out = ((middle + reach < -0.5) | (middle - reach > size - 0.5)).any(axis=1)
     for i in np.flatnonzero(~out & _leaving(source, molecules, box)):
@@ -358,6 +358,12 @@ def _refuse_outside(source: Source, molecules: Molecules, i: int) -> NoReturn:
     )
 
 
+def _in_voxels(source: Source, molecules: Molecules) -> NDArray[np.float64]:
+    """Return where molecules are, (n, 3); beyond all floats is infinity."""
+    with np.errstate(over="ignore"):
+        return molecules.positions / source.scale
+
+
 def _half_extent(molecules: Molecules, box: tuple[int, int, int]) -> NDArray[Any]:
     """Return how far the turned boxes reach along z, y, x, in voxels, (n, 3)."""
     return np.abs(molecules.rotations.as_matrix()) @ centre(box)
@@ -371,7 +377,7 @@ def _leaving(
 ) -> NDArray[np.bool_]:
     """Return which boxes leave the tomogram: its voxels reach half a voxel out."""
     reach = np.minimum(_half_extent(molecules, box), radius)
-    middle = molecules.positions / source.scale
+    middle = _in_voxels(source, molecules)
     limits = np.array(source.array.shape) - 0.5
     out = (middle - reach < -0.5) | (middle + reach > limits)
     return np.asarray(out.any(axis=1))
@@ -417,7 +423,7 @@ def _extents(
     source: Source, molecules: Molecules, box: tuple[int, int, int], margin: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the first voxels around the boxes, with a margin, and those after them."""
-    middle = molecules.positions / source.scale
+    middle = _in_voxels(source, molecules)
     reach = _half_extent(molecules, box)
     size = np.array(source.array.shape)
     start = np.clip(np.floor(middle - reach).astype(int) - margin, 0, size - 1)
