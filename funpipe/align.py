@@ -7,11 +7,9 @@ molecules there.
 
 from __future__ import annotations
 
-import itertools
-import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from funpipe import arguments as check
 from funpipe.arguments import fail
+from funpipe.caller import warn
 from funpipe.fourier import Tilt
 from funpipe.matching import (
     Bank,
@@ -34,6 +33,7 @@ from funpipe.matching import (
 from funpipe.molecules import Molecules, as_molecules
 from funpipe.planning import Search, asked_for, plan, search_for
 from funpipe.preparing import Prepared, prepare_all
+from funpipe.running import run
 from funpipe.subtomograms import parts, warn_of_leaving
 from funpipe.tomograms import (
     Piece,
@@ -205,6 +205,9 @@ def align(
     >>> found.positions.round(2)
     array([[9.5, 9.5, 9.5]])
     """
+    check.executor("executor", executor)
+    preflight = check.flag("preflight", preflight)
+    progress = check.flag("progress", progress)
     planned = plan(
         tomogram,
         molecules,
@@ -223,11 +226,11 @@ def align(
     particles, shares, empty, search, prepared = planned
     box = prepared.template.shape[1:]
     leaving = check_shares(shares, particles, box, finite=True, radius=planned.radius())
-    warn_of_leaving(leaving, len(particles), stacklevel=4)
-    warn_of_empty(empty, stacklevel=4)
+    warn_of_leaving(leaving, len(particles))
+    warn_of_empty(empty)
     if preflight and (findings := planned.findings()):
         listed = "\n".join(f"- {each}" for each in findings)
-        warnings.warn(f"preflight, see funpipe.check:\n{listed}", stacklevel=3)
+        warn(f"preflight, see funpipe.check:\n{listed}")
     found = _align_parts(
         pieces(shares, particles, box, levelled=True),
         partial(boxes_of, shares, particles, box),
@@ -296,6 +299,8 @@ def align_subtomograms(
     >>> found.shifts.round(2) + 0
     array([[0. , 0. , 0.5]])
     """
+    check.executor("executor", executor)
+    progress = check.flag("progress", progress)
     scale = check.positive("scale", scale)
     asked = asked_for(
         scale, max_shifts, rotations, symmetry, tilt, resolution, refine, whiten
@@ -357,6 +362,8 @@ def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
     array([[5., 5., 7.]])
     """
     particles = as_molecules("molecules", molecules)
+    if not isinstance(found, Alignment):
+        fail("found", "an Alignment, as align_subtomograms returns", found)
     if len(particles) != len(found):
         raise ValueError(
             f"molecules must be {len(found)}, as many as were aligned, "
@@ -413,7 +420,6 @@ def _check_orientations(orientations: Any, count: int) -> Rotation:
 
 # How the work is cut: parts of the particles, a bounded number of them at a time.
 
-_IN_FLIGHT = 16  # parts that wait for an executor
 _NOISE_SAMPLE = 256  # particles, evenly spread, that the noise is estimated from
 
 
@@ -439,14 +445,14 @@ def _align_parts(
     done: list[NDArray[np.intp]] = []  # which particles, in the order of the work
     task = partial(_match_piece, bank=bank, noise=noise)
     tasks = _tasks(work, orientations, done)
-    matches = list(_with_bar(_run(task, tasks, executor), count, progress))
+    with closing(run(task, tasks, executor)) as running:
+        matches = list(_with_bar(running, count, progress))
     found = Match.concat(matches)
     blank = int(found.blank.sum())
     if blank:
-        warnings.warn(
+        warn(
             f"{blank} of {count} boxes hold nothing, or nothing that was measured: "
-            "those particles stay where they are, with a score of 0",
-            stacklevel=4,
+            "those particles stay where they are, with a score of 0"
         )
     found = found.take(np.argsort(np.concatenate(done), kind="stable"))
     return Alignment(
@@ -469,25 +475,15 @@ def _tasks(
 
 
 def _match_piece(
-    boxes: Array, orientations: Rotation, tilt: Tilt, *, bank: Bank, noise: Any
+    boxes: Array,
+    orientations: Rotation,
+    tilt: Tilt,
+    *,
+    bank: Bank,
+    noise: Any,
+    go_on: Callable[[], None],
 ) -> Match:
-    return match(boxes, orientations, bank=bank, tilt=tilt, noise=noise)
-
-
-def _run(
-    task: Callable[..., Match], work: Iterable[Any], executor: Executor | None
-) -> Iterator[Match]:
-    """Run a task on all work, in order; an executor never holds more than some."""
-    if executor is None:
-        yield from itertools.starmap(task, work)
-        return
-    waiting: deque[Future[Match]] = deque()
-    for each in work:
-        waiting.append(executor.submit(task, *each))
-        if len(waiting) >= _IN_FLIGHT:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    return match(boxes, orientations, bank=bank, tilt=tilt, noise=noise, go_on=go_on)
 
 
 def _with_bar(found: Iterable[Match], count: int, progress: bool) -> Iterator[Match]:

@@ -8,12 +8,14 @@ and they run where the pipeline is built.
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 import os
 import re
 import reprlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -31,8 +33,11 @@ Image: TypeAlias = NDArray[np.float32]
 Vector3: TypeAlias = tuple[float, float, float]
 
 
+_LONGEST = 200  # characters of a value in an error
+
+
 def describe(value: object) -> str:
-    """Say in a few words what a value is, for an error message.
+    """Say in a few words what a value is, for an error message; never fail.
 
     Examples
     --------
@@ -41,12 +46,14 @@ def describe(value: object) -> str:
     >>> describe(-1.0)
     '-1.0'
     """
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape} and type {value.dtype}"
     try:
-        return reprlib.repr(value)
-    except ValueError:  # Python prints no number of more than 4300 digits
-        return f"a {type(value).__name__} too large to print"
+        if isinstance(value, np.ndarray):
+            text = f"an array of shape {value.shape} and type {value.dtype}"
+        else:
+            text = reprlib.repr(value)
+    except Exception:  # of a number of thousands of digits, or of a broken object
+        text = f"an object of type {type(value).__name__}"
+    return printable(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
 def quoted(name: str, most: int = 60) -> str:
@@ -153,24 +160,27 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def fail(name: str, wanted: str, value: object) -> NoReturn:
+def fail(name: str, wanted: str, value: object, advice: str = "") -> NoReturn:
     """Raise the one error of this module: ``name`` must be ``wanted``, not ``value``.
 
-    A value of a wrong kind is a TypeError, a wrong value of the right kind a
-    ValueError.
+    The advice says what to write instead. A value of a wrong kind is a TypeError, a
+    wrong value of the right kind a ValueError.
     """
-    kind = ValueError if isinstance(value, numbers.Number | str | tuple) else TypeError
-    if isinstance(value, np.ndarray):
-        kind = ValueError
-    raise kind(f"{name} must be {wanted}, not {describe(value)}")
+    kind: type[Exception] = TypeError
+    with suppress(Exception):  # of an object that does not say what it is
+        if isinstance(value, numbers.Number | str | tuple | np.ndarray):
+            kind = ValueError
+    text = f"{name} must be {wanted}, not {describe(value)}"
+    raise kind(f"{text}: {advice}" if advice else text)
 
 
 def _real(name: str, wanted: str, value: Any, valid: Callable[[float], bool]) -> float:
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value.item()
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-        fail(name, wanted, value)
-    real = float(value)
+    real = math.nan
+    with suppress(Exception):  # 10**400 has no float, and an object may be broken
+        if isinstance(value, np.ndarray) and value.ndim == 0 and not is_masked(value):
+            value = value.item()
+        if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_):
+            real = float(value)
     if not math.isfinite(real) or not valid(real):
         fail(name, wanted, value)
     return real
@@ -191,6 +201,16 @@ def _non_negative(value: float) -> bool:
 def number(name: str, value: Any) -> float:
     """Return any finite number as a float."""
     return _real(name, "a finite number", value, _any)
+
+
+def grey(name: str, value: Any) -> float:
+    """Return a number that a voxel, a float32, can hold."""
+    wanted = "a finite number that a float32 holds, within ±3.4e38"
+    return _real(name, wanted, value, _single)
+
+
+def _single(value: float) -> bool:
+    return abs(value) <= float(np.finfo(np.float32).max)
 
 
 def positive(name: str, value: Any) -> float:
@@ -256,6 +276,24 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def executor(name: str, value: Any) -> Any:
+    """Return None, or what work can be submitted to."""
+    if value is None:
+        return None
+    if isinstance(value, type) or not has(value, "submit"):
+        wanted = "None, or an executor such as ProcessPoolExecutor()"
+        fail(name, f"{wanted} of concurrent.futures", value)
+    return value
+
+
+def has(value: Any, *names: str) -> bool:
+    """Tell whether a value has attributes; one that raises has none."""
+    try:
+        return all(hasattr(value, each) for each in names)
+    except Exception:
+        return False
+
+
 def as_array(name: str, wanted: str, value: Any) -> NDArray[Any]:
     """Return a value as an array, or raise the error that it must be ``wanted``.
 
@@ -293,13 +331,15 @@ def is_masked(value: Any) -> bool:
 
 
 def _three(name: str, wanted: str, value: Any, valid: Callable[[float], bool]) -> Any:
-    rank = 0 if isinstance(value, numbers.Real) else as_array(name, wanted, value).ndim
-    if rank == 0:
+    array = as_array(name, wanted, value)
+    if array.ndim == 0:
         value = _real(name, wanted, value, valid)
         return (value, value, value)
-    if rank != 1 or len(value) != 3:
+    if array.shape != (3,):
         fail(name, wanted, value)
-    return tuple(_real(name, wanted, each, valid) for each in value)
+    # The list's own, for of True and 2 an array makes numbers.
+    each = value if isinstance(value, list | tuple) else array
+    return tuple(_real(name, wanted, one, valid) for one in each)
 
 
 def vector(name: str, value: Any) -> Vector3:
@@ -330,7 +370,40 @@ def shape(name: str, value: Any) -> tuple[int, int, int]:
     whole = _three(name, wanted, value, _positive)
     if any(each != int(each) for each in whole):
         fail(name, wanted, value)
-    return (int(whole[0]), int(whole[1]), int(whole[2]))
+    return box(name, whole)
+
+
+LARGEST_BOX = 2**30
+"""Voxels of the largest image that is made: some would fill any memory."""
+
+
+def box(name: str, sizes: Any) -> tuple[int, int, int]:
+    """Return how many voxels a box has along each axis, rounded, 1 at least.
+
+    Parameters
+    ----------
+    name : str
+        What it follows from, for the error.
+    sizes : three floats
+        In voxels, z, y, x.
+
+    Raises
+    ------
+    ValueError
+        If it has more than `LARGEST_BOX` voxels.
+
+    Examples
+    --------
+    >>> box("shape", (0.2, 2.5, 3.4))
+    (1, 3, 3)
+    """
+    z, y, x = (max(1.0, float(each)) for each in sizes)
+    if not z * y * x <= LARGEST_BOX:  # NaN and infinity too
+        raise ValueError(
+            f"{name} must give a box of {LARGEST_BOX} voxels or fewer, not of "
+            f"{z:.4g} x {y:.4g} x {x:.4g}"
+        )
+    return (math.floor(z + 0.5), math.floor(y + 0.5), math.floor(x + 0.5))
 
 
 def is_image(value: object) -> bool:
@@ -349,21 +422,42 @@ def image(name: str, value: Any) -> Image:
     array = as_array(name, wanted, value)
     if not is_image(array):
         fail(name, wanted, value)
-    copy = np.array(array, dtype=np.float32, order="C")
-    if not np.isfinite(copy).all():
-        raise ValueError(f"{name} must be finite, not with NaN or infinity in it")
+    copy = as_float32(name, array)
     copy.flags.writeable = False
+    return copy
+
+
+def as_float32(name: str, array: NDArray[Any]) -> Image:
+    """Return an array of real numbers as a C-contiguous float32 copy, all finite."""
+    with np.errstate(over="ignore"):  # said below
+        copy = np.array(array, dtype=np.float32, order="C")
+    if not np.isfinite(copy).all():
+        if np.isfinite(array).all():
+            raise ValueError(f"{name} must be within ±3.4e38, what a float32 holds")
+        raise ValueError(f"{name} must be finite, not with NaN or infinity in it")
     return copy
 
 
 def images(name: str, value: Any) -> tuple[Image, ...]:
     """Return one or more 3-D arrays as a tuple of read-only float32 copies."""
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        fail(name, "several 3-D arrays", value)
-    each = tuple(image(f"{name}[{i}]", array) for i, array in enumerate(value))
+    several = elements(name, "several 3-D arrays", value)
+    each = tuple(image(f"{name}[{i}]", array) for i, array in enumerate(several))
     if not each:
         fail(name, "one or more 3-D arrays", value)
     return each
+
+
+def elements(name: str, wanted: str, value: Any, most: int = 10_000) -> list[Any]:
+    """Return what an iterable gives; one without an end, or text, is refused."""
+    if isinstance(value, str | bytes | os.PathLike):
+        fail(name, wanted, value)
+    try:
+        found = list(itertools.islice(value, most + 1))
+    except Exception:
+        fail(name, wanted, value)
+    if len(found) > most:
+        raise ValueError(f"{name} must be {wanted}, {most} at the most")
+    return found
 
 
 def points(name: str, value: Any) -> NDArray[np.float64]:
@@ -372,7 +466,8 @@ def points(name: str, value: Any) -> NDArray[np.float64]:
     array = as_array(name, wanted, value)
     if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "biuf":
         fail(name, wanted, value)
-    array = array.astype(np.float64)
+    with np.errstate(over="ignore"):  # of longer floats; said below
+        array = array.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if bad.size:
         raise ValueError(f"{name}[{bad[0]}] must be finite, not {array[bad[0]]}")
@@ -393,7 +488,8 @@ def optional_weights(name: str, value: Any) -> NDArray[np.float64] | None:
     array = as_array(name, wanted, value)
     if array.ndim != 1 or array.dtype.kind not in "biuf":
         fail(name, wanted, value)
-    array = array.astype(np.float64)
+    with np.errstate(over="ignore"):  # of longer floats; said below
+        array = array.astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, not with NaN or infinity in it")
     array.flags.writeable = False
@@ -402,19 +498,27 @@ def optional_weights(name: str, value: Any) -> NDArray[np.float64] | None:
 
 def path(name: str, value: Any) -> str:
     """Return a path as text."""
-    if not isinstance(value, str | os.PathLike):
-        fail(name, "a path to a file", value)
-    text = os.fspath(value)
-    if not isinstance(text, str) or not text:
-        fail(name, "a path to a file", value)
-    return text
+    text: Any = None
+    with suppress(Exception):  # of an object that is half a path
+        text = os.fspath(value)
+        os.fsencode(text)  # half a pair of surrogates has no bytes
+        if isinstance(text, str) and text and "\0" not in text:
+            return text
+    fail(name, "a path to a file", value)
+
+
+def refuse_path(name: str, wanted: str, value: Any, reader: str) -> None:
+    """Refuse a path where what is in the file is wanted, and say what reads it."""
+    if isinstance(value, str | os.PathLike):
+        with suppress(Exception):  # of an object that is half a path
+            value = os.fspath(value)
+        fail(name, wanted, value, f"write {reader}({describe(value)})")
 
 
 def paths(name: str, value: Any) -> tuple[str, ...]:
     """Return one or more paths as a tuple of texts."""
-    if isinstance(value, str | os.PathLike) or not hasattr(value, "__iter__"):
-        fail(name, "several paths", value)
-    each = tuple(path(f"{name}[{i}]", one) for i, one in enumerate(value))
+    several = elements(name, "several paths", value)
+    each = tuple(path(f"{name}[{i}]", one) for i, one in enumerate(several))
     if not each:
         fail(name, "one or more paths", value)
     return each
@@ -436,6 +540,7 @@ def symmetry(name: str, value: Any) -> str:
 
 
 Number: TypeAlias = Annotated[float, number]
+Grey: TypeAlias = Annotated[float, grey]
 Positive: TypeAlias = Annotated[float, positive]
 NonNegative: TypeAlias = Annotated[float, non_negative]
 OptionalPositive: TypeAlias = Annotated[float | None, optional_positive]

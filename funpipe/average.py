@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from funpipe import arguments as check
 from funpipe.arguments import Image
-from funpipe.fourier import as_tilt, check_weights, fourier_vectors
+from funpipe.fourier import check_weights, fourier_vectors
 from funpipe.molecules import as_molecules
 from funpipe.subtomograms import check_some, warn_of_leaving
 from funpipe.tomograms import (
@@ -80,7 +80,6 @@ def average(
     particles = as_molecules("molecules", molecules)
     shares, empty = shares_of(tomogram, particles, scale, tilt, tomogram_feature)
     box = check.shape("shape", shape)
-    as_tilt("tilt", tilt)
     check_some(particles)
     leaving = check_shares(shares, particles, box, finite=False)
     work = pieces(shares, particles, box)
@@ -91,8 +90,8 @@ def average(
         mean = total / len(particles)
     else:
         mean = _weighted_mean(work, particles.rotations, box, common_scale(shares))
-    warn_of_leaving(leaving, len(particles), stacklevel=3)
-    warn_of_empty(empty, stacklevel=3)
+    warn_of_leaving(leaving, len(particles))
+    warn_of_empty(empty)
     return np.asarray(mean, dtype=np.float32)
 
 
@@ -110,7 +109,7 @@ def _weighted_mean(
         for each, rotation in zip(boxes, rotations[part], strict=True):
             turned = np.tensordot(rotation.as_matrix(), k, axes=1)
             weight = check_weights(weights_of(turned), turned.shape[1:])
-            waves += weight * scipy.fft.rfftn(each)
+            waves += weight * scipy.fft.rfftn(each.astype(np.float64))
             weights += weight
     mean = scipy.fft.irfftn(waves / np.where(weights > 0, weights, 1), s=box)
     return np.asarray(mean)

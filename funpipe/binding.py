@@ -75,7 +75,13 @@ def written_parameters(
 
     Those are the image and the scale. A function that cannot be a stage is an error.
     """
-    parameters = list(inspect.signature(function).parameters.values())
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # of some of Python's own
+        raise TypeError(
+            f"a stage must be a function whose parameters are known, not "
+            f"{describe(function)}"
+        ) from None
     given = parameters[:leading]
     if len(given) < leading or any(each.kind not in _BY_POSITION for each in given):
         wanted = "the scale" if leading == 1 else "the image and the scale"

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
-from pathlib import Path
-
-import toolz
+from types import FrameType
 
 __all__ = ["warn"]
 
-# Curried functions are called by toolz.
-_INSIDE = tuple(f"{Path(each).parent}{os.sep}" for each in (__file__, toolz.__file__))
+_INSIDE = ("funpipe", "toolz", "contextlib")  # toolz calls what is curried
 
 
 def warn(text: str) -> None:
@@ -22,6 +18,11 @@ def warn(text: str) -> None:
     second call of a script would be silent, however it came to be called.
     """
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INSIDE):
+    while frame.f_back is not None and _package(frame) in _INSIDE:
         level, frame = level + 1, frame.f_back
     warnings.warn(text, stacklevel=level)
+
+
+def _package(frame: FrameType) -> str:
+    # Not by the file: generated functions, as of dataclasses, have none.
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -15,13 +15,12 @@ import scipy
 from numpy.typing import NDArray
 
 from funpipe import arguments as check
-from funpipe.arguments import Image, NonNegative, Number, Positive, SplineOrder, fail
+from funpipe.arguments import Image, NonNegative, Positive, SplineOrder, fail
 from funpipe.fourier import (
     butterworth,
     cosine_waves,
     filter_image,
     gaussian,
-    rescaled_size,
 )
 from funpipe.geometry import (
     as_rotation,
@@ -56,6 +55,7 @@ _PAD_MODES: dict[str, Any] = {
     "mirror": "reflect",
     "wrap": "wrap",
 }
+_WIDEST = 1e9  # voxels, beyond any box
 ModeName: TypeAlias = Literal["reflect", "constant", "nearest", "mirror", "wrap"]
 
 
@@ -74,7 +74,7 @@ def gaussian_filter(
     scale: float,
     sigma: NonNegative = 1.0,
     mode: Mode = "reflect",
-    cval: Number = 0.0,
+    cval: check.Grey = 0.0,
 ) -> Image:
     """Blur with a Gaussian, by its exact transfer function exp(−2π²σ²f²).
 
@@ -107,8 +107,9 @@ def gaussian_filter(
     transfer = partial(gaussian, sigma=sigma)
     if mode == "reflect":  # what the cosine basis does by itself
         return filter_image(image, scale, transfer)
-    check.check_room("sigma", (n + 8 * sigma / scale for n in image.shape), 40)
-    margin = math.ceil(4 * sigma / scale) + 1
+    margin = math.ceil(min(4 * sigma / scale, _WIDEST)) + 1
+    where = f"gaussian_filter at the scale {scale:.6g}: sigma"
+    check.box(where, [size + 2 * margin for size in image.shape])
     values: Any = {"constant_values": cval} if mode == "constant" else {}
     padded = np.pad(image, margin, _PAD_MODES[mode], **values)
     inside = (slice(margin, -margin),) * 3
@@ -228,7 +229,7 @@ def shift(
     shift: check.Vector,
     order: SplineOrder = 3,
     mode: Mode = "nearest",
-    cval: Number = 0.0,
+    cval: check.Grey = 0.0,
 ) -> Image:
     """Move an image.
 
@@ -341,7 +342,7 @@ def center_by_mass(image: Image, scale: float, order: SplineOrder = 3) -> Image:
 
 @converter_function
 def crop_or_pad(
-    image: Image, scale: float, shape: check.PositiveVector, cval: Number = 0.0
+    image: Image, scale: float, shape: check.PositiveVector, cval: check.Grey = 0.0
 ) -> Image:
     """Give an image a box of another size around the same centre.
 
@@ -369,9 +370,9 @@ def crop_or_pad(
     >>> crop_or_pad((4.0, 2.0, 3.0))(np.ones((4, 4, 4)), 0.5).shape
     (8, 4, 6)
     """
-    check.check_room("shape", np.maximum(np.asarray(shape, float) / scale, 1), 8)
-    for axis, length in enumerate(np.asarray(shape)):
-        size = rescaled_size(1, length / scale)
+    where = f"crop_or_pad at the scale {scale:.6g}: shape"
+    sizes = check.box(where, [float(each) / scale for each in np.asarray(shape)])
+    for axis, size in enumerate(sizes):
         if (image.shape[axis] - size) % 2:
             image = _between_voxels(image, axis)
         extra = (size - image.shape[axis]) // 2

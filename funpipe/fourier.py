@@ -118,7 +118,8 @@ def resample(image: Array, scale: float, new_scale: float) -> NDArray[np.float32
 def _resampling_matrix(size: int, ratio: float) -> NDArray[np.float64]:
     new_size = rescaled_size(size, ratio)
     where = (np.arange(new_size) - (new_size - 1) / 2) / ratio + (size - 1) / 2
-    waves = min(size, math.ceil(size * ratio - 1e-9))  # k / 2n below the new Nyquist
+    # k / 2n below the new Nyquist, and the mean in any case
+    waves = max(1, min(size, math.ceil(size * ratio - 1e-9)))
     sampled = cosine_waves(where, size, waves)
     return sampled @ cosine_waves(np.arange(size), size, waves).T
 

@@ -69,6 +69,9 @@ def turned_grid(
     return np.tensordot(rotation.as_matrix(), grid, axes=1)
 
 
+_MANY_TURNS = 1e9  # degrees: beyond, a float says little of an angle
+
+
 def rotation_vector(name: str, value: Any) -> tuple[float, float, float]:
     """Check a rotation; return its vector (z, y, x) in degrees.
 
@@ -82,7 +85,10 @@ def rotation_vector(name: str, value: Any) -> tuple[float, float, float]:
         return (float(z), float(y), float(x))
     if isinstance(value, numbers.Real) or getattr(value, "ndim", 1) == 0:
         fail(name, "a scipy Rotation, or its vector (z, y, x) in degrees", value)
-    return vector(name, value)
+    found = vector(name, value)
+    if max(map(abs, found)) > _MANY_TURNS:
+        fail(name, f"a rotation vector of {_MANY_TURNS:g} degrees at the most", value)
+    return found
 
 
 def as_rotation(vector: Sequence[float]) -> Rotation:

@@ -1,33 +1,43 @@
-"""A tomogram and its molecules as one record, for scripts written that way."""
+"""Tomograms and their molecules as one record, for scripts written that way."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from funpipe.align import align
 from funpipe.arguments import Image
 from funpipe.average import average
 from funpipe.molecules import Molecules, as_molecules
-from funpipe.subtomograms import open_tomogram
+from funpipe.tomograms import common_scale, shares_of
 
 __all__ = ["SubtomogramLoader"]
 
 
 @dataclass(frozen=True, eq=False)
 class SubtomogramLoader:
-    """A tomogram, its molecules and its scale.
+    """A tomogram, or many, with molecules and a scale.
 
     Parameters
     ----------
-    image : array-like, or path
-        The tomogram, axes z, y, x.
+    image : array-like, path, Tomogram, or mapping from names to such
+        The tomogram, axes z, y, x, or all of them; see `align`.
     molecules : Molecules, (n, 3) array, or object with .pos and .rotator
         Where the particles are, in nm, and how they are turned.
     scale : float, optional
-        nm per voxel; by default what the tomogram's file says.
+        nm per voxel; by default what the tomogram's file says. A `Tomogram`'s own
+        wins.
     tilt : None, (float, float), or tilt weights
         What the tilt series measured, for both `align` and `average`.
+    tomogram_feature : str
+        The feature of the molecules that names each one's tomogram, where there is a
+        mapping.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        If an argument is wrong, a file cannot be opened, or a tomogram is missing.
 
     Examples
     --------
@@ -41,19 +51,24 @@ class SubtomogramLoader:
     molecules: Molecules
     scale: float | None = None
     tilt: Any = None
+    tomogram_feature: str = "tomogram"
+    _shown: str = field(init=False)
 
     def __post_init__(self) -> None:
-        source = open_tomogram(self.image, self.scale)
-        object.__setattr__(self, "scale", source.scale)
         molecules = as_molecules("molecules", self.molecules)
+        shares, _ = shares_of(
+            self.image, molecules, self.scale, self.tilt, self.tomogram_feature
+        )
+        scale = common_scale(shares)
+        shown = f"{len(shares)} tomograms"
+        if not isinstance(self.image, Mapping):  # of many each keeps its header's
+            object.__setattr__(self, "scale", scale)
+            shown = " x ".join(map(str, shares[0].shape)) + " voxels"
         object.__setattr__(self, "molecules", molecules)
+        object.__setattr__(self, "_shown", f"{shown} of {scale:g} nm")
 
     def __repr__(self) -> str:
-        size = " x ".join(map(str, open_tomogram(self.image, self.scale).array.shape))
-        return (
-            f"{type(self).__name__}({size} voxels of {self.scale:g} nm, "
-            f"{self.molecules})"
-        )
+        return f"{type(self).__name__}({self._shown}, {self.molecules})"
 
     def align(
         self, template: Any, mask: Any = None, **options: Any
@@ -64,9 +79,9 @@ class SubtomogramLoader:
         ----------
         template, mask, **options
             As of `funpipe.align`, tomogram, molecules and scale left out; the
-            loader's own tilt unless another is given.
+            loader's own tilt and tomogram_feature unless others are given.
         """
-        options = {"tilt": self.tilt, **options}
+        options = {**self._own(), **options}
         aligned = align(
             self.image,
             self.molecules,
@@ -83,9 +98,14 @@ class SubtomogramLoader:
         Parameters
         ----------
         shape, **options
-            As of `funpipe.average`; the loader's own tilt unless another is given.
+            As of `funpipe.average`; the loader's own tilt and tomogram_feature
+            unless others are given.
         """
-        options = {"tilt": self.tilt, **options}
+        options = {**self._own(), **options}
         return average(
             self.image, self.molecules, shape=shape, scale=self.scale, **options
         )
+
+    def _own(self) -> dict[str, Any]:
+        """Return what is said to `align` and `average` unless they are told else."""
+        return {"tilt": self.tilt, "tomogram_feature": self.tomogram_feature}

@@ -57,13 +57,24 @@ def threshold(image: Image, scale: float, level: Number) -> Image:
     >>> threshold(1.5)(np.arange(8).reshape(2, 2, 2)).sum()
     np.float32(6.0)
     """
-    return (image > level).astype(np.float32)
+    return (image > np.float64(level)).astype(np.float32)
+
+
+_MOST_BINS = 2**20
+
+
+def _bins(name: str, value: Any) -> int:
+    bins = check.positive_integer(name, value)
+    if bins > _MOST_BINS:
+        fail(name, f"a whole number of bins from 1 to {_MOST_BINS}", value)
+    return bins
+
+
+Bins: TypeAlias = Annotated[int, _bins]
 
 
 @converter_function
-def threshold_otsu(
-    image: Image, scale: float, bins: check.PositiveInteger = 256
-) -> Image:
+def threshold_otsu(image: Image, scale: float, bins: Bins = 256) -> Image:
     """Make a mask of the voxels above Otsu's threshold.
 
     The threshold is the bin centre that maximises the variance between the two
@@ -224,7 +235,7 @@ def soft_otsu(
     scale: float,
     sigma: NonNegative = 1.0,
     radius: Number = 1.0,
-    bins: check.PositiveInteger = 256,
+    bins: Bins = 256,
 ) -> Image:
     """Make a soft mask, by Otsu's threshold, dilation and a Gaussian edge.
 
@@ -351,7 +362,7 @@ def _from_middle(image: Image, scale: float, shift: Any) -> list[NDArray[np.floa
 
 def _within(distance: NDArray[Any], radius: float) -> Inside:
     # A distance exactly at the radius is inside, whatever the last bits say.
-    return distance <= radius * (1 + 1e-6)
+    return distance <= np.float64(radius) * (1 + 1e-6)
 
 
 def _distance_to(inside: Inside, scale: float) -> Image:
@@ -371,9 +382,8 @@ def _grown(inside: Inside, radius: float, scale: float) -> Inside:
 def _closed(inside: Inside, radius: float, scale: float) -> Inside:
     if radius < 0:
         return ~_closed(~inside, -radius, scale)
-    # So that what grows has room to shrink.
-    check.check_room("radius", (n + 2 * radius / scale for n in inside.shape), 24)
-    margin = math.ceil(radius / scale) + 1
+    # So that what grows has room to shrink; twice the box is enough for any radius.
+    margin = min(math.ceil(min(radius / scale, 1e9)), sum(inside.shape)) + 1
     grown = _grown(np.pad(inside, margin), radius, scale)
     return _grown(grown, -radius, scale)[(slice(margin, -margin),) * 3]
 

@@ -34,7 +34,7 @@ with V. From the best few poses of each particle `funpipe.gauss_newton` climbs o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -236,6 +236,7 @@ def match(
     bank: Bank,
     tilt: Tilt,
     noise: NDArray[Any] | None = None,
+    go_on: Callable[[], None] | None = None,
 ) -> Match:
     """Find the best pose of each box.
 
@@ -251,6 +252,8 @@ def match(
         Weight of frequency vectors (3, ...) in the tomogram's frame.
     noise : (N,) array, optional
         The noise's power at each of the bank's waves; by default it is white.
+    go_on : callable, optional
+        Called before each batch of boxes; what it raises ends the work.
 
     Returns
     -------
@@ -258,14 +261,13 @@ def match(
         For box i: template point q lies at ``R @ (q − c) + c + t``.
     """
     size = _batch_size(bank)
-    return Match.concat(
-        [
-            _match_batch(
-                boxes[i : i + size], orientations[i : i + size], bank, tilt, noise
-            )
-            for i in range(0, len(boxes), size)
-        ]
-    )
+    parts = []
+    for i in range(0, len(boxes), size):
+        if go_on is not None:
+            go_on()
+        some = slice(i, i + size)
+        parts.append(_match_batch(boxes[some], orientations[some], bank, tilt, noise))
+    return Match.concat(parts)
 
 
 def noise_power(boxes: Array, bank: Bank) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from funpipe import arguments as check
-from funpipe.arguments import fail, listed, points, quoted
+from funpipe.arguments import fail, has, listed, points, quoted, refuse_path
 from funpipe.io.csv_files import (
     column_of,
     column_to_write,
@@ -153,7 +153,8 @@ class Molecules:
         """
         from scipy.spatial.transform import Rotation
 
-        sets = [as_molecules("several", each) for each in several]
+        given = check.elements("several", "an iterable of Molecules", several, 10**6)
+        sets = [as_molecules("several", each) for each in given]
         if not sets:
             raise ValueError("several must be one or more Molecules, not none")
         names = list(sets[0].features)
@@ -261,7 +262,7 @@ def as_molecules(name: str, value: Any) -> Molecules:
     """
     if isinstance(value, Molecules):
         return value
-    if hasattr(value, "pos") and hasattr(value, "rotator"):
+    if has(value, "pos", "rotator"):
         table: Any = getattr(value, "features", None)
         columns = list(getattr(table, "columns", ()))
         check_unique(f"{name}.features", list(map(str, columns)))
@@ -269,7 +270,9 @@ def as_molecules(name: str, value: Any) -> Molecules:
         return Molecules(points(f"{name}.pos", value.pos), value.rotator, features)
     if isinstance(value, np.ndarray | list | tuple):
         return Molecules(points(name, value))
-    fail(name, "Molecules, an (n, 3) array, or an object with .pos and .rotator", value)
+    wanted = "Molecules, an (n, 3) array, or an object with .pos and .rotator"
+    refuse_path(name, wanted, value, "read_molecules")
+    fail(name, wanted, value)
 
 
 def _rotations(value: Any, count: int) -> Rotation:

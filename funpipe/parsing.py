@@ -138,7 +138,7 @@ def _tree(text: str) -> ast.expr:
     except (RecursionError, MemoryError, ValueError) as error:
         raise ValueError(
             f"a pipeline's text cannot be read, {_short(text.strip())}: "
-            f"{error or 'too deep'}"
+            f"{str(error) or 'it is nested too deep'}"
         ) from None
 
 

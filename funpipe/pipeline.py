@@ -26,8 +26,24 @@ from typing import Any, TypeAlias, cast, overload
 import numpy as np
 import toolz
 
-from funpipe.arguments import Image, describe, is_image, positive
+from funpipe.arguments import (
+    Image,
+    as_array,
+    as_float32,
+    describe,
+    is_image,
+    number,
+    positive,
+)
 from funpipe.binding import content, defaults, freeze, own_parameters
+from funpipe.mistakes import (
+    refuse_as_image,
+    refuse_before,
+    refuse_behind_converter,
+    refuse_behind_provider,
+    refuse_named,
+    saying_numerics,
+)
 from funpipe.operators import PointwiseOperators
 from funpipe.source_text import (
     Text,
@@ -79,6 +95,9 @@ class _Pipeline(PointwiseOperators):
             "as in (0 < p) & (p < 1)"
         )
 
+    def __rmatmul__(self, other: Any) -> Any:
+        refuse_before(other, self)
+
     def __repr__(self) -> str:
         return _pipeline_text(self, shorten=False).text
 
@@ -129,6 +148,12 @@ class ImageProvider(_Pipeline):
         scale = positive("scale", scale)
         return _composed(self.stages, scale)(_run_source(self.source, scale))
 
+    def __matmul__(self, other: Any) -> Any:
+        if _answers(other):
+            return NotImplemented
+        is_converter = isinstance(other, ImageConverter)
+        refuse_behind_provider(self, other, is_converter=is_converter)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageConverter(_Pipeline):
@@ -168,15 +193,19 @@ class ImageConverter(_Pipeline):
         The input is left as it is. A list of images gives a list of images.
         """
         scale = positive("scale", scale)
-        if isinstance(image, list | tuple):
+        if isinstance(image, list | tuple) and not any(
+            isinstance(each, list | tuple) for each in image
+        ):
             return cast("Image", [self(each, scale) for each in image])
-        array = np.asarray(image)
+        if isinstance(image, _Pipeline):
+            word = "provider" if isinstance(image, ImageProvider) else "converter"
+            refuse_as_image(self, image, word)
+        array = as_array("image", "a 3-D array of real numbers", image)
         if not is_image(array):
             raise TypeError(
                 f"{self} converts a 3-D numeric array, not {describe(image)}"
             )
-        copy = np.array(array, dtype=np.float32, order="C")
-        return _composed(self.stages, scale)(copy)
+        return _composed(self.stages, scale)(as_float32("image", array))
 
     @overload
     def __matmul__(self, other: ImageConverter) -> ImageConverter: ...
@@ -187,7 +216,9 @@ class ImageConverter(_Pipeline):
             return ImageProvider(other.source, self.stages + other.stages)
         if isinstance(other, ImageConverter):
             return ImageConverter(self.stages + other.stages)
-        return NotImplemented
+        if _answers(other):
+            return NotImplemented
+        refuse_behind_converter(self, other)
 
     @overload
     def compose(self, other: ImageConverter) -> ImageConverter: ...
@@ -196,6 +227,16 @@ class ImageConverter(_Pipeline):
     def compose(self, other: Any) -> Any:
         """Return ``self @ other``: the pipeline that runs ``other`` first."""
         return self @ other
+
+
+def _answers(other: Any) -> bool:
+    """Tell whether another kind of operand has its own word on ``pipeline @ other``.
+
+    A stage function says what it waits for.
+    """
+    return hasattr(type(other), "__rmatmul__") and not isinstance(
+        other, _Pipeline | np.ndarray
+    )
 
 
 identity = ImageConverter()
@@ -258,7 +299,15 @@ def lift(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     if not callable(function):
         raise TypeError(f"function must be callable, not {describe(function)}")
-    return partial(_pointwise, function)
+    if isinstance(function, PointwiseOperators):
+        raise TypeError(f"function must be one of arrays, not {describe(function)}")
+    return partial(_lifted, function)
+
+
+def _lifted(function: Callable[..., Any], /, *operands: Any, **named: Any) -> Any:
+    if named:
+        refuse_named(function, named)
+    return _pointwise(function, *operands)
 
 
 # How a pipeline runs.
@@ -285,7 +334,8 @@ def _call(stage: Stage, *leading: Any) -> Any:
     # Not stage(*leading): toolz.curry would take some TypeErrors that the function
     # itself raises for missing arguments, and return another curry.
     try:
-        return stage.func(*leading, **stage.keywords)
+        with saying_numerics(partial(_stage_text, stage)):
+            return stage.func(*leading, **stage.keywords)
     except Exception as error:
         error.add_note(f"in the stage {_stage_text(stage)}")
         raise
@@ -298,7 +348,8 @@ def _checked(stage: Stage, result: Any) -> Image:
             f"not {describe(result)}"
         )
     # A copy: a stage may return what it was given, or keeps.
-    return np.array(result, dtype=np.float32, order="C")
+    with saying_numerics(partial(_stage_text, stage)):
+        return np.array(result, dtype=np.float32, order="C")
 
 
 # Pointwise operations.
@@ -345,7 +396,10 @@ def _pointwise(function: Callable[..., Any], *operands: Any) -> Any:
 
 def _constant(operand: Any) -> Any:
     if isinstance(operand, np.ndarray):
-        return freeze(operand.astype(np.float32))
+        with saying_numerics(partial(describe, operand)):
+            return freeze(operand.astype(np.float32))
+    if isinstance(operand, int):
+        number("a number beside a pipeline", int(operand))  # that it has a float
     return freeze(operand)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.arguments import flag
+from funpipe import arguments as check_argument
 from funpipe.findings import Finding
 from funpipe.geometry import RotationGrid, coarse_grid
 from funpipe.matching import masked, match, template_bank
@@ -93,13 +93,14 @@ def check(
     ...     print(finding.name, finding.figure)
     particles doubled 2
     """
+    check_argument.executor("executor", executor)
     for name, value in (
         ("refine", refine),
         ("whiten", whiten),
         ("preflight", preflight),
         ("progress", progress),
     ):
-        flag(name, value)
+        check_argument.flag(name, value)
     planned = plan(
         tomogram,
         molecules,
@@ -111,8 +112,8 @@ def check(
         tilt=tilt,
         resolution=resolution,
         symmetry=symmetry,
-        refine=True,
-        whiten=False,
+        refine=refine,
+        whiten=whiten,
         tomogram_feature=tomogram_feature,
     )
     found = planned.findings()

@@ -92,10 +92,16 @@ def prepare_all(template: Any, mask: Any, scale: float) -> Prepared:
     return Prepared(np.stack(templates), np.stack(masks))
 
 
+_WANTED = {
+    "template": "a provider, a 3-D array, or several of them",
+    "mask": "a converter, a provider, a 3-D array, or None",
+}
+
+
 def _template_images(template: Any, scale: float) -> list[Image]:
     images = _images("template", _held(template), scale)
-    if images is None:
-        fail("template", "a provider, a 3-D array, or several of them", template)
+    if not images:
+        fail("template", _WANTED["template"], template)
     return images
 
 
@@ -114,8 +120,8 @@ def _mask_images(mask: Any, templates: list[Image], scale: float) -> list[Image]
     if isinstance(mask, ImageConverter):
         return [mask(each, scale) for each in templates]
     images = _images("mask", mask, scale)
-    if images is None:
-        fail("mask", "a converter, a provider, a 3-D array, or None", mask)
+    if not images:
+        fail("mask", _WANTED["mask"], mask)
     if len(images) == 1:
         images = images * len(templates)
     if len(images) != len(templates):
@@ -144,14 +150,23 @@ def _clipped(masks: list[Image]) -> list[Image]:
 def _images(name: str, value: Any, scale: float) -> list[Image] | None:
     """Return the images of a provider, an array, or several; None for other things."""
     if isinstance(value, StageFunction):
-        value.refuse()
+        try:
+            value.refuse()
+        except TypeError as error:
+            error.add_note(f"in {name}")
+            raise
+    check.refuse_path(name, _WANTED[name.split("[")[0]], value, "from_file")
     if isinstance(value, ImageProvider):
         given: Any = value(scale)
         images = given if isinstance(given, list) else [given]
         return [check.image(name, each) for each in images]
     if isinstance(value, np.ndarray) and value.ndim == 3:
         return [check.image(name, value)]
-    if isinstance(value, list | tuple | np.ndarray) and len(value):
+    if isinstance(value, list | tuple) or (
+        isinstance(value, np.ndarray) and value.ndim > 3
+    ):
+        if name.count("[") > 1:  # lists in lists, which may hold themselves
+            return None
         found = [_images(f"{name}[{i}]", each, scale) for i, each in enumerate(value)]
         if all(each is not None for each in found):
             return [image for each in found if each is not None for image in each]

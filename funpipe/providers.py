@@ -23,7 +23,7 @@ from funpipe.arguments import (
     Positive,
     fail,
 )
-from funpipe.fourier import cosine_waves, gaussian, resample, rescaled_size
+from funpipe.fourier import cosine_waves, gaussian, resample
 from funpipe.geometry import offsets
 from funpipe.io.structures import read_structure
 from funpipe.io.volumes import read_volume
@@ -229,7 +229,8 @@ def from_gaussian(
     >>> image.shape, image[3, 2, 2], round(float(image[2, 2, 2]), 4)
     ((5, 5, 5), np.float32(1.0), 0.6065)
     """
-    box = tuple(rescaled_size(1, each / at) for each in np.asarray(shape))
+    where = f"from_gaussian at the scale {at:.6g}: shape"
+    box = check.box(where, [float(each) / at for each in np.asarray(shape)])
     deviations = (
         (axis - peak) / width
         for axis, peak, width in zip(
@@ -357,6 +358,11 @@ def from_structure(
 def _rescaled(image: Image, own: float, wanted: float, tolerance: float) -> Image:
     if abs(wanted / own - 1) <= tolerance:
         return image
+    ratio = own / wanted
+    check.box(
+        f"scale {own:.6g} of an image that is wanted at {wanted:.6g} nm per voxel",
+        [size * ratio for size in image.shape],
+    )
     return resample(image, own, wanted)
 
 
@@ -370,14 +376,19 @@ def _density(
     if center is None:
         center = positions.mean(axis=0)
     offset = positions - np.asarray(center)
-    reach = float(np.sqrt((offset**2).sum(axis=1)).max())
-    size = max(1, math.ceil(2 * (reach + 4 * (sigma or 0)) / scale + 1e-6))
-    where = offset / scale + (size - 1) / 2  # in voxels
+    with np.errstate(over="ignore"):  # said below
+        reach = float(np.sqrt((offset**2).sum(axis=1)).max())
+    width = 2 * (reach + 4 * (sigma or 0)) / scale
+    check.box(
+        f"atoms, center, sigma or resolution at the scale {scale:.6g}", [width] * 3
+    )
+    size = max(1, math.ceil(width + 1e-6))
+    voxels = offset / scale + (size - 1) / 2
     if sigma is None:
         edges = [np.arange(size + 1) - 0.5] * 3
-        counts, _ = np.histogramdd(where, bins=edges, weights=weights)
+        counts, _ = np.histogramdd(voxels, bins=edges, weights=weights)
         return (counts / scale**3).astype(np.float32)
-    return _gaussian_sum(where, weights, sigma / scale, size) / np.float32(scale**3)
+    return _gaussian_sum(voxels, weights, sigma / scale, size) / np.float32(scale**3)
 
 
 def _gaussian_sum(where: Points, weights: Any, sigma: float, size: int) -> Image:

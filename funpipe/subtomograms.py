@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from funpipe import arguments as check
 from funpipe.arguments import describe
+from funpipe.caller import warn
 from funpipe.geometry import centre, turned_grid
 from funpipe.io.volumes import open_volume
 from funpipe.io.voxels import read_block
@@ -50,9 +50,9 @@ class Tomogram(NamedTuple):
     array: Any
     """Array-like with axes z, y, x, or path."""
     scale: float | None = None
-    """nm per voxel; None: what is said of all, or else in the file."""
+    """nm per voxel, over what is said of all; None: that, or else the file's."""
     tilt: Any = None
-    """What its tilt series measured, see `align`; None: what is said of all."""
+    """What its tilt series measured, see `align`; likewise."""
 
 
 class Source(NamedTuple):
@@ -74,7 +74,7 @@ def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
     tomogram : array-like, path, Tomogram, or Source
         3-D, or a file that `funpipe.io.volumes.open_volume` opens.
     scale : float, optional
-        nm per voxel; by default a `Tomogram`'s own, or what the file's header says.
+        nm per voxel; by default what the file's header says. A `Tomogram`'s own wins.
         Of an OME-Zarr image the level of that scale is opened.
 
     Raises
@@ -87,13 +87,12 @@ def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
     if isinstance(tomogram, Source):
         return tomogram._replace(scale=scale or tomogram.scale)
     if isinstance(tomogram, Tomogram):
-        return open_tomogram(tomogram.array, scale or tomogram.scale)
+        return open_tomogram(tomogram.array, own_scale(tomogram, scale))
     if isinstance(tomogram, str | os.PathLike):
-        volume = open_volume(tomogram, at=scale)
-        known = volume.scale_or(scale, os.fspath(tomogram))
-        return Source(volume.array, known, volume.scale)
-    shape, dtype = getattr(tomogram, "shape", ()), getattr(tomogram, "dtype", None)
-    if len(shape) != 3 or 0 in shape or np.dtype(dtype or "O").kind not in "biuf":
+        path = check.path("tomogram", tomogram)
+        volume = open_volume(path, at=scale)
+        return Source(volume.array, volume.scale_or(scale, path), volume.scale)
+    if not _is_volume(tomogram):
         wanted = "a path or a 3-D array of real numbers"
         raise TypeError(f"tomogram must be {wanted}, not {describe(tomogram)}")
     if check.is_masked(tomogram):
@@ -105,6 +104,27 @@ def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
     return Source(tomogram, scale)
 
 
+def own_scale(tomogram: Any, scale: float | None) -> float | None:
+    """Return the scale that a tomogram has of its own, or else that of all; checked."""
+    if isinstance(tomogram, Tomogram) and tomogram.scale is not None:
+        return check.positive("scale of a Tomogram", tomogram.scale)
+    return scale
+
+
+def _is_volume(value: Any) -> bool:
+    """Tell whether something has a shape of three, a type of numbers, and slices."""
+    try:
+        shape, kind = tuple(map(int, value.shape)), np.dtype(value.dtype).kind
+    except Exception:  # of another library's, or of no array
+        return False
+    return (
+        len(shape) == 3
+        and min(shape) > 0
+        and kind in "biuf"
+        and hasattr(value, "__getitem__")
+    )
+
+
 def subtomograms(
     tomogram: Any, molecules: Any, *, shape: Any, scale: float | None = None
 ) -> NDArray[np.float32]:
@@ -112,8 +132,8 @@ def subtomograms(
 
     Parameters
     ----------
-    tomogram : array-like, or path
-        The tomogram, axes z, y, x; see `open_tomogram`.
+    tomogram : array-like, path, or Tomogram
+        Axes z, y, x; of a file only the blocks that are needed are read.
     molecules : Molecules, (n, 3) array, or object with .pos and .rotator
         Where the particles are, in nm, and how they are turned.
     shape : int or (int, int, int)
@@ -152,7 +172,7 @@ def subtomograms(
     indices = np.arange(len(particles))
     check_inside(source, particles, box, indices)
     leaving = count_leaving(source, particles, box)
-    warn_of_leaving(leaving, len(particles), stacklevel=3)
+    warn_of_leaving(leaving, len(particles))
     return np.concatenate(
         [cut(source, particles, box, each) for each in parts(indices)]
     )
@@ -180,7 +200,7 @@ def cut(
     """
     molecules = all_molecules[indices]
     boxes = np.empty((len(molecules), *box), np.float32)
-    middle = molecules.positions / source.scale
+    middle = _in_voxels(source, molecules)
     turns = molecules.rotations.as_matrix()
     start, stop = _extents(source, molecules, box, 0)
 
@@ -253,13 +273,12 @@ def check_finite(
             pass
 
 
-def warn_of_leaving(leaving: int, count: int, stacklevel: int) -> None:
+def warn_of_leaving(leaving: int, count: int) -> None:
     """Warn, once for all of them, of boxes that leave the tomogram."""
     if leaving:
-        warnings.warn(
+        warn(
             f"{leaving} of {count} boxes leave the tomogram; what lies "
-            "outside is filled with the mean of the rest of the box",
-            stacklevel=stacklevel,
+            "outside is filled with the mean of the rest of the box"
         )
 
 
@@ -278,7 +297,7 @@ def wholly_outside(
 ) -> NDArray[np.bool_]:
     """Tell which molecules' boxes lie wholly outside the tomogram."""
     reach = _half_extent(molecules, box)
-    middle = molecules.positions / source.scale
+    middle = _in_voxels(source, molecules)
     size = np.array(source.array.shape)
     out = ((middle + reach < -0.5) | (middle - reach > size - 0.5)).any(axis=1)
     for i in np.flatnonzero(~out & _leaving(source, molecules, box)):
@@ -312,6 +331,12 @@ def _refuse_outside(source: Source, molecules: Molecules, i: int) -> NoReturn:
     )
 
 
+def _in_voxels(source: Source, molecules: Molecules) -> NDArray[np.float64]:
+    """Return where molecules are, (n, 3); beyond all floats is infinity."""
+    with np.errstate(over="ignore"):
+        return molecules.positions / source.scale
+
+
 def _half_extent(molecules: Molecules, box: tuple[int, int, int]) -> NDArray[Any]:
     """Return how far the turned boxes reach along z, y, x, in voxels, (n, 3)."""
     return np.abs(molecules.rotations.as_matrix()) @ centre(box)
@@ -325,7 +350,7 @@ def _leaving(
 ) -> NDArray[np.bool_]:
     """Return which boxes leave the tomogram: its voxels reach half a voxel out."""
     reach = np.minimum(_half_extent(molecules, box), radius)
-    middle = molecules.positions / source.scale
+    middle = _in_voxels(source, molecules)
     limits = np.array(source.array.shape) - 0.5
     out = (middle - reach < -0.5) | (middle + reach > limits)
     return np.asarray(out.any(axis=1))
@@ -371,7 +396,7 @@ def _extents(
     source: Source, molecules: Molecules, box: tuple[int, int, int], margin: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the first voxels around the boxes, with a margin, and those after them."""
-    middle = molecules.positions / source.scale
+    middle = _in_voxels(source, molecules)
     reach = _half_extent(molecules, box)
     size = np.array(source.array.shape)
     start = np.clip(np.floor(middle - reach).astype(int) - margin, 0, size - 1)

@@ -7,7 +7,6 @@ may be more tomograms than a process can hold open.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.arguments import describe, listed
+from funpipe.caller import warn
 from funpipe.fourier import Tilt, as_tilt
 from funpipe.molecules import Molecules
 from funpipe.subtomograms import (
@@ -27,6 +27,7 @@ from funpipe.subtomograms import (
     count_leaving,
     cut,
     open_tomogram,
+    own_scale,
     parts,
 )
 
@@ -102,21 +103,26 @@ def shares_of(
         If a tomogram is no such thing or cannot be opened, the feature or a tomogram
         that it names is missing, or scales differ.
     """
+    _check_feature(feature)
     if not isinstance(tomogram, Mapping):
         source = open_tomogram(tomogram, scale)
         everything = np.arange(len(molecules))
-        own = tomogram.tilt if isinstance(tomogram, Tomogram) else None
-        return [_share_of(source, source, _first(own, tilt), everything)], []
+        tilt = _own_tilt(tomogram, tilt)
+        return [_share_of(source, source, tilt, everything)], []
     check_some(molecules)
     named = _by_text(tomogram)
     names = _names(molecules, feature)
     _check_names(named, names, feature)
     shares = []
-    for name in named:
+    for name, each in named.items():
         indices = np.flatnonzero(names == name)
-        if indices.size:
-            with _in_tomogram(name):
-                shares.append(_share(named[name], scale, tilt, indices, name))
+        with _in_tomogram(name):
+            own_scale(each, scale)
+            own = _own_tilt(each, tilt)
+            if indices.size:
+                source = open_tomogram(each, scale)
+                array = each.array if isinstance(each, Tomogram) else each
+                shares.append(_share_of(array, source, own, indices, name))
     _check_scales(shares)
     return shares, [name for name in named if name not in names]
 
@@ -198,23 +204,18 @@ def boxes_of(
     return np.concatenate([each.boxes for each in found])[order]
 
 
-def warn_of_empty(names: list[str], stacklevel: int) -> None:
+def warn_of_empty(names: list[str]) -> None:
     """Warn, once for all of them, of tomograms without particles."""
     if names:
-        warnings.warn(
-            f"no particles lie in {len(names)} of the tomograms: {listed(names)}",
-            stacklevel=stacklevel,
-        )
+        warn(f"no particles lie in {len(names)} of the tomograms: {listed(names)}")
 
 
-def _share(
-    tomogram: Any, scale: float | None, tilt: Any, indices: NDArray[np.intp], name: str
-) -> Share:
-    own = tomogram if isinstance(tomogram, Tomogram) else Tomogram(tomogram)
-    tilt = _first(own.tilt, tilt)
+def _own_tilt(tomogram: Any, tilt: Any) -> Any:
+    """Return the tilt that a tomogram has of its own, or else that of all; checked."""
+    if isinstance(tomogram, Tomogram) and tomogram.tilt is not None:
+        tilt = tomogram.tilt
     as_tilt("tilt", tilt)
-    source = open_tomogram(own.array, _first(own.scale, scale))
-    return _share_of(own.array, source, tilt, indices, name)
+    return tilt
 
 
 def _share_of(
@@ -226,10 +227,6 @@ def _share_of(
 ) -> Share:
     shape = tuple(map(int, source.array.shape))
     return Share(tomogram, source.scale, shape, source.stated, tilt, indices, name)
-
-
-def _first(own: Any, of_all: Any) -> Any:
-    return of_all if own is None else own
 
 
 def _by_text(tomograms: Mapping[Any, Any]) -> dict[str, Any]:
@@ -245,9 +242,12 @@ def _by_text(tomograms: Mapping[Any, Any]) -> dict[str, Any]:
     return named
 
 
-def _names(molecules: Molecules, feature: str) -> NDArray[np.str_]:
+def _check_feature(feature: Any) -> None:
     if not isinstance(feature, str):
         raise TypeError(f"tomogram_feature must be a name, not {describe(feature)}")
+
+
+def _names(molecules: Molecules, feature: str) -> NDArray[np.str_]:
     if feature not in molecules.features:
         known = listed(molecules.features, 20) or "none"
         raise ValueError(

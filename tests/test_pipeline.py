@@ -228,7 +228,7 @@ def test_annotated_checks_of_users_run_where_the_pipeline_is_built():
 
 
 @pytest.mark.parametrize("other", [3, 2.5, "a", None, len, [1]])
-def test_composing_with_a_non_pipeline_is_pythons_own_error(other):
+def test_composing_with_a_non_pipeline_is_pythons_own_error_and_more(other):
     f, p = gaussian_filter(1.0), from_gaussian(4.0)
     kind = type(other).__name__
     for left, right, names in (
@@ -238,7 +238,16 @@ def test_composing_with_a_non_pipeline_is_pythons_own_error(other):
     ):
         with pytest.raises(TypeError, match=f"unsupported operand .* for @: {names}"):
             left @ right
-    assert f.__matmul__(other) is NotImplemented
+
+
+def test_another_kind_of_operand_has_its_own_word():
+    class Other:
+        def __rmatmul__(self, left):
+            return ("other", left)
+
+    f, p = gaussian_filter(1.0), from_gaussian(4.0)
+    assert f @ Other() == ("other", f)
+    assert p @ Other() == ("other", p)
 
 
 def test_an_array_is_no_pipeline_to_compose_with():

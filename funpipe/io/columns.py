@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.arguments import MissingError, describe, listed
+from funpipe.caller import warn
 from funpipe.io.euler import Euler
 from funpipe.molecules import Molecules
 
@@ -180,10 +180,7 @@ def warn_of_numbers(named: Mapping[int, str]) -> None:
     """Warn of the numbers that a list has for tomograms with other names."""
     if named:
         shown = ", ".join(f"{number} {name}" for number, name in named.items())
-        warnings.warn(
-            f"tomograms have numbers in this list, their names are left out: {shown}",
-            stacklevel=4,
-        )
+        warn(f"tomograms have numbers in this list, their names are left out: {shown}")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.arguments import MissingError, describe
+from funpipe.caller import warn
 from funpipe.io.columns import needed_scale
 from funpipe.io.formats import Format, only_one, warn_of_left_out
 from funpipe.io.json_values import finite_numbers, read_json, write_json
@@ -148,9 +148,7 @@ def write(
     kept = (*_KEPT, "pickable_object_name") if "class_name" not in features else _KEPT
     warn_of_left_out(features, kept, "an EMAN2 info file")
     if (molecules.rotations.magnitude() > 0).any():
-        warnings.warn(
-            "an EMAN2 info file holds no rotations: they are left out", stacklevel=3
-        )
+        warn("an EMAN2 info file holds no rotations: they are left out")
     boxes = zip(*places.T.tolist(), map(str, methods), scores, numbers, strict=True)
     content["apix_unbin"] = float(f"{10 * scale:.12g}")
     content["boxes_3d"] = [list(each) for each in boxes]

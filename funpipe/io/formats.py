@@ -6,12 +6,13 @@ the table of them. Nothing else has to know of a format.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from funpipe.caller import warn
 
 __all__ = ["HEAD", "Format", "only_one", "warn_of_left_out"]
 
@@ -72,7 +73,4 @@ def warn_of_left_out(features: Iterable[str], kept: Iterable[str], what: str) ->
     """Warn, where a list is written, of the features that it cannot hold."""
     left = [each for each in features if each not in set(kept)]
     if left:
-        warnings.warn(
-            f"{what} cannot hold the features {', '.join(left)}: they are left out",
-            stacklevel=4,
-        )
+        warn(f"{what} cannot hold the features {', '.join(left)}: they are left out")

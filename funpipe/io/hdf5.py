@@ -7,13 +7,13 @@ import math
 import os
 import re
 import struct
-import warnings
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.caller import warn
 from funpipe.io.extras import require
 from funpipe.io.voxels import Box, Lazy, Volume, check_claim, isotropic, one_line
 
@@ -48,7 +48,7 @@ def open_hdf5(name: str) -> Volume:
             f"{name} must hold one 3-D volume, but holds {', '.join(names) or 'none'}"
         )
     if missing:
-        warnings.warn(f"{name}: {missing}", stacklevel=4)
+        warn(f"{name}: {missing}")
     return volume
 
 

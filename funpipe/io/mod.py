@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.arguments import MissingError
+from funpipe.caller import warn
 from funpipe.io.extras import in_one_line, require
 from funpipe.io.sources import read_bytes
 from funpipe.io.whole import replacing
@@ -203,7 +204,7 @@ def write(
     lost += [each for each in molecules.features if each not in ("object", "contour")]
     if lost:
         text = ", ".join(lost) if turned else f"left out are {', '.join(lost)}"
-        warnings.warn(f"an IMOD model holds points only: {text}", stacklevel=3)
+        warn(f"an IMOD model holds points only: {text}")
     with replacing(path) as partial:
         put(model, partial)
 

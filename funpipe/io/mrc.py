@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import fail, positive, vector
+from funpipe.arguments import as_array, fail, positive, vector
+from funpipe.arguments import path as as_path
+from funpipe.caller import warn
 from funpipe.io.rows import stored_array
 from funpipe.io.sources import open_unpacked
 from funpipe.io.voxels import Volume, check_claim, isotropic, no_volume, one_line
@@ -70,10 +71,9 @@ def open_mrc(name: str) -> Volume:
                 z, y, x = axes
                 array = stored_array(name, shape, dtype, offset, (z, y, x))
     if troubles:
-        warnings.warn(
+        warn(
             f"{name} breaks the rules of MRC: {'; '.join(dict.fromkeys(troubles))}; it "
-            "was read all the same",
-            stacklevel=4,
+            "was read all the same"
         )
     return Volume(array, *isotropic(_voxel_size(header)), _source(header))
 
@@ -123,29 +123,34 @@ def write_volume(
     """
     import mrcfile
 
+    from funpipe.pipeline import ImageConverter, ImageProvider
+
     scale = positive("scale", scale)
     _check_length("scale", scale)
     origin = vector("origin", origin)
     for each in origin:
         if abs(10 * each) > _MOST:
             fail("origin", f"lengths up to {_MOST / 10:.3g} nm, for MRC", origin)
-    name = Path(path)
+    name = Path(as_path("path", path))
     ending = Path(name.stem if name.suffix.lower() in PACKED else name).suffix
     if ending.lower() not in ENDINGS:
         raise ValueError(
             f"{name}: what is written is MRC, so its name must end in one of "
             f"{' '.join(ENDINGS)}, each maybe with .gz or .bz2"
         )
-    if callable(image):
+    wanted = "a 3-D array of real numbers, or an ImageProvider"
+    if isinstance(image, ImageProvider):
         source = image if source is None else source
         image = image(scale)
+    if not isinstance(source, str | ImageProvider | ImageConverter | None):
+        fail("source", "a pipeline, its text, or None", source)
     if np.ma.is_masked(image):
         raise ValueError("image has masked voxels; fill them, as in image.filled(0)")
-    array = np.asarray(image)
+    array = as_array("image", wanted, image)
     if array.ndim != 3 or array.size == 0:
         raise ValueError(f"image must be 3-D, not of shape {array.shape}")
     if array.dtype.kind not in "biuf":
-        fail("image", "a 3-D array of real numbers", array)
+        fail("image", wanted, image)
     _check_length("scale", scale, max(array.shape))
     with np.errstate(over="ignore", invalid="ignore"):
         array = array.astype(np.float32)

@@ -7,7 +7,6 @@ import math
 import os
 import re
 import struct
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.caller import warn
 from funpipe.io.extras import require
 from funpipe.io.voxels import (
     Box,
@@ -60,7 +60,7 @@ def open_ome_zarr(name: str, at: float | None = None) -> Volume:
             f"{name} is not a readable OME-Zarr image: {one_line(error)}"
         ) from None
     if missing:
-        warnings.warn(f"{name}: {missing}", stacklevel=3)
+        warn(f"{name}: {missing}")
     return chosen
 
 

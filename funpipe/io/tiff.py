@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from funpipe.caller import warn
 from funpipe.io.extras import require
 from funpipe.io.rows import stored_array
 from funpipe.io.voxels import (
@@ -51,10 +51,7 @@ def open_tiff(name: str) -> Volume:
     if not volume:
         no_volume(name, series.shape, series.dtype)
     if missing:
-        warnings.warn(
-            f"{name}: {missing} pieces of its pages are not stored, and are read as 0",
-            stacklevel=4,
-        )
+        warn(f"{name}: {missing} pieces of its pages are not stored, and are read as 0")
     return Volume(array, *isotropic(size))
 
 
