@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import (
+from funpipe.testing.strategies import (
     BOX,
     SHAPE,
     TAME,

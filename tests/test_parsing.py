@@ -10,7 +10,7 @@ import subprocess
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from strategies import BOX, distances, files, lengths, stages, vectors
+from funpipe.testing.strategies import BOX, distances, files, lengths, stages, vectors
 
 import funpipe as fp
 from funpipe.parsing import parse_pipeline

@@ -112,8 +112,8 @@ def allowance(
     >>> ball = Figures(0.5, np.zeros(3), 2.0, 0.5, 0.25)
     >>> allowance(ball, ball, (0.5, 1.0), surfaces=False).centre
     0.1
-    >>> allowance(ball, ball, (0.5, 1.0), surfaces=True).centre
-    0.6
+    >>> allowance(ball, ball, (0.25, 1.0), surfaces=True).centre
+    0.5
     """
     part = _PART * max(first.size, second.size)
     if not surfaces:
