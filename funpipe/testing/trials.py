@@ -21,7 +21,6 @@ __all__ = [
     "differs",
     "provider_trial",
     "reached_stages",
-    "run",
     "several",
 ]
 
@@ -144,12 +143,6 @@ def calls(trial: Trial) -> list[tuple[Any, ...]]:
     ]
 
 
-def run(pipeline: Any, call: tuple[Any, ...]) -> Any:
-    """Return what a pipeline gives, without warnings of its arithmetic."""
-    with np.errstate(all="ignore"):
-        return pipeline(*call)
-
-
 def several(result: Any) -> list[Any]:
     """Return an image, or several, as a list."""
     return result if isinstance(result, list) else [result]
@@ -167,7 +160,8 @@ def reached_stages(pipeline: Any, *call: Any) -> Iterator[tuple[Any, Array, floa
         for image in images:
             yield stage, image, scale
             yield from _reached_in_operands(stage, image, scale)
-        images = [fp.ImageConverter((stage,))(image, scale) for image in images]
+        one = fp.ImageConverter((stage,))
+        images = [one(image, scale) for image in images]
 
 
 def _reached_in_operands(stage: Any, *call: Any) -> Iterator[tuple[Any, Array, float]]:
