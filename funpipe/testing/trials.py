@@ -16,6 +16,7 @@ __all__ = [
     "Complaint",
     "Trial",
     "calls",
+    "calls_at_one_scale",
     "changes",
     "converter_trial",
     "differs",
@@ -141,6 +142,12 @@ def calls(trial: Trial) -> list[tuple[Any, ...]]:
         for source in trial.images
         for image in several(source(scale))
     ]
+
+
+def calls_at_one_scale(trial: Trial) -> list[tuple[Any, ...]]:
+    """Return those calls at the middle one of the scales."""
+    middle = sorted(trial.scales)[len(trial.scales) // 2]
+    return calls(trial._replace(scales=(middle,)))
 
 
 def several(result: Any) -> list[Any]:
