@@ -14,10 +14,11 @@ from functools import reduce
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 from images import blob, noise
 
 import funpipe as fp
-from funpipe.testing import check_converter, check_provider
+from funpipe.testing import check_converter, check_provider, strategies
 from funpipe.testing.laws import CONVERTER_LAWS, PROVIDER_LAWS
 from funpipe.testing.trials import converter_trial, provider_trial
 
@@ -123,6 +124,19 @@ def test_providers_of_files_keep_the_laws(map_file, structure):
     check_provider(fp.from_file(map_file))
     check_provider(fp.gaussian_smooth(1.0) @ (fp.from_files([map_file] * 2) > 0.5))
     check_provider(fp.from_structure(structure, 4.0))
+
+
+@settings(max_examples=50)
+@given(strategies.converters)
+def test_any_converter_keeps_the_laws_of_the_algebra(f):
+    box = fp.from_gaussian(strategies.BOX, 1.0)
+    check_converter(f, [box], strategies.SCALES, across_scales=False)
+
+
+@settings(max_examples=50)
+@given(strategies.providers | strategies.many_providers)
+def test_any_provider_keeps_the_laws_of_the_algebra(p):
+    check_provider(p, strategies.SCALES, across_scales=False)
 
 
 # Stages that break a law.
