@@ -119,8 +119,6 @@ def small_box(
     templates: Image,
     masks: Image,
     window: tuple[float, float, float],
-    *,
-    by_default: bool = False,
 ) -> list[Finding]:
     """Find a box that the masked template leaves when it is shifted."""
     lost = max(
@@ -129,14 +127,11 @@ def small_box(
     )
     if lost <= _LOST:
         return []
-    what = "max_shifts takes"
-    if by_default:
-        what = "the shift tried where max_shifts is not given, 1 nm, would take"
     return [
         Finding(
             "box too small",
             lost,
-            f"{what} {lost:.0%} of the masked template's variance out of the "
+            f"max_shifts takes {lost:.0%} of the masked template's variance out of the "
             "box: make the box larger, the mask tighter or max_shifts smaller",
         )
     ]

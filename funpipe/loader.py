@@ -60,7 +60,7 @@ class SubtomogramLoader:
             self.image, molecules, self.scale, self.tilt, self.tomogram_feature
         )
         scale = common_scale(shares)
-        shown = f"{len(shares)} tomograms"
+        shown = f"{len(shares)} tomogram{'s' * (len(shares) != 1)}"
         if not isinstance(self.image, Mapping):  # of many each keeps its header's
             object.__setattr__(self, "scale", scale)
             shown = " x ".join(map(str, shares[0].shape)) + " voxels"

@@ -73,12 +73,11 @@ class Plan(NamedTuple):
     def findings(self) -> list[Finding]:
         """Return what looks wrong and costs little to find."""
         template, mask = self.prepared
+        by_default = self.search.by_default  # nobody is blamed for what nobody said
         return [
             *scales(self.shares),
             *tight_mask(template, mask),
-            *small_box(
-                template, mask, self.search.window, by_default=self.search.by_default
-            ),
+            *([] if by_default else small_box(template, mask, self.search.window)),
             *off_centre(template, mask, common_scale(self.shares)),
             *doubles(self.shares, self.particles),
         ]
