@@ -456,7 +456,7 @@ def test_closing_by_any_radius_takes_no_more_room_than_one_that_spans_the_box(ra
 @pytest.mark.parametrize("bins", [10**12, 2**20 + 1])
 def test_more_bins_than_a_histogram_has_use_for_are_refused(bins):
     for stage in (fp.threshold_otsu, fp.soft_otsu):
-        with pytest.raises(ValueError, match="bins must be .* from 1 to 1048576"):
+        with pytest.raises(ValueError, match=r"bins must be .* from 1 to 1048576"):
             stage(bins=bins)
 
 
