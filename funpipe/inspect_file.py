@@ -144,12 +144,10 @@ def _volume(name: str, scale: float | None) -> Seen:
 def _stack(name: str, scale: float | None) -> Seen:
     """Say what is in a stack of 2-D images, which is no volume."""
     check_source(name)
-    volume = open_mrc(name)
-    array = np.reshape(volume.array, (-1, *volume.array.shape[-2:]))
-    facts = {
-        "images": f"{len(array)} of {by(array.shape[1:])} pixels (y, x), {array.dtype}"
-    }
-    return _image("a stack of 2-D images", volume._replace(array=array), facts, scale)
+    volume = open_mrc(name, images=True)
+    count, *size = volume.array.shape
+    facts = {"images": f"{count} of {by(size)} pixels (y, x), {volume.array.dtype}"}
+    return _image("a stack of 2-D images", volume, facts, scale)
 
 
 def _image(

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import funpipe as fp
+from funpipe.inspect_file import inspect_file
 from funpipe.io.rows import stored_array
 from funpipe.io.structures import read_structure
 from funpipe.io.volumes import open_volume, read_volume, write_volume
@@ -572,8 +573,18 @@ def test_a_pipe_is_no_volume_and_no_structure(tmp_path, ending):
 
 def test_a_stack_of_images_is_called_one(tmp_path):
     (tmp_path / "a.mrcs").write_bytes(mrc(tmp_path).read_bytes())
-    with pytest.raises(ValueError, match=r"a \.mrcs is a stack of 2-D images"):
-        open_volume(tmp_path / "a.mrcs")
+    for read in (open_volume, fp.read_molecules, fp.from_file(tmp_path / "a.mrcs")):
+        with pytest.raises(ValueError, match=r"\.mrcs is a stack of 2-D images"):
+            read(1.0 if isinstance(read, fp.ImageProvider) else tmp_path / "a.mrcs")
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (3, 4, 5), (2, 3, 4, 5)])
+def test_a_stack_of_one_image_or_of_volumes_is_inspected_as_images(tmp_path, shape):
+    with mrcfile.new(tmp_path / "a.mrcs") as file:
+        file.set_data(np.zeros(shape, np.float32))
+    count = math.prod(shape[:-2])
+    said = inspect_file(tmp_path / "a.mrcs")
+    assert f"{count} of 4 x 5 pixels (y, x), float32" in said
 
 
 def test_numbers_beyond_single_precision_are_an_error_and_no_warning(tmp_path):

@@ -37,18 +37,27 @@ _IMOD_STAMP = 1146047817
 """In bytes 152 to 155 of the header: IMOD wrote it, and its flags follow."""
 
 
-def open_mrc(name: str) -> Volume:
+def open_mrc(name: str, *, images: bool = False) -> Volume:
     """Open an MRC file; of one that is not packed only the header is read.
 
     One that breaks the rules is read as well as it can be, with a warning that says
     what was wrong. Extended headers are passed over. Bytes (mode 0) are signed, but
     unsigned where IMOD says so in its header.
+
+    Parameters
+    ----------
+    name : str
+        The file.
+    images : bool
+        Whether to take what it holds for images, whose number is then the first axis.
     """
     troubles: list[str] = []
     with open_unpacked(name) as file:
         with _named(name, troubles):
             header = _header(file.read(_HEADER), troubles)
             shape, dtype, offset = _layout(header)
+        if images:
+            shape = (math.prod(shape[:-2]), *shape[-2:])
         if len(shape) != 3 or dtype.kind not in "iuf":
             no_volume(name, shape, dtype)
         end, size = offset + math.prod(shape) * dtype.itemsize, os.stat(name).st_size

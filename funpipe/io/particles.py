@@ -343,7 +343,8 @@ def _by_ending(name: str, model: str | None = None) -> str:
         if lower.endswith(ending)
     ]
     if not found:
-        raise ValueError(f"{name}: unknown ending; {known_lists()}")
+        stack = "; .mrcs is a stack of 2-D images" if lower.endswith(".mrcs") else ""
+        raise ValueError(f"{name}: unknown ending; {known_lists()}{stack}")
     longest = max(found)[0]
     kinds = [kind for length, kind in found if length == longest]
     return model if model in kinds else kinds[0]
