@@ -200,9 +200,11 @@ def rotation_count(rotations: Any, name: str = "rotations") -> float:
     pairs = _pairs(name, rotations)
     if len(pairs) == 3:
         return math.prod(2.0 * _steps(*pair) + 1 for pair in pairs)
-    count = _steps(*pairs[0])
-    radius = count + 0.5 if count else 0.0
-    return max(1.0, 4 / 3 * math.pi * radius * radius * radius)  # or infinity
+    maximum, step = pairs[0]
+    if not maximum:
+        return 1.0
+    radius = maximum / step
+    return max(7.0, 4 / 3 * math.pi * radius * radius * radius)  # or infinity
 
 
 def _whole_grid(rotations: Any, name: str) -> RotationGrid:

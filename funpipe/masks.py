@@ -391,6 +391,7 @@ def _closed(inside: Inside, radius: float, scale: float) -> Inside:
 def _otsu_level(image: NDArray[np.float64], bins: int) -> np.float64:
     if image.min() == image.max():
         return image.max()
+    check.check_room("bins", [bins], 100)
     counts, edges = np.histogram(image, bins)
     levels = (edges[:-1] + edges[1:]) / 2
     # Split after each bin but the last: n and μ of what lies below and above.

@@ -46,6 +46,7 @@ from funpipe.fourier import Tilt, half_ball, transform
 from funpipe.gauss_newton import Climbed, Poses, Spectra, climb
 from funpipe.geometry import RotationGrid, radius
 from funpipe.limits import Limits
+from funpipe.precision import normalised
 from funpipe.spectra import Fields, sample, template_fields
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ __all__ = [
     "masked",
     "match",
     "noise_power",
-    "normalised",
     "template_bank",
 ]
 
@@ -162,31 +162,6 @@ def masked(template: Array, mask: Array) -> Array:
     slopes = np.gradient(np.pad(mask.astype(np.float64), 1))
     edge = np.sum(np.square(slopes), axis=0)[1:-1, 1:-1, 1:-1]
     return (template - np.float32(np.average(template, weights=edge))) * mask
-
-
-def normalised(boxes: Array) -> NDArray[np.float32]:
-    """Return boxes with their means taken off and a root mean square of 1.
-
-    Parameters
-    ----------
-    boxes : (n, z, y, x) array
-        Finite numbers of any type and size.
-
-    Returns
-    -------
-    (n, z, y, x) array of float32
-        A constant box is all 0.
-    """
-    result = np.empty(boxes.shape, np.float32)
-    for box, into in zip(boxes, result, strict=True):
-        values = box.astype(np.float64)
-        largest = np.abs(values).max()
-        values /= largest or 1.0  # or squares may be beyond double precision
-        values -= values.mean()
-        size = math.sqrt(np.square(values).mean())
-        # What rounding leaves of a constant is nothing.
-        into[...] = values / size if size > 1e-14 else 0.0
-    return result
 
 
 def template_bank(

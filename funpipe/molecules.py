@@ -127,8 +127,8 @@ class Molecules:
         **features : (n,) arrays
             The features by name.
         """
-        added: dict[str, Any] = dict(features)
-        return replace(self, features={**self.features, **added})
+        changed: Any = {**self.features, **features}
+        return replace(self, features=changed)
 
     @classmethod
     def concat(cls, several: Any) -> Molecules:
@@ -142,7 +142,8 @@ class Molecules:
         Raises
         ------
         ValueError
-            If there is none, or their features differ.
+            If there is none, their features differ, or one is text in some of them
+            and numbers in others.
 
         Examples
         --------
@@ -169,7 +170,7 @@ class Molecules:
                 np.concatenate([each.rotations.as_quat() for each in sets])
             ),
             {
-                name: np.concatenate([each.features[name] for each in sets])
+                name: _joined(name, [each.features[name] for each in sets])
                 for name in names
             },
         )
@@ -308,6 +309,22 @@ def _feature(name: str, values: Any, count: int) -> NDArray[Any]:
         fail(title, wanted, values)
     array.flags.writeable = False
     return array
+
+
+def _joined(name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return the values of a feature in a row; none becomes another value by that."""
+    joined = np.concatenate(parts)
+    kinds = {each.dtype.kind for each in parts}
+    lost = joined.dtype.kind == "f" and any(
+        each.dtype.kind in "iu" and ((each > 2**53) | (each < -(2**53))).any()
+        for each in parts
+    )
+    if len(kinds) > 1 and ("U" in kinds or lost):
+        types = listed({str(each.dtype): None for each in parts})
+        raise ValueError(
+            f"several: the feature {quoted(name)} must have one type, not {types}"
+        )
+    return joined
 
 
 def _texts(title: str, wanted: str, values: Any) -> NDArray[Any]:

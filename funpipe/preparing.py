@@ -10,6 +10,7 @@ from funpipe import arguments as check
 from funpipe.arguments import Image, fail
 from funpipe.caller import warn
 from funpipe.pipeline import ImageConverter, ImageProvider
+from funpipe.precision import levelled_values
 from funpipe.stage_functions import StageFunction
 
 __all__ = ["Prepared", "prepare", "prepare_all"]
@@ -38,7 +39,8 @@ def prepare(template: Any, mask: Any = None, scale: float = 1.0) -> Prepared:
     -------
     Prepared
         ``template`` and ``mask``, each (z, y, x) float32, or (m, z, y, x) for
-        several templates.
+        several templates. An array of double precision whose level or scale float32
+        cannot hold has another one, which changes no pose.
 
     Raises
     ------
@@ -97,10 +99,19 @@ _WANTED = {
 
 
 def _template_images(template: Any, scale: float) -> list[Image]:
-    images = _images("template", template, scale)
+    images = _images("template", _held(template), scale)
     if not images:
         fail("template", _WANTED["template"], template)
     return images
+
+
+def _held(template: Any) -> Any:
+    """Return arrays of double precision as single precision can hold them."""
+    if isinstance(template, list | tuple):
+        return [_held(each) for each in template]
+    if not check.is_image(template) or template.dtype.itemsize < 8:
+        return template
+    return levelled_values(template).values if np.isfinite(template).all() else template
 
 
 def _mask_images(mask: Any, templates: list[Image], scale: float) -> list[Image]:

@@ -26,6 +26,7 @@ from funpipe.geometry import centre, turned_grid
 from funpipe.io.volumes import open_volume
 from funpipe.io.voxels import read_block
 from funpipe.molecules import Molecules, as_molecules
+from funpipe.precision import levelled_values
 
 __all__ = ["Source", "Tomogram", "open_tomogram", "subtomograms"]
 
@@ -35,8 +36,6 @@ _MARGIN = 12
 _PART = 32  # particles
 _LARGEST_BLOCK = 2**25  # voxels of a block that neighbours share
 _FAINT = 1e-4  # of a block's spread: more than splines leave of it in a flat box
-_SMALLEST = 1e-12  # a spread, and the inverse of one, that needs no other unit
-_HIGH = 100.0  # spreads: a level that costs single precision two of its seven digits
 
 
 class Tomogram(NamedTuple):
@@ -207,7 +206,7 @@ def cut(
 
     with ThreadPoolExecutor(check.processors()) as threads:
         for group, low, block in _blocks(source, molecules, box, indices):
-            values, level, unit, spread = _levelled(block)
+            values, level, unit, spread = levelled_values(block)
             _check_held(level, unit * spread, levelled)
             coefficients = scipy.ndimage.spline_filter(
                 values, order=3, mode="mirror", output=values
@@ -231,32 +230,6 @@ def cut(
         inside = _inside(source, molecules, int(i), box)
         boxes[i][~inside] = boxes[i][inside].mean(dtype=np.float64)
     return boxes
-
-
-class _Levelled(NamedTuple):
-    """A block as ``values · unit + level``, in single precision."""
-
-    values: NDArray[np.float32]
-    level: float
-    unit: float
-    spread: float
-    """How far the values reach from their middle."""
-
-
-def _levelled(block: NDArray[Any]) -> _Levelled:
-    """Take off a block's level and scale where single precision needs that."""
-    low, high = float(block.min()), float(block.max())
-    largest, spread = max(abs(low), abs(high)), high / 2 - low / 2
-    if _SMALLEST < spread < 1 / _SMALLEST and largest < _HIGH * spread:
-        return _Levelled(block.astype(np.float32), 0.0, 1.0, spread)
-    values = block.astype(np.float64) / (largest or 1.0)
-    level = float(values.mean())
-    values -= level
-    spread = float(np.abs(values).max())
-    if spread <= 1e-14:  # what rounding leaves of a constant
-        return _Levelled(np.zeros(block.shape, np.float32), level * largest, 1.0, 0.0)
-    values /= spread
-    return _Levelled(values.astype(np.float32), level * largest, largest * spread, 1.0)
 
 
 def _check_held(level: float, spread: float, levelled: bool) -> None:

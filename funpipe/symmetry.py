@@ -24,6 +24,7 @@ Array: TypeAlias = NDArray[Any]
 
 _ALIKE = 1e-5  # of a quaternion's parts: rotations given twice
 _CELL = 0.87  # spacings: √3 / 2, from the middle of a cube to its corners
+_AT_A_TIME = 2**14  # rotations whose surroundings are looked at
 _SAFE = 0.95  # of the spacing: how near the next rotation is to places looked at
 
 
@@ -101,16 +102,19 @@ def one_searched(
         others = np.flatnonzero(~kept)
     rest = _tree(_images(rotations[kept], group, 2 * step))
     for fineness, part in ((3, _SAFE - _CELL / 8), (5, _SAFE)):
-        owner, places = _cells(rotations, others, step, fineness)
-        image, _ = _nearest(places, group)
-        bare = ~_near(rest, places * group[image], part * step)
-        owner, places = owner[bare], places[bare]
+        found = [
+            _bare(rotations, some, group, step, fineness, rest, part)
+            for some in np.array_split(others, 1 + len(others) // _AT_A_TIME)
+        ]
+        owner, left = (np.concatenate(each) for each in zip(*found, strict=True))
         others = np.unique(owner)
     while len(owner):
         most = int(np.bincount(owner).argmax())
         kept[most] = True
-        _, away = _nearest(places.inv() * rotations[most], group)
-        owner, places = owner[away > _SAFE * step], places[away > _SAFE * step]
+        alike = _images(rotations[most : most + 1], group, 2 * step).as_quat()
+        away = np.abs(left @ alike.T).max(axis=1) < math.cos(_SAFE * step / 2)
+        away &= owner != most  # whose places may be farther, in corners
+        owner, left = owner[away], left[away]
     return rotations[kept]
 
 
@@ -146,14 +150,28 @@ def _images(rotations: Rotation, group: Rotation, margin: float) -> Rotation:
     return type(rotations).from_quat(np.concatenate(found))
 
 
-def _cells(
-    rotations: Rotation, chosen: Array, step: float, fineness: int
-) -> tuple[Array, Rotation]:
-    """Return places around some rotations, in cubes as wide as a step, and of which."""
+def _bare(
+    rotations: Rotation,
+    chosen: Array,
+    group: Rotation,
+    step: float,
+    fineness: int,
+    tree: Any,
+    part: float,
+) -> tuple[Array, Array]:
+    """Return places around some rotations that are far from a tree's, and of which.
+
+    They lie in cubes as wide as a step; of each the image nearest to the identity is
+    returned, as a quaternion.
+    """
     axis = np.linspace(-step / 2, step / 2, fineness)
     moves = type(rotations).from_rotvec(list(itertools.product(axis, repeat=3)))
     owner = np.repeat(chosen, len(moves))
-    return owner, rotations[owner] * moves[np.tile(np.arange(len(moves)), len(chosen))]
+    places = rotations[owner] * moves[np.tile(np.arange(len(moves)), len(chosen))]
+    image, _ = _nearest(places, group)
+    places = places * group[image]
+    bare = ~_near(tree, places, part * step)
+    return owner[bare], places.as_quat()[bare]
 
 
 def _tree(rotations: Rotation) -> Any:

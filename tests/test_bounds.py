@@ -72,19 +72,24 @@ def test_many_features_are_written_in_linear_time(tmp_path):
 
 TOO_MANY = {
     "columns.csv": (lambda: csv_of(numbered(10**6)), "1000000 columns; .* at most 100"),
-    "same.csv": (lambda: csv_of(["a"] * 50_000), "the column 'a' twice"),
+    "same.csv": (
+        lambda: csv_of([*numbered(50_000), "c49999"]),
+        "the column 'c49999' twice",
+    ),
     "quoted.csv": (lambda: f'z,y,x,a\n1,2,3,"{"a" * 2 * 10**7}"\n', "field limit"),
     "lines.csv": (lambda: 'z,y,x,a\n1,2,3,"' + "a\n" * 10**7, "field limit"),
     "wide.csv": (
         lambda: f"z,y,x,a\n1,2,3,{'a' * 130_000}\n" + "1,2,3,b\n" * 5000,
         "column 'a': 5001 texts of up to 130000 characters are more than",
     ),
-    "same.star": (lambda: star(["a"] * 50_000, "1"), "the column 'a' is there twice"),
+    "same.star": (
+        lambda: star([*numbered(50_000), "c49999"], "1"),
+        "column 'c49999' is there",
+    ),
     "columns.star": (
         lambda: star(numbered(200_000), "1"),
         "200000 columns; a particle list has at most 100000",
     ),
-    "blocks.star": (lambda: star(POSE, "1 2 3") * 20_000, "a second block 'data_'"),
     "open.star": (
         lambda: star([*POSE, "a"], f'1 2 3 "{"a " * 2_000_000}'),
         "line 8: a quotation mark that is not closed",
@@ -98,8 +103,8 @@ TOO_MANY = {
         "200002 columns; a particle list has at most 100000",
     ),
     "same.ndjson": (
-        lambda: "{" + ",".join(f'"{x}":1' for x in numbered(50_000)) + ',"c9":1}',
-        "'c9' is there twice",
+        lambda: "{" + ",".join(f'"{x}":1' for x in numbered(50_000)) + ',"c49999":1}',
+        "'c49999' is there twice",
     ),
     "deep.ndjson": (
         lambda: json.dumps(POINT)[:-1] + f', "a": {"[" * 10**6}{"]" * 10**6}}}',

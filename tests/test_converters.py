@@ -10,32 +10,17 @@ import pytest
 import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from images import blob, moments, noise
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe.geometry import centre, offsets, radius
+from funpipe.geometry import centre, radius
 from funpipe.symmetry import symmetry_group
+from funpipe.testing.strategies import seeds, shapes
 
-seeds = st.integers(0, 2**32 - 1)
-sizes = st.integers(1, 8)
-shapes = st.tuples(sizes, sizes, sizes)
 scales = st.sampled_from([0.25, 0.27, 1.0, 1.052])
 cutoffs = st.floats(0.3, 20)
 orders = st.integers(1, 8)
-
-
-def noise(seed, shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def blob(shape, scale=1.0, peak=(0.0, 0.0, 0.0), sigma=1.5):
-    """Return a Gaussian; peak (from the centre of the box) and sigma in nm."""
-    axes = zip(offsets(shape, scale), peak, strict=True)
-    return np.exp(-sum(((axis - p) / sigma) ** 2 for axis, p in axes) / 2)
-
-
-def centre_of_mass(image):
-    return [float((image * axis).sum() / image.sum()) for axis in offsets(image.shape)]
 
 
 # Filters.
@@ -114,14 +99,14 @@ def test_the_amplitude_is_half_at_the_cutoff(cutoff, order):
         np.testing.assert_allclose(stage(wave, scale), wave / 2, atol=1e-5)
 
 
-@given(seeds, shapes, scales, cutoffs, orders)
+@given(seeds, shapes(8), scales, cutoffs, orders)
 def test_lowpass_and_highpass_add_up_to_the_image(seed, shape, scale, cutoff, order):
     both = fp.lowpass_filter(cutoff, order) + fp.highpass_filter(cutoff, order)
     image = noise(seed, shape)
     np.testing.assert_allclose(both(image, scale), image, atol=1e-5)
 
 
-@given(seeds, shapes, scales, cutoffs, cutoffs)
+@given(seeds, shapes(8), scales, cutoffs, cutoffs)
 def test_bandpass_is_both_filters_in_either_order(seed, shape, scale, one, other):
     image = noise(seed, shape)
     fine, coarse = sorted((one, other))
@@ -130,7 +115,7 @@ def test_bandpass_is_both_filters_in_either_order(seed, shape, scale, one, other
         np.testing.assert_allclose(band(image, scale), expected, atol=1e-6)
 
 
-@given(seeds, shapes, scales, cutoffs)
+@given(seeds, shapes(8), scales, cutoffs)
 def test_filters_keep_the_mean_or_take_it_away(seed, shape, scale, cutoff):
     image = noise(seed, shape) + 1
     mean = image.mean(dtype=float)
@@ -210,7 +195,7 @@ def test_shift_takes_its_order():
 def test_center_by_mass_brings_the_mass_to_the_centre(peak, scale):
     shape = (29, 30, 31)
     centred = fp.center_by_mass()(blob(shape, peak=peak, sigma=2.5), scale)
-    np.testing.assert_allclose(centre_of_mass(centred), 0, atol=0.01)
+    np.testing.assert_allclose(moments(centred, 1.0).centre, 0, atol=0.01)
     np.testing.assert_allclose(centred, blob(shape, sigma=2.5), atol=3e-3)
 
 
@@ -242,7 +227,9 @@ def test_rotate_takes_the_peak_to_r_of_it_and_composes(seed):
     peak = np.array([3.0, -2.0, 1.0])
     image = blob((24, 25, 25), 1.0, peak, 2.0)
     rotated = fp.rotate(first)(image)
-    np.testing.assert_allclose(centre_of_mass(rotated), first.apply(peak), atol=0.01)
+    np.testing.assert_allclose(
+        moments(rotated, 1.0).centre, first.apply(peak), atol=0.01
+    )
     twice = (fp.rotate(second) @ fp.rotate(first))(image)
     once = fp.rotate(second * first)(image)
     np.testing.assert_allclose(twice, once, atol=1e-2)
@@ -273,7 +260,9 @@ def test_crop_or_pad_keeps_the_centre_in_its_place(size, new_size, scale):
     np.testing.assert_allclose(sized, expected, atol=2e-4)
 
 
-@given(seeds, shapes, st.tuples(*[st.integers(0, 6)] * 3), st.floats(-5, 5, width=32))
+@given(
+    seeds, shapes(8), st.tuples(*[st.integers(0, 6)] * 3), st.floats(-5, 5, width=32)
+)
 def test_crop_undoes_pad_by_whole_voxels(seed, shape, more, cval):
     image = noise(seed, shape)
     larger = tuple(n + 2 * m for n, m in zip(shape, more, strict=True))
@@ -283,7 +272,7 @@ def test_crop_undoes_pad_by_whole_voxels(seed, shape, more, cval):
     np.testing.assert_array_equal(fp.crop_or_pad(shape)(padded), image)
 
 
-@given(seeds, shapes, shapes, scales)
+@given(seeds, shapes(8), shapes(8), scales)
 def test_crop_or_pad_gives_the_size_asked_for(seed, shape, wanted, scale):
     image = noise(seed, shape)
     sized = fp.crop_or_pad([n * scale for n in wanted])(image, scale)
@@ -301,7 +290,7 @@ def test_crop_or_pad_rounds_to_whole_voxels_and_takes_one_number():
 # Values.
 
 
-@given(seeds, shapes, st.floats(-1e4, 1e4), st.floats(0.1, 1e4))
+@given(seeds, shapes(8), st.floats(-1e4, 1e4), st.floats(0.1, 1e4))
 def test_normalize_gives_a_mean_of_0_and_a_deviation_of_1(seed, shape, offset, gain):
     image = (gain * noise(seed, (*shape[:2], shape[2] + 1)) + offset).astype(np.float32)
     normal = fp.normalize()(image)
@@ -311,12 +300,12 @@ def test_normalize_gives_a_mean_of_0_and_a_deviation_of_1(seed, shape, offset, g
     np.testing.assert_allclose(normal, expected, rtol=1e-5, atol=1e-5)
 
 
-@given(shapes, st.floats(-1e30, 1e30))
+@given(shapes(8), st.floats(-1e30, 1e30))
 def test_normalize_makes_a_constant_0(shape, level):
     assert not fp.normalize()(np.full(shape, level)).any()
 
 
-@given(seeds, shapes)
+@given(seeds, shapes(8))
 def test_invert_is_the_negative_and_its_own_inverse(seed, shape):
     image = noise(seed, shape)
     np.testing.assert_array_equal(fp.invert()(image), -image)
@@ -381,7 +370,7 @@ STAGES = [
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=str)
-@given(seeds, shapes, scales)
+@given(seeds, shapes(8), scales)
 @settings(max_examples=20)
 def test_a_converter_gives_a_finite_float32_image_of_its_own(stage, seed, shape, scale):
     image = noise(seed, shape)
@@ -439,3 +428,28 @@ def test_a_converter_gives_a_finite_float32_image_of_its_own(stage, seed, shape,
 def test_a_wrong_argument_is_named_with_its_stage(make, name):
     with pytest.raises((TypeError, ValueError), match=f"^{name} must be .*, not "):
         make()
+
+
+@pytest.mark.parametrize(
+    "stage, name",
+    [
+        (fp.gaussian_filter(1e6, mode="constant"), "sigma"),
+        (fp.gaussian_filter(1e300, mode="wrap"), "sigma"),
+        (fp.crop_or_pad(1e6), "shape"),
+        (fp.closing(1e6), "radius"),
+        (fp.closing(-1e300), "radius"),
+        (fp.threshold_otsu(10**12), "bins"),
+        (fp.soft_otsu(bins=10**12), "bins"),
+    ],
+    ids=repr,
+)
+def test_what_asks_for_more_memory_than_there_is_is_refused(stage, name):
+    image = np.arange(64.0).reshape(4, 4, 4)
+    with pytest.raises(ValueError, match=f"{name} asks for .* GB of memory"):
+        stage(image)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-300])
+def test_a_scale_that_asks_for_more_memory_than_there_is_is_refused(scale):
+    with pytest.raises(ValueError, match=r"scale asks for .* GB of memory"):
+        fp.from_array(np.eye(4)[None], scale=1.0)(scale)

@@ -22,20 +22,28 @@ LISTS = {
     "em": "a.em",
     "mod": "a.mod",
     "portal": "a.ndjson",
+    "copick": "a_1_ribosome.json",
+    "eman2": "a_info.json",
     "csv": "a.csv",
     "parquet": "a.parquet",
 }
 
 
+def options(kind):
+    return {"scale": 0.5} | ({"tomograms": "centred"} if kind == "eman2" else {})
+
+
 def written(kind, path):
     turns = Rotation.from_euler("zyz", [[10, 20, 30], [0, 90, 5]], degrees=True)
-    features = {"tomogram": ["1", "2"], "score": [0.5, 0.25]}
+    features = {"score": [0.5, 0.25]}
+    if kind not in ("copick", "eman2"):  # whose files are of one tomogram each
+        features["tomogram"] = ["1", "2"]
     if kind in ("relion", "portal", "csv", "parquet"):
         features |= {"note": ["a b", ""], "error": [np.nan, 1e-7], "n": [1, -2]}
     molecules = Molecules([[1.5, 2.0, 3.0], [40.0, 5.0, 60.0]], turns, features)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a model, which holds points
-        write_molecules(molecules, path, format=kind, scale=0.5)
+        write_molecules(molecules, path, format=kind, **options(kind))
     return path.read_bytes()
 
 
@@ -83,12 +91,12 @@ def with_lines_changed(content, chance):
 DAMAGE = (flipped, overwritten, inserted, cut, without_a_part, with_lines_changed)
 
 
-def what_comes_of(path):
+def what_comes_of(path, kind):
     """Read a copy; return what is wrong with the way that it went, or nothing."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            found = read_molecules(path, scale=0.5)
+            found = read_molecules(path, **options(kind))
         except (ValueError, OSError) as error:
             text = str(error)
             if path.name not in text or "\n" in text.strip() or len(text) > 600:
@@ -112,7 +120,7 @@ def test_a_damaged_list_is_read_or_gives_one_clear_error(tmp_path, kind):
         damage = DAMAGE[copy % len(DAMAGE)]
         damaged = damage(content, chance)
         path.write_bytes(damaged)
-        complaint = what_comes_of(path)
+        complaint = what_comes_of(path, kind)
         if complaint:
             wrong[complaint[:60]] = (damage.__name__, complaint, damaged)
     assert not wrong
@@ -121,7 +129,7 @@ def test_a_damaged_list_is_read_or_gives_one_clear_error(tmp_path, kind):
 def test_the_lists_that_are_damaged_are_read_where_they_are_not(tmp_path):
     for kind, name in LISTS.items():
         written(kind, tmp_path / name)
-        found = read_molecules(tmp_path / name, scale=0.5)
+        found = read_molecules(tmp_path / name, **options(kind))
         np.testing.assert_allclose(
             found.positions, [[1.5, 2.0, 3.0], [40.0, 5.0, 60.0]], atol=1e-5
         )

@@ -23,10 +23,8 @@ from funpipe.geometry import (
     symmetry_group,
     turned_grid,
 )
+from funpipe.testing.strategies import seeds, shapes
 
-seeds = st.integers(0, 2**32 - 1)
-sizes = st.integers(1, 6)
-shapes = st.tuples(sizes, sizes, sizes)
 scales = st.floats(0.1, 10)
 rotations = seeds.map(
     lambda seed: Rotation.from_quat(np.random.default_rng(seed).normal(size=4))
@@ -52,7 +50,7 @@ def same(first, second):
 # Grids.
 
 
-@given(shapes, scales)
+@given(shapes(6), scales)
 def test_offsets_and_radius_are_those_from_the_geometric_centre(shape, scale):
     z, y, x = np.broadcast_arrays(*offsets(shape, scale))
     distance = radius(shape, scale)
@@ -62,7 +60,7 @@ def test_offsets_and_radius_are_those_from_the_geometric_centre(shape, scale):
         assert distance[q] == pytest.approx(math.hypot(*expected))
 
 
-@given(shapes, rotations, scales)
+@given(shapes(6), rotations, scales)
 def test_the_turned_grid_is_the_rotation_of_every_offset(shape, rotation, spacing):
     grid = turned_grid(shape, rotation, spacing)
     for q in voxels(shape):
@@ -201,8 +199,8 @@ def test_how_many_rotations_are_tried_is_known_beforehand(maximum, step, three):
     assume(step <= maximum)
     given = ((maximum, step),) * 3 if three else (maximum, step)
     count = len(rotation_grid(given).rotations)
-    assert count <= rotation_count(given) * (1 if three else 1.6)
-    assert count >= rotation_count(given) * (1 if three else 0.3)
+    assert count <= rotation_count(given) * (1 if three else 1.7)
+    assert count >= rotation_count(given) * (1 if three else 0.5)
 
 
 def test_how_many_other_rotations_are_tried_is_known_too():

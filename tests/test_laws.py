@@ -16,7 +16,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import (
+from images import blob, moments
+
+import funpipe as fp
+from funpipe import compose, identity, lift
+from funpipe.testing.strategies import (
     BOX,
     SHAPE,
     TAME,
@@ -44,9 +48,6 @@ from strategies import (
     unary_operations,
     vectors,
 )
-
-import funpipe as fp
-from funpipe import compose, identity, lift
 
 NAMES: dict[str, object] = {}
 exec("from numpy import *\nfrom funpipe import *", NAMES)
@@ -423,21 +424,15 @@ def test_an_image_is_new_and_its_callers_own(p, at):
 # 8. A pipeline means the same object at every scale.
 
 
-def blob(sigma, shift):
-    """Sample a Gaussian in a box of 8 nm at 0.5 nm, as from_array would get it."""
-    axis = (np.arange(16) - 7.5) * 0.5
-    z, y, x = (np.exp(-(((axis - at) / sigma) ** 2) / 2) for at in shift)
-    return z[:, None, None] * y[:, None] * x
-
-
 SMALL = st.floats(-0.4, 0.4)  # nm
 SHIFTS = st.tuples(SMALL, SMALL, SMALL)
 WIDTHS = st.floats(0.7, 0.9)  # nm: over one voxel, and under a quarter of the box
 FINE = st.floats(0.35, 0.6)  # nm per voxel
+SAMPLED = st.builds(blob, st.just((16, 16, 16)), st.just(0.5), SHIFTS, WIDTHS)
 
 BLOBS = st.one_of(
     st.builds(fp.from_gaussian, st.just(8.0), WIDTHS, SHIFTS),
-    st.builds(fp.from_array, st.builds(blob, WIDTHS, SHIFTS), st.just(0.5)),
+    st.builds(fp.from_array, SAMPLED, st.just(0.5)),
     st.builds(
         lambda sigma, at: (
             fp.crop_or_pad(8.0) @ fp.from_atoms([at], center=(0, 0, 0), sigma=sigma)
@@ -471,36 +466,22 @@ GROWN = st.one_of(
 BODIES = st.tuples(SHARP, st.just(0.2)) | st.tuples(GROWN, st.just(0.75))
 
 
-def total_centre_extent(image, scale):
-    """Return the integral, and the mean and the deviation of the positions in nm."""
-    total = image.sum(dtype=np.float64)
-    centre, variance = [], 0.0
-    for others in ((1, 2), (0, 2), (0, 1)):
-        profile = image.sum(others, dtype=np.float64) / total
-        x = (np.arange(len(profile)) - (len(profile) - 1) / 2) * scale
-        centre.append((x * profile).sum())
-        variance += ((x - centre[-1]) ** 2 * profile).sum()
-    return total * scale**3, np.array(centre), np.sqrt(variance)
-
-
 @given(BLOBS, SMOOTH, SMOOTH, FINE, FINE)
 def test_a_pipeline_describes_the_same_object_at_two_scales(p, f, g, s, t):
-    total, centre, extent = total_centre_extent((f @ g @ p)(s), s)
-    total_2, centre_2, extent_2 = total_centre_extent((f @ g @ p)(t), t)
-    assert total_2 == pytest.approx(total, rel=0.02)
-    assert centre_2 == pytest.approx(centre, abs=0.05 * max(s, t))
-    assert extent_2 == pytest.approx(extent, rel=0.02)
+    one, other = moments((f @ g @ p)(s), s), moments((f @ g @ p)(t), t)
+    assert other.mass == pytest.approx(one.mass, rel=0.02)
+    assert other.centre == pytest.approx(one.centre, abs=0.05 * max(s, t))
+    assert other.extent == pytest.approx(one.extent, rel=0.02)
 
 
 @given(BLOBS, BODIES, FINER, FINER)
 def test_a_mask_describes_the_same_body_at_two_scales(p, body, s, t):
     f, slack = body
-    volume, centre, extent = total_centre_extent((f @ p)(s), s)
-    volume_2, centre_2, extent_2 = total_centre_extent((f @ p)(t), t)
-    radius, radius_2 = np.cbrt([volume, volume_2]) / np.cbrt(4 / 3 * np.pi)
+    one, other = moments((f @ p)(s), s), moments((f @ p)(t), t)
+    radius, radius_2 = np.cbrt([one.mass, other.mass]) / np.cbrt(4 / 3 * np.pi)
     assert radius_2 == pytest.approx(radius, abs=slack * (s + t))
-    assert centre_2 == pytest.approx(centre, abs=0.2 * (s + t))
-    assert extent_2 == pytest.approx(extent, abs=slack * (s + t))
+    assert other.centre == pytest.approx(one.centre, abs=0.2 * (s + t))
+    assert other.extent == pytest.approx(one.extent, abs=slack * (s + t))
 
 
 @given(images, scales, stages)

@@ -131,6 +131,8 @@ def test_whatever_else_is_given_gives_one_clear_error(junk):
 def test_numbers_among_texts_do_not_become_texts():
     with pytest.raises(TypeError, match=r"features\['a'\] must be 2 numbers, truth"):
         Molecules(np.ones((2, 3)), features={"a": ["a", 1]})
+    with pytest.raises(TypeError, match=r"features\['a'\] must be 2 numbers, truth"):
+        Molecules(np.ones((2, 3))).with_features(a=["a", 1])
 
 
 def test_a_text_that_an_array_would_cut_is_refused():
@@ -214,6 +216,28 @@ def test_concat_refuses_none_and_different_features():
     plain = Molecules([[0, 0, 0]])
     with pytest.raises(ValueError, match=r"features \[\], not \['score'\]"):
         Molecules.concat([plain, plain.with_features(score=[1])])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (np.array(["a"]), np.array([1])),
+        (np.array([2**53 + 1]), np.array([1], np.uint64)),
+        (np.array([2**53 + 1]), np.array([0.5])),
+    ],
+)
+def test_concat_changes_no_value_into_another(values):
+    several = [Molecules([[1, 2, 3]], features={"a": each}) for each in values]
+    with pytest.raises(ValueError, match="several: the feature 'a' must have one type"):
+        Molecules.concat(several)
+
+
+def test_concat_joins_numbers_of_several_types():
+    several = [
+        Molecules([[1, 2, 3]], features={"a": np.array([each], kind)})
+        for each, kind in ((True, bool), (2, np.int8), (3, np.uint8), (0.5, float))
+    ]
+    assert Molecules.concat(several).features["a"].tolist() == [1.0, 2.0, 3.0, 0.5]
 
 
 def test_equality_sees_every_part():

@@ -10,10 +10,10 @@ import subprocess
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from strategies import BOX, distances, files, lengths, stages, vectors
 
 import funpipe as fp
 from funpipe.parsing import parse_pipeline
+from funpipe.testing.strategies import BOX, distances, files, lengths, stages, vectors
 
 # Pipelines without arrays and without lifted functions: those have no source text
 # among calls, numbers and operators.

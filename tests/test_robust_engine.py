@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 import funpipe as fp
 from funpipe.geometry import radius, rotation_grid
 from funpipe.limits import Limits
-from funpipe.matching import normalised
+from funpipe.precision import normalised
 from funpipe.simulate import asymmetric_molecule, blob_image, particles
 from funpipe.spectra import sample, template_fields
 
@@ -70,10 +70,11 @@ def test_subtomograms_of_any_scale_and_level_give_the_same_poses(unit, level):
     assert_same(align((boxes + level * boxes.std()) * unit), FOUND)
 
 
-@given(unit=decades)
-@settings(max_examples=15, deadline=None)
-def test_templates_of_any_scale_give_the_same_poses(unit):
-    assert_same(align(MADE.boxes, template=TEMPLATE * unit), FOUND)
+@given(unit=decades, level=levels)
+@settings(max_examples=25, deadline=None)
+def test_templates_of_any_scale_and_level_give_the_same_poses(unit, level):
+    template = (TEMPLATE.astype(np.float64) + level * TEMPLATE.max()) * unit
+    assert_same(align(MADE.boxes, template=template), FOUND)
 
 
 @given(unit=decades)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
@@ -115,6 +115,7 @@ def listed(seed: int, symmetry: str) -> Rotation:
 
 
 @given(seeds, st.sampled_from(GROUPS[1:]))
+@settings(max_examples=40, deadline=None)
 def test_of_a_list_one_of_each_that_look_the_same_is_tried_the_nearest(seed, symmetry):
     whole = listed(seed, symmetry)
     some = rotation_grid(whole, symmetry).rotations
