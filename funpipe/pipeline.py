@@ -190,7 +190,8 @@ class ImageConverter(_Pipeline):
     def __call__(self, image: Any, scale: float = 1.0) -> Image:
         """Return the converted image; ``scale`` in nm per voxel.
 
-        The input is left as it is. A list of images gives a list of images.
+        The input, which must be finite, is left as it is. A list of images gives a
+        list of images.
         """
         scale = positive("scale", scale)
         if isinstance(image, list | tuple) and not any(
@@ -205,7 +206,11 @@ class ImageConverter(_Pipeline):
             raise TypeError(
                 f"{self} converts a 3-D numeric array, not {describe(image)}"
             )
-        return _composed(self.stages, scale)(as_float32("image", array))
+        return self._of(as_float32("image", array), scale)
+
+    def _of(self, image: Image, scale: float) -> Image:
+        """Run the stages, also on NaN that arose on the way."""
+        return _composed(self.stages, scale)(image.copy())
 
     @overload
     def __matmul__(self, other: ImageConverter) -> ImageConverter: ...
@@ -423,7 +428,7 @@ def evaluate(
     """Apply a function pointwise to converters; providers ignore the image."""
     return function(
         *(
-            each(image, scale)
+            each._of(image, scale)
             if isinstance(each, ImageConverter)
             else each(scale)
             if isinstance(each, ImageProvider)

@@ -269,6 +269,16 @@ def test_what_numpy_warns_of_is_said_on_the_callers_line():
         (BLOB / 0)(1.0)
 
 
+def test_an_image_is_finite_but_nan_on_the_way_is_not_refused():
+    image = BLOB(1.0)
+    image[0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="image must be finite"):
+        BLUR(image)
+    clean = fp.lift(np.nan_to_num)(fp.identity / (fp.identity - fp.identity))
+    with np.errstate(all="ignore"):
+        assert np.isfinite(clean(BLOB(1.0) + 1)).all()
+
+
 @pytest.mark.parametrize(
     "text",
     [
