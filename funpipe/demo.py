@@ -1,27 +1,39 @@
-"""The demo: the main job from beginning to end, on a simulated tomogram."""
+"""The demo: the main job from beginning to end, on a real structure in noise.
+
+The structure is the 30S ribosomal subunit of PDB entry 4V4R; the README beside its
+map in the folder ``data`` says where it is from.
+"""
 
 from __future__ import annotations
 
+from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from funpipe.align import align
+from funpipe.arguments import Image
 from funpipe.average import average
 from funpipe.converters import gaussian_filter
 from funpipe.io.extras import require
-from funpipe.io.volumes import write_mrc
+from funpipe.io.volumes import read_volume, write_mrc
 from funpipe.masks import soft_otsu
 from funpipe.molecules import Molecules
 from funpipe.plot import central_slices
 from funpipe.providers import from_file
-from funpipe.simulate import asymmetric_molecule, blob_image, perturbed, tomogram
+from funpipe.shells import fourier_shell_correlation, resolution_at
+from funpipe.simulate import perturbed, tomogram
+from funpipe.subtomograms import subtomograms
 
 __all__ = ["demo", "pose_errors"]
 
-_SCALE = 1.0  # nm per voxel of the tomogram; the template file has half of it
-_BOX = 28
+_SCALE = 0.7  # nm per voxel of the tomogram; the template file has another
+_BOX = 40
 _TILT = (-60, 60)
+_FINEST = 3.0  # nm; what is finer has no part in the alignment
+_SIDE = 7  # rows, and particles in each
+_NOISE = 80.0  # the structure's densest voxel is 100
 _FILES = (
     "tomogram.mrc",
     "template.mrc",
@@ -55,31 +67,35 @@ def demo(folder: Path) -> None:
         template=template,
         mask=mask,
         max_shifts=4.0,
-        rotations=((12, 6),) * 3,
+        rotations=(15, 5),
         tilt=_TILT,
+        resolution=_FINEST,
     )
     aligned.to_csv(folder / "aligned.csv")
-    before, after = (
-        average(folder / "tomogram.mrc", each, shape=_BOX, tilt=_TILT)
-        for each in (picks, aligned)
-    )
+    after = _average(folder, aligned)
     write_mrc(folder / "average.mrc", after, _SCALE)
+
+    halves = {"before": _halves(folder, picks), "after": _halves(folder, aligned)}
     figure = central_slices(
         {
+            "one particle": subtomograms(
+                folder / "tomogram.mrc", picks[:1], shape=_BOX
+            )[0],
+            f"average of picks, {halves['before']:.1f} nm": _average(folder, picks),
+            f"after alignment, {halves['after']:.1f} nm": after,
             "template": template(_SCALE),
-            "average of the picks": before,
-            "average after alignment": after,
         },
         _SCALE,
+        columns=True,
     )
-    figure.savefig(folder / "slices.png", dpi=120)
+    figure.savefig(folder / "slices.png", dpi=80)
 
     print(f"{len(truth)} particles aligned to {template} under {mask}")
     for name, molecules in (("before", picks), ("after", aligned)):
         shift, angle = pose_errors(molecules, truth)
         print(
             f"{name:>6}: median error {np.median(shift):.3f} nm, "
-            f"{np.median(angle):.2f} degrees"
+            f"{np.median(angle):.2f} degrees, resolution {halves[name]:.2f} nm"
         )
     print(f"written to {folder}: {', '.join(_FILES)}")
 
@@ -93,17 +109,36 @@ def pose_errors(
     return shift, np.degrees(angle)
 
 
+def _average(folder: Path, molecules: Molecules) -> Image:
+    return average(folder / "tomogram.mrc", molecules, shape=_BOX, tilt=_TILT)
+
+
+def _halves(folder: Path, molecules: Molecules) -> float:
+    """Return the resolution of the averages of even and odd particles."""
+    even, odd = (_average(folder, molecules[i::2]) for i in (0, 1))
+    return resolution_at(*fourier_shell_correlation(even, odd, _SCALE))
+
+
+def _structure() -> Any:
+    with as_file(files("funpipe") / "data" / "30S_4v4r.mrc.gz") as path:
+        return read_volume(path)
+
+
 def _simulate(folder: Path) -> Molecules:
     """Write a tomogram and a template; return the true poses."""
     from scipy.spatial.transform import Rotation
 
+    structure = _structure()
+    write_mrc(folder / "template.mrc", structure.array, structure.scale)
     random = np.random.default_rng(1)
-    grid = np.stack(np.meshgrid([32], range(32, 200, 32), range(32, 200, 32)), -1)
-    positions = grid.reshape(-1, 3) + random.uniform(-3, 3, (grid.size // 3, 3))
-    truth = Molecules(positions * _SCALE, Rotation.random(len(positions), rng=random))
-    blobs = asymmetric_molecule(seed=0)
-    template = blob_image(blobs, (2 * _BOX,) * 3, _SCALE / 2)
-    write_mrc(folder / "template.mrc", template, _SCALE / 2)
-    volume = tomogram(blobs, truth, (64, 224, 224), _SCALE, tilt=_TILT, noise=0.6)
+    gap, margin = 30.8, 28.0
+    rows = margin + gap * np.arange(_SIDE)
+    grid = np.stack(np.meshgrid([margin], rows, rows), -1).reshape(-1, 3)
+    positions = grid + random.uniform(-1.5, 1.5, grid.shape)
+    truth = Molecules(positions, Rotation.random(len(positions), rng=random))
+    side = round((2 * margin + gap * (_SIDE - 1)) / _SCALE)
+    shape = (round(2 * margin / _SCALE), side, side)
+    molecule = from_file(folder / "template.mrc")
+    volume = tomogram(molecule, truth, shape, _SCALE, tilt=_TILT, noise=_NOISE)
     write_mrc(folder / "tomogram.mrc", volume, _SCALE)
     return truth

@@ -18,9 +18,13 @@ __all__ = ["central_slices"]
 
 
 def central_slices(
-    images: Mapping[str, NDArray[Any]], scale: float = 1.0, *, shared: bool = False
+    images: Mapping[str, NDArray[Any]],
+    scale: float = 1.0,
+    *,
+    shared: bool = False,
+    columns: bool = False,
 ) -> Figure:
-    """Draw the central slices of volumes, a row each.
+    """Draw the central slices of volumes, a row or a column each.
 
     Parameters
     ----------
@@ -30,12 +34,14 @@ def central_slices(
         nm per voxel, for the axes, whose 0 is the centre of the box.
     shared : bool
         Whether all have one grey scale, or each its own.
+    columns : bool
+        Whether each has a column, or a row.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Columns are the slices across z, y and x that hold the centre of the box, or
-        in an even box the voxels next after it.
+        Along each row, or down each column, are the slices across z, y and x that
+        hold the centre of the box, or in an even box the voxels next after it.
 
     Raises
     ------
@@ -55,8 +61,12 @@ def central_slices(
         raise ValueError("images must be one volume or more, not none")
     rows = {title: _central_planes(title, image) for title, image in images.items()}
     every = np.concatenate([plane.ravel() for row in rows.values() for plane in row])
-    figure = Figure(figsize=(7.5, 2.5 * len(rows) + 0.3), layout="constrained")
-    axes = figure.subplots(len(rows), 3, squeeze=False)
+    if columns:
+        figure = Figure(figsize=(2.5 * len(rows), 7.2), layout="constrained")
+        axes = figure.subplots(3, len(rows), squeeze=False).T
+    else:
+        figure = Figure(figsize=(7.5, 2.5 * len(rows) + 0.3), layout="constrained")
+        axes = figure.subplots(len(rows), 3, squeeze=False)
     for panels, (title, planes) in zip(axes, rows.items(), strict=True):
         own = every if shared else np.concatenate([each.ravel() for each in planes])
         low, high = np.percentile(own, (0.2, 99.8))
@@ -73,7 +83,7 @@ def central_slices(
                 vmax=high,
             )
             panel.set(xlabel=f"{along} (nm)", ylabel=f"{up} (nm)")
-        panels[1].set_title(title)
+        panels[0 if columns else 1].set_title(title)
     return figure
 
 
