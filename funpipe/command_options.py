@@ -65,8 +65,9 @@ _INSPECT: dict[str, Any] = {
 }
 _DEMO: dict[str, Any] = {
     "help": "simulate a tomogram, align its particles, average them",
-    "description": "Simulate a tomogram with a missing wedge and noise, align\n"
-    "perturbed picks to a template read from a file, and average them.",
+    "description": "Simulate a tomogram of 30S ribosomal subunits (PDB 4V4R) with a\n"
+    "missing wedge and noise, align perturbed picks to a template read from a file,\n"
+    "average them, and draw them before and after.",
 }
 
 

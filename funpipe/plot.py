@@ -82,7 +82,9 @@ def central_slices(
                 vmin=low,
                 vmax=high,
             )
-            panel.set(xlabel=f"{along} (nm)", ylabel=f"{up} (nm)")
+            panel.set_xlabel(f"{along} (nm)")
+            if not columns or panel in axes[0]:
+                panel.set_ylabel(f"{up} (nm)")
         panels[0 if columns else 1].set_title(title)
     return figure
 

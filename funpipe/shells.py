@@ -59,12 +59,14 @@ def fourier_shell_correlation(a: Any, b: Any, scale: float) -> tuple[Curve, Curv
     first, second = check.image("a", a), check.image("b", b)
     scale = check.positive("scale", scale)
     if first.shape != second.shape:
-        raise ValueError(f"b must have the shape of a, {first.shape}, not {second.shape}")
+        raise ValueError(
+            f"b must have the shape of a, {first.shape}, not {second.shape}"
+        )
     longest = max(first.shape)
     if longest < 2:
         check.fail("a", "2 voxels or more along its longest side", first)
     length = np.sqrt((fourier_vectors(first.shape, 1 / longest) ** 2).sum(axis=0))
-    shell = np.rint(length).astype(int)
+    shell = np.ceil(length - 0.5 - 1e-9).astype(int)  # the nearest, the lower of two
     F, G = (scipy.fft.rfftn(each.astype(np.float64)) for each in (first, second))
     # rfftn leaves out one of each mirrored pair, save in its first and last planes.
     pairs = np.full(F.shape, 2.0)
