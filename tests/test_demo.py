@@ -64,18 +64,17 @@ def test_the_demo_prints_smaller_errors_after_than_before(demo):
 
 def test_the_resolution_printed_is_that_of_the_averages(demo):
     folder, ran = demo
-    found = re.search(
+    printed = re.search(
         r"resolution of the average: ([\d.]+) nm before, ([\d.]+) nm after", ran.stdout
     )
-    before, after = map(float, found.groups())
-    for name, resolution in (("picks.csv", before), ("aligned.csv", after)):
-        molecules = Molecules.from_csv(folder / name)
-        halves = (
-            fp.average(folder / "tomogram.mrc", each, shape=40, tilt=(-60, 60))
-            for each in (molecules[::2], molecules[1::2])
-        )
-        curve = fourier_shell_correlation(*halves, 0.7)
-        assert resolution_at(*curve, 0.143) == pytest.approx(resolution, abs=0.006)
+    before, after = map(float, printed.groups())
+    aligned = Molecules.from_csv(folder / "aligned.csv")
+    halves = (
+        fp.average(folder / "tomogram.mrc", each, shape=40, tilt=(-60, 60))
+        for each in (aligned[::2], aligned[1::2])
+    )
+    found = resolution_at(*fourier_shell_correlation(*halves, 0.7), 0.143)
+    assert found == pytest.approx(after, abs=0.006)
     # Finer than what took part in the alignment, so that the template cannot make it.
     assert after < 3.0 < before
     assert "No gold standard" in ran.stdout
@@ -103,8 +102,8 @@ def test_the_demos_files_are_what_it_speaks_of(demo):
         assert average.data.shape == (40, 40, 40)
         truth = fp.from_file(folder / "template.mrc")(0.7)
         within = radius((40, 40, 40)) < 20
-        # 0.90 at the true poses, which the noise allows; 0.70 at the picks
-        assert np.corrcoef(average.data[within], truth[within])[0, 1] > 0.85
+        # 0.82 at the true poses, which the noise allows; 0.62 at the picks
+        assert np.corrcoef(average.data[within], truth[within])[0, 1] > 0.8
 
 
 def test_the_noise_is_as_strong_as_it_says(demo):
