@@ -400,8 +400,8 @@ def box(name: str, sizes: Any) -> tuple[int, int, int]:
     z, y, x = (max(1.0, float(each)) for each in sizes)
     if not z * y * x <= LARGEST_BOX:  # NaN and infinity too
         raise ValueError(
-            f"{name} must give a box of {LARGEST_BOX} voxels or fewer, not of "
-            f"{z:.4g} x {y:.4g} x {x:.4g}"
+            f"{name} must give a box of {LARGEST_BOX} voxels or fewer, which memory "
+            f"holds, not of {z:.4g} x {y:.4g} x {x:.4g}"
         )
     return (math.floor(z + 0.5), math.floor(y + 0.5), math.floor(x + 0.5))
 

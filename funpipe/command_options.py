@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -134,7 +135,7 @@ def _add_align(command: _Parser) -> None:
     search = command.add_argument_group("the search")
     search.add_argument(
         "--max-shift",
-        type=float,
+        type=_finite,
         nargs="+",
         metavar="NM",
         help="largest shift, nm: one number, or three along z, y, x of the particle "
@@ -149,13 +150,13 @@ def _add_align(command: _Parser) -> None:
     )
     search.add_argument(
         "--resolution",
-        type=float,
+        type=_finite,
         metavar="NM",
         help="finest period that is used, nm (default: two voxels)",
     )
     search.add_argument(
         "--tilt",
-        type=float,
+        type=_finite,
         nargs=2,
         metavar=("LOWEST", "HIGHEST"),
         help="range of the tilt series, degrees (default: nothing is missing)",
@@ -172,7 +173,7 @@ def _add_align(command: _Parser) -> None:
     files = command.add_argument_group("what the files do not say")
     files.add_argument(
         "--scale",
-        type=float,
+        type=_scale,
         metavar="NM",
         help="nm per voxel of the tomograms (default: what their headers say)",
     )
@@ -194,13 +195,13 @@ def _add_list_options(group: Any, scale: str) -> None:
     group.add_argument(
         scale,
         dest="list_scale",
-        type=float,
+        type=_scale,
         metavar="NM",
         help="nm per voxel of the list's coordinates (default: what the list says)",
     )
     group.add_argument(
         "--out-scale",
-        type=float,
+        type=_scale,
         metavar="NM",
         help="nm per voxel of the coordinates written (default: as they are read, or "
         "of the tomograms)",
@@ -243,11 +244,34 @@ def _add_list_options(group: Any, scale: str) -> None:
     group.add_argument(
         "--box",
         nargs=2,
-        type=float,
+        type=_finite,
         metavar=("VOXELS", "NM"),
         help="size and scale of the other program's reference: positions are at voxel "
         "n // 2 of it there, and at its centre (n - 1) / 2 here, in csv and parquet",
     )
+
+
+_SMALLEST, _LARGEST = 1e-6, 1e6  # nm per voxel, far beyond any microscope
+
+
+def _scale(text: str) -> float:
+    """Return nm per voxel; what no volume could have is a mistake."""
+    scale = _finite(text)
+    if not _SMALLEST <= scale <= _LARGEST:
+        raise argparse.ArgumentTypeError(
+            f"scale must be from {_SMALLEST:g} to {_LARGEST:g} nm per voxel, not {text}"
+        )
+    return scale
+
+
+def _finite(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, not {text!r}")
+    return value
 
 
 def _sizes(text: str) -> Any:
@@ -261,7 +285,7 @@ def _add_inspect(command: _Parser) -> None:
     command.add_argument("file", metavar="FILE", help="of any format that is read")
     command.add_argument(
         "--scale",
-        type=float,
+        type=_scale,
         metavar="NM",
         help="nm per voxel, where the file does not say it",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -669,3 +670,39 @@ def test_from_a_shell_an_error_has_status_2_and_no_traceback(tmp_path):
     assert ran.stderr.count("\n") == 1
     assert os.fspath(tmp_path) in ran.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "1e30", "1e-30", "nan", "inf", "x"])
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["inspect", "made/none.mrc", "--scale"], "--scale"),
+        (["convert", "made/picks.csv", "a.star", "--scale"], "--scale"),
+        (["convert", "made/picks.csv", "a.star", "--out-scale"], "--out-scale"),
+        ([*IN_ONE, "--out", "a.csv", "--list-scale"], "--list-scale"),
+        ([*IN_ONE, "--out", "a.csv", "--scale"], "--scale"),
+    ],
+)
+def test_a_scale_that_is_none_is_refused_by_its_option(words, option, value, capsys):
+    assert main([*words, value]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert re.search(rf"argument {option}: .*must be .*{re.escape(value)}", error)
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--max-shift", "--resolution", "--tilt"])
+def test_numbers_that_are_not_finite_are_refused_by_their_option(option, capsys):
+    values = ["nan", "nan"] if option == "--tilt" else ["inf"]
+    assert main([*IN_ONE, "--out", "a.csv", option, *values]) == 2
+    assert f"argument {option}: must be a finite number" in capsys.readouterr().err
+
+
+def test_what_memory_does_not_hold_is_said_to_be_that():
+    assert command_line._one_line(MemoryError("4 GB")) == "out of memory: 4 GB"
+
+
+def test_terminal_escapes_in_what_is_given_are_not_printed(capsys):
+    for words in (["convert", "a\x1b[31m.star", "b.csv"], ["inspect", "--\x1b[2J"]):
+        assert main(words) == 2
+        assert "\x1b" not in capsys.readouterr().err
