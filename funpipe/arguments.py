@@ -133,26 +133,6 @@ def memory() -> float:
         return 16e9
 
 
-def check_room(name: str, shape: Iterable[float], size: float) -> None:
-    """Refuse an array that would not fit into memory, before it is made.
-
-    Parameters
-    ----------
-    name : str
-        The argument that asks for it.
-    shape : numbers
-        Of the array.
-    size : float
-        Bytes that each of its elements takes while it is worked on.
-    """
-    needed = size * math.prod(shape)
-    if needed > memory():
-        raise ValueError(
-            f"{name} asks for {needed / 1e9:.3g} GB of memory, of which there are "
-            f"{memory() / 1e9:.3g}"
-        )
-
-
 def processors() -> int:
     """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not everywhere
@@ -370,7 +350,7 @@ def shape(name: str, value: Any) -> tuple[int, int, int]:
     whole = _three(name, wanted, value, _positive)
     if any(each != int(each) for each in whole):
         fail(name, wanted, value)
-    return box(name, whole)
+    return (int(whole[0]), int(whole[1]), int(whole[2]))
 
 
 LARGEST_BOX = 2**30

@@ -79,7 +79,7 @@ def average(
     """
     particles = as_molecules("molecules", molecules)
     shares, empty = shares_of(tomogram, particles, scale, tilt, tomogram_feature)
-    box = check.shape("shape", shape)
+    box = check.box("shape", check.shape("shape", shape))
     check_some(particles)
     leaving = check_shares(shares, particles, box, finite=False)
     work = pieces(shares, particles, box)

@@ -382,8 +382,10 @@ def _grown(inside: Inside, radius: float, scale: float) -> Inside:
 def _closed(inside: Inside, radius: float, scale: float) -> Inside:
     if radius < 0:
         return ~_closed(~inside, -radius, scale)
-    # So that what grows has room to shrink; twice the box is enough for any radius.
-    margin = min(math.ceil(min(radius / scale, 1e9)), sum(inside.shape)) + 1
+    # So that what grows has room to shrink.
+    margin = math.ceil(min(radius / scale, 1e9)) + 1
+    where = f"closing at the scale {scale:.6g}: radius"
+    check.box(where, [size + 2 * margin for size in inside.shape])
     grown = _grown(np.pad(inside, margin), radius, scale)
     return _grown(grown, -radius, scale)[(slice(margin, -margin),) * 3]
 

@@ -99,19 +99,17 @@ _WANTED = {
 
 
 def _template_images(template: Any, scale: float) -> list[Image]:
-    images = _images("template", _held(template), scale)
+    images = _images("template", template, scale)
     if not images:
         fail("template", _WANTED["template"], template)
     return images
 
 
-def _held(template: Any) -> Any:
-    """Return arrays of double precision as single precision can hold them."""
-    if isinstance(template, list | tuple):
-        return [_held(each) for each in template]
-    if not check.is_image(template) or template.dtype.itemsize < 8:
-        return template
-    return levelled_values(template).values if np.isfinite(template).all() else template
+def _held(image: Any) -> Any:
+    """Return an array of double precision as single precision can hold it."""
+    if not check.is_image(image) or image.dtype.itemsize < 8:
+        return image
+    return levelled_values(image).values if np.isfinite(image).all() else image
 
 
 def _mask_images(mask: Any, templates: list[Image], scale: float) -> list[Image]:
@@ -161,7 +159,8 @@ def _images(name: str, value: Any, scale: float) -> list[Image] | None:
         images = given if isinstance(given, list) else [given]
         return [check.image(name, each) for each in images]
     if isinstance(value, np.ndarray) and value.ndim == 3:
-        return [check.image(name, value)]
+        level_counts = name.startswith("mask")
+        return [check.image(name, value if level_counts else _held(value))]
     if isinstance(value, list | tuple) or (
         isinstance(value, np.ndarray) and value.ndim > 3
     ):

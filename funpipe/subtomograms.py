@@ -167,7 +167,7 @@ def subtomograms(
     """
     source = open_tomogram(tomogram, scale)
     particles = as_molecules("molecules", molecules)
-    box = check.shape("shape", shape)
+    box = check.box("shape", check.shape("shape", shape))
     check_some(particles)
     indices = np.arange(len(particles))
     check_inside(source, particles, box, indices)

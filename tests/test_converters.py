@@ -436,6 +436,8 @@ def test_a_wrong_argument_is_named_with_its_stage(make, name):
         (fp.gaussian_filter(1e6, mode="constant"), "sigma"),
         (fp.gaussian_filter(1e300, mode="wrap"), "sigma"),
         (fp.crop_or_pad(1e6), "shape"),
+        (fp.closing(1e6), "radius"),
+        (fp.closing(-1e300), "radius"),
     ],
     ids=repr,
 )
@@ -443,14 +445,6 @@ def test_what_asks_for_a_box_of_too_many_voxels_is_refused(stage, name):
     image = np.arange(64.0).reshape(4, 4, 4)
     with pytest.raises(ValueError, match=f"{name} must give a box of .* voxels or few"):
         stage(image)
-
-
-@pytest.mark.parametrize("radius", [1e6, -1e6, 1e300, -1e300])
-def test_closing_by_any_radius_takes_no_more_room_than_one_that_spans_the_box(radius):
-    image = np.random.default_rng(0).random((4, 5, 6)) < 0.5
-    np.testing.assert_array_equal(
-        fp.closing(radius)(image), fp.closing(np.sign(radius) * 20.0)(image)
-    )
 
 
 @pytest.mark.parametrize("bins", [10**12, 2**20 + 1])
@@ -461,6 +455,6 @@ def test_more_bins_than_a_histogram_has_use_for_are_refused(bins):
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e-300])
-def test_a_scale_that_asks_for_more_memory_than_there_is_is_refused(scale):
-    with pytest.raises(ValueError, match=r"scale asks for .* GB of memory"):
+def test_a_scale_that_asks_for_a_box_of_too_many_voxels_is_refused(scale):
+    with pytest.raises(ValueError, match=r"scale .* must give a box of .* or fewer"):
         fp.from_array(np.eye(4)[None], scale=1.0)(scale)

@@ -29,7 +29,14 @@ MASK = fp.threshold(0.5)
 @np.errstate(all="ignore")
 def broken(trial, laws):
     """Return the names of the laws that are broken."""
-    return {law.__name__ for law in laws if next(law(trial), None)}
+    return {law.__name__ for law in laws if breaks(trial, law)}
+
+
+def breaks(trial, law):
+    try:
+        return next(law(trial), None)
+    except ValueError:  # what is not finite is no image, and goes no further
+        return None
 
 
 def broken_by(f, **options):
