@@ -20,14 +20,8 @@ import scipy
 import toolz
 from numpy.typing import NDArray
 
-from funpipe.arguments import (
-    as_array,
-    check_room,
-    describe,
-    fail,
-    number,
-    shape_of,
-)
+from funpipe.arguments import as_array, check_room, number, shape_of
+from funpipe.wording import describe, fail
 
 __all__ = [
     "Tilt",

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funpipe import arguments as check
-from funpipe.arguments import Image, fail
+from funpipe.arguments import Image
 from funpipe.caller import warn
 from funpipe.pipeline import ImageConverter, ImageProvider
 from funpipe.precision import levelled_values
 from funpipe.stage_functions import StageFunction
+from funpipe.wording import fail, refuse_path
 
 __all__ = ["Prepared", "prepare", "prepare_all"]
 
@@ -105,10 +106,10 @@ def _template_images(template: Any, scale: float) -> list[Image]:
     return images
 
 
-def _held(template: Any) -> Any:
+def _held(template: Any, depth: int = 2) -> Any:
     """Return arrays of double precision as single precision can hold them."""
-    if isinstance(template, list | tuple):
-        return [_held(each) for each in template]
+    if isinstance(template, list | tuple):  # which may hold itself
+        return [_held(each, depth - 1) for each in template] if depth else template
     if not check.is_image(template) or template.dtype.itemsize < 8:
         return template
     return levelled_values(template).values if np.isfinite(template).all() else template
@@ -155,7 +156,7 @@ def _images(name: str, value: Any, scale: float) -> list[Image] | None:
         except TypeError as error:
             error.add_note(f"in {name}")
             raise
-    check.refuse_path(name, _WANTED[name.split("[")[0]], value, "from_file")
+    refuse_path(name, _WANTED[name.split("[")[0]], value, "from_file")
     if isinstance(value, ImageProvider):
         given: Any = value(scale)
         images = given if isinstance(given, list) else [given]
