@@ -19,7 +19,6 @@ import toolz
 from numpy.typing import NDArray
 
 from funpipe import arguments as check
-from funpipe.arguments import fail
 from funpipe.caller import warn
 from funpipe.fourier import Tilt
 from funpipe.matching import (
@@ -43,6 +42,7 @@ from funpipe.tomograms import (
     pieces,
     warn_of_empty,
 )
+from funpipe.wording import fail
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, get_type_hints
 
 import numpy as np
 
-from funpipe.arguments import describe
+from funpipe.wording import describe
 
 __all__ = [
     "bind",

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from funpipe.align import ALIGNED, align
-from funpipe.arguments import printable
 from funpipe.command_options import PROGRAM, parser
 from funpipe.demo import demo
 from funpipe.fourier import single_axis
@@ -39,6 +38,7 @@ from funpipe.io.whole import check_target
 from funpipe.molecules import Molecules
 from funpipe.parsing import parse_pipeline
 from funpipe.providers import from_file, from_structure
+from funpipe.wording import printable
 
 __all__ = ["main"]
 

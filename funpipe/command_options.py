@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any, NoReturn
 
-from funpipe.arguments import printable
 from funpipe.io.particles import FORMATS
+from funpipe.wording import printable
 
 __all__ = ["PROGRAM", "parser"]
 

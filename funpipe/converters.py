@@ -15,7 +15,7 @@ import scipy
 from numpy.typing import NDArray
 
 from funpipe import arguments as check
-from funpipe.arguments import Image, NonNegative, Positive, SplineOrder, fail
+from funpipe.arguments import Image, NonNegative, Positive, SplineOrder
 from funpipe.fourier import (
     butterworth,
     cosine_waves,
@@ -30,6 +30,7 @@ from funpipe.geometry import (
 )
 from funpipe.stage_functions import converter_function
 from funpipe.symmetry import symmetry_group
+from funpipe.wording import fail
 
 __all__ = [
     "bandpass_filter",

@@ -20,13 +20,8 @@ import scipy
 import toolz
 from numpy.typing import NDArray
 
-from funpipe.arguments import (
-    as_array,
-    describe,
-    fail,
-    number,
-    shape_of,
-)
+from funpipe.arguments import as_array, number, shape_of
+from funpipe.wording import describe, fail
 
 __all__ = [
     "Tilt",

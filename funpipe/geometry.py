@@ -15,8 +15,9 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.arguments import fail, non_negative, shape_of, vector
+from funpipe.arguments import non_negative, shape_of, vector
 from funpipe.symmetry import one_listed, one_searched, symmetry_group
+from funpipe.wording import fail
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

@@ -17,6 +17,7 @@ from funpipe.io.relion_tomograms import holds_tomograms, read_tomograms
 from funpipe.io.sources import check_source
 from funpipe.io.structures import read_structure
 from funpipe.io.volumes import Volume, open_volume, volume_stem
+from funpipe.wording import fail, printable
 
 __all__ = ["inspect_file"]
 
@@ -76,7 +77,7 @@ def inspect_file(
         scale = check.positive("scale", scale)
         if not _SCALES[0] <= scale <= _SCALES[1]:
             wanted = f"a number of nm per voxel, {_SCALES[0]:g} to {_SCALES[1]:g}"
-            check.fail("scale", wanted, scale)
+            fail("scale", wanted, scale)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
@@ -87,7 +88,7 @@ def inspect_file(
     lines = [f"  {key:<{width}}  {text}" for key, text in rows]
     if not seen.odd:
         lines.append("  nothing odd")
-    return "\n".join(map(check.printable, [f"{name}: {seen.kind}", *lines]))
+    return "\n".join(map(printable, [f"{name}: {seen.kind}", *lines]))
 
 
 def _seen(name: str, scale: float | None, tomogram: Any) -> Seen:

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import MissingError
 from funpipe.io.particles import read_molecules
 from funpipe.io.relion_poses import PIXEL_SIZES, SIZES
 from funpipe.io.volumes import open_volume, volume_stem
 from funpipe.molecules import Molecules
+from funpipe.wording import MissingError
 
 __all__ = ["Seen", "by", "particles"]
 

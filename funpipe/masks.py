@@ -14,9 +14,10 @@ import scipy
 from numpy.typing import NDArray
 
 from funpipe import arguments as check
-from funpipe.arguments import Image, NonNegative, Number, Positive, fail
+from funpipe.arguments import Image, NonNegative, Number, Positive
 from funpipe.geometry import offsets
 from funpipe.stage_functions import converter_function
+from funpipe.wording import fail
 
 __all__ = [
     "closing",

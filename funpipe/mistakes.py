@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from funpipe.arguments import describe
 from funpipe.caller import warn
+from funpipe.wording import describe
 
 __all__ = [
     "refuse_as_image",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from funpipe import arguments as check
-from funpipe.arguments import fail, has, listed, points, quoted, refuse_path
+from funpipe.arguments import has, points
 from funpipe.io.csv_files import (
     column_of,
     column_to_write,
@@ -21,6 +21,7 @@ from funpipe.io.csv_files import (
     write_table,
 )
 from funpipe.io.texts import check_unique, filled, same_values, text_array
+from funpipe.wording import fail, listed, quoted, refuse_path
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from funpipe import converters, masks, providers
-from funpipe.arguments import describe
 from funpipe.pipeline import ImageConverter, ImageProvider, compose, identity
 from funpipe.stage_functions import StageFunction
+from funpipe.wording import describe
 
 __all__ = ["parse_pipeline"]
 

@@ -30,7 +30,6 @@ from funpipe.arguments import (
     Image,
     as_array,
     as_float32,
-    describe,
     is_image,
     number,
     positive,
@@ -52,6 +51,7 @@ from funpipe.source_text import (
     function_text,
     value_text,
 )
+from funpipe.wording import describe
 
 __all__ = [
     "ImageConverter",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import describe
 from funpipe.io.extras import require
+from funpipe.wording import describe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funpipe import arguments as check
-from funpipe.arguments import Image, fail
+from funpipe.arguments import Image
 from funpipe.caller import warn
 from funpipe.pipeline import ImageConverter, ImageProvider
 from funpipe.precision import levelled_values
 from funpipe.stage_functions import StageFunction
+from funpipe.wording import fail, refuse_path
 
 __all__ = ["Prepared", "prepare", "prepare_all"]
 
@@ -153,7 +154,7 @@ def _images(name: str, value: Any, scale: float) -> list[Image] | None:
         except TypeError as error:
             error.add_note(f"in {name}")
             raise
-    check.refuse_path(name, _WANTED[name.split("[")[0]], value, "from_file")
+    refuse_path(name, _WANTED[name.split("[")[0]], value, "from_file")
     if isinstance(value, ImageProvider):
         given: Any = value(scale)
         images = given if isinstance(given, list) else [given]

@@ -21,13 +21,13 @@ from funpipe.arguments import (
     OptionalPositive,
     Path,
     Positive,
-    fail,
 )
 from funpipe.fourier import cosine_waves, gaussian, resample
 from funpipe.geometry import offsets
 from funpipe.io.structures import read_structure
 from funpipe.io.volumes import read_volume
 from funpipe.stage_functions import provider_function
+from funpipe.wording import fail
 
 __all__ = [
     "from_array",

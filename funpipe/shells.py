@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from funpipe import arguments as check
 from funpipe.fourier import fourier_vectors
+from funpipe.wording import fail
 
 __all__ = ["fourier_shell_correlation", "resolution_at"]
 
@@ -64,7 +65,7 @@ def fourier_shell_correlation(a: Any, b: Any, scale: float) -> tuple[Curve, Curv
         )
     longest = max(first.shape)
     if longest < 2:
-        check.fail("a", "2 voxels or more along its longest side", first)
+        fail("a", "2 voxels or more along its longest side", first)
     length = np.sqrt((fourier_vectors(first.shape, 1 / longest) ** 2).sum(axis=0))
     shell = np.ceil(length - 0.5 - 1e-9).astype(int)  # the nearest, the lower of two
     F, G = (scipy.fft.rfftn(each.astype(np.float64)) for each in (first, second))

@@ -8,7 +8,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec
 
 import toolz
 
-from funpipe.arguments import Image, describe
+from funpipe.arguments import Image
 from funpipe.binding import (
     bind,
     defaults,
@@ -18,6 +18,7 @@ from funpipe.binding import (
 )
 from funpipe.operators import PointwiseOperators
 from funpipe.pipeline import ImageConverter, ImageProvider
+from funpipe.wording import describe
 
 __all__ = ["StageFunction", "converter_function", "provider_function"]
 

@@ -20,13 +20,13 @@ import scipy
 from numpy.typing import NDArray
 
 from funpipe import arguments as check
-from funpipe.arguments import describe
 from funpipe.caller import warn
 from funpipe.geometry import centre, turned_grid
 from funpipe.io.volumes import open_volume
 from funpipe.io.voxels import read_block
 from funpipe.molecules import Molecules, as_molecules
 from funpipe.precision import levelled_values
+from funpipe.wording import describe
 
 __all__ = ["Source", "Tomogram", "open_tomogram", "subtomograms"]
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import describe, listed
 from funpipe.caller import warn
 from funpipe.fourier import Tilt, as_tilt
 from funpipe.molecules import Molecules
@@ -30,6 +29,7 @@ from funpipe.subtomograms import (
     own_scale,
     parts,
 )
+from funpipe.wording import describe, listed
 
 __all__ = [
     "Piece",

@@ -18,6 +18,7 @@ import funpipe as fp
 from funpipe import Molecules, SubtomogramLoader, Tomogram, arguments
 from funpipe.io.volumes import write_mrc
 from funpipe.parsing import parse_pipeline
+from funpipe.wording import fail, printable
 
 BLOB = fp.from_gaussian((8.0, 8.0, 8.0), sigma=(0.5, 1.0, 1.5))
 VOLUME = np.random.default_rng(0).normal(size=(24, 24, 24)).astype(np.float32)
@@ -415,9 +416,9 @@ def test_what_is_no_path_is_refused_by_its_name(number):
 
 def test_an_object_that_does_not_say_what_it_is_is_still_an_error():
     with pytest.raises(TypeError, match=r"^name must be a thing, not "):
-        arguments.fail("name", "a thing", Pretending())
+        fail("name", "a thing", Pretending())
 
 
 @given(st.text())
 def test_an_escaped_text_is_printable(text):
-    assert arguments.printable(text).isprintable()
+    assert printable(text).isprintable()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import MissingError, describe, listed
 from funpipe.caller import warn
 from funpipe.io.euler import Euler
 from funpipe.molecules import Molecules
+from funpipe.wording import MissingError, describe, listed
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

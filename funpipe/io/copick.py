@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import describe
 from funpipe.io.euler import from_xyz, to_xyz
 from funpipe.io.formats import Format, only_one, warn_of_left_out
 from funpipe.io.json_values import (
@@ -32,6 +31,7 @@ from funpipe.io.json_values import (
     write_json,
 )
 from funpipe.molecules import Molecules
+from funpipe.wording import describe
 
 __all__ = ["FORMAT", "read", "recognises", "scale_of", "write"]
 

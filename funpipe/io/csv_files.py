@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import describe, quoted
 from funpipe.io.sources import read_bytes
 from funpipe.io.texts import (
     check_encodable,
@@ -25,6 +24,7 @@ from funpipe.io.texts import (
     typed,
 )
 from funpipe.io.whole import replacing
+from funpipe.wording import describe, quoted
 
 __all__ = ["column_of", "column_to_write", "digits", "read_table", "write_table"]
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import MissingError
 from funpipe.caller import warn
 from funpipe.io.extras import in_one_line, require
 from funpipe.io.sources import read_bytes
 from funpipe.io.whole import replacing
 from funpipe.molecules import Molecules
+from funpipe.wording import MissingError
 
 __all__ = [
     "FIRST",

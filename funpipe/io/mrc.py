@@ -14,13 +14,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import as_array, fail, positive, vector
+from funpipe.arguments import as_array, positive, vector
 from funpipe.arguments import path as as_path
 from funpipe.caller import warn
 from funpipe.io.rows import stored_array
 from funpipe.io.sources import open_unpacked
 from funpipe.io.voxels import Volume, check_claim, isotropic, no_volume, one_line
 from funpipe.io.whole import replacing
+from funpipe.wording import fail
 
 __all__ = ["ENDINGS", "PACKED", "open_mrc", "write_volume"]
 

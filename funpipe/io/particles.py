@@ -26,6 +26,7 @@ from funpipe.io import copick, cryosparc, eman2, m_species, peet, warp
 from funpipe.io.formats import HEAD, Format
 from funpipe.io.sources import check_source, read_bytes
 from funpipe.molecules import Molecules, as_molecules
+from funpipe.wording import fail
 
 __all__ = [
     "FORMATS",
@@ -299,7 +300,7 @@ def _function(function: Any) -> Any:
 
 def _chosen(format: str) -> str:
     if not isinstance(format, str) or format not in FORMATS:
-        check.fail("format", f"one of {' '.join(FORMATS)}", format)
+        fail("format", f"one of {' '.join(FORMATS)}", format)
     return format
 
 
@@ -365,7 +366,7 @@ def _options(kind: str, **given: Any) -> dict[str, Any]:
         or not isinstance(first, Real)
         or first not in (0, 0.5, 1)
     ):
-        check.fail("first", "0, 0.5 or 1", first)
+        fail("first", "0, 0.5 or 1", first)
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
         if name not in FORMATS[kind].takes:
@@ -404,7 +405,7 @@ def _centre_offset(box: Any) -> float:
     try:
         voxels, scale = box
     except (TypeError, ValueError):
-        check.fail("box", "a pair (voxels, scale in nm)", box)
+        fail("box", "a pair (voxels, scale in nm)", box)
     voxels = check.positive_integer("box[0]", voxels)
     return ((voxels - 1) / 2 - voxels // 2) * check.positive("box[1]", scale)
 

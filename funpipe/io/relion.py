@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import listed
 from funpipe.io.columns import Columns
 from funpipe.io.relion_poses import (
     CENTRED,
@@ -32,6 +31,7 @@ from funpipe.io.relion_poses import (
 from funpipe.io.relion_tomograms import is_centred, sizes_of
 from funpipe.io.star import Block, Star, read_star, simple_columns, write_star
 from funpipe.molecules import Molecules
+from funpipe.wording import listed
 
 __all__ = ["read", "scale_of", "write"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import quoted
+from funpipe.wording import quoted
 
 __all__ = [
     "MOST_COLUMNS",

@@ -20,7 +20,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from funpipe.arguments import MissingError
 from funpipe.io.columns import numbers
 from funpipe.io.euler import RELION
 from funpipe.io.formats import HEAD, Format
@@ -28,6 +27,7 @@ from funpipe.io.relion_poses import ANGLES, NAMES, PIXEL, PIXEL_SIZES, SIZES
 from funpipe.io.relion_tomograms import infos_of, is_centred
 from funpipe.io.star import read_star, simple_columns
 from funpipe.molecules import Molecules
+from funpipe.wording import MissingError
 
 __all__ = ["FORMAT", "read", "recognises", "write"]
 

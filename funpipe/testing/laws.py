@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import funpipe as fp
-from funpipe.arguments import describe
 from funpipe.testing.figures import allowance, figures, has_surfaces
 from funpipe.testing.trials import (
     SCALES,
@@ -32,6 +31,7 @@ from funpipe.testing.trials import (
     reached_stages,
     several,
 )
+from funpipe.wording import describe
 
 __all__ = ["CONVERTER_LAWS", "PROVIDER_LAWS", "check_converter", "check_provider"]
 

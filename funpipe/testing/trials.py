@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import funpipe as fp
-from funpipe.arguments import fail, positive
+from funpipe.arguments import positive
+from funpipe.wording import fail
 
 __all__ = [
     "SCALES",

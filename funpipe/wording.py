@@ -1,0 +1,135 @@
+"""How errors are worded: what must be, what is, and what to write instead."""
+
+from __future__ import annotations
+
+import numbers
+import os
+import reprlib
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import numpy as np
+
+__all__ = [
+    "MissingError",
+    "describe",
+    "fail",
+    "listed",
+    "printable",
+    "quoted",
+    "refuse_path",
+]
+
+_LONGEST = 200  # characters of a value in an error
+
+
+def fail(name: str, wanted: str, value: object, advice: str = "") -> NoReturn:
+    """Raise the one error of this module: ``name`` must be ``wanted``, not ``value``.
+
+    The advice says what to write instead. A value of a wrong kind is a TypeError, a
+    wrong value of the right kind a ValueError.
+    """
+    kind: type[Exception] = TypeError
+    with suppress(Exception):  # of an object that does not say what it is
+        if isinstance(value, numbers.Number | str | tuple | np.ndarray):
+            kind = ValueError
+    text = f"{name} must be {wanted}, not {describe(value)}"
+    raise kind(f"{text}: {advice}" if advice else text)
+
+
+def refuse_path(name: str, wanted: str, value: Any, reader: str) -> None:
+    """Refuse a path where what is in the file is wanted, and say what reads it."""
+    if isinstance(value, str | os.PathLike):
+        with suppress(Exception):  # of an object that is half a path
+            value = os.fspath(value)
+        fail(name, wanted, value, f"write {reader}({describe(value)})")
+
+
+class MissingError(ValueError):
+    """What is read does not say something that has to be given: by which argument.
+
+    Attributes
+    ----------
+    where : str
+        What was read.
+    reason : str
+        Why it is not enough.
+    name : str
+        The argument to pass.
+    wanted : str
+        What it takes.
+
+    Examples
+    --------
+    >>> print(MissingError("a.em", "it counts in voxels", "scale", "in nm per voxel"))
+    a.em: it counts in voxels; pass scale=... in nm per voxel
+    """
+
+    def __init__(self, where: str, reason: str, name: str, wanted: str) -> None:
+        super().__init__(where, reason, name, wanted)
+        self.where, self.reason, self.name, self.wanted = where, reason, name, wanted
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}; pass {self.name}=... {self.wanted}"
+
+
+def describe(value: object) -> str:
+    """Say in a few words what a value is, for an error message; never fail.
+
+    Examples
+    --------
+    >>> describe(np.zeros((2, 3)))
+    'an array of shape (2, 3) and type float64'
+    >>> describe(-1.0)
+    '-1.0'
+    """
+    try:
+        if isinstance(value, np.ndarray):
+            text = f"an array of shape {value.shape} and type {value.dtype}"
+        else:
+            text = reprlib.repr(value)
+    except Exception:  # of a number of thousands of digits, or of a broken object
+        text = f"an object of type {type(value).__name__}"
+    return printable(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+
+
+def printable(text: str) -> str:
+    r"""Return a text whose control characters are escaped, for a terminal.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[31mb"))
+    a\x1b[31mb
+    """
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
+def quoted(name: str, most: int = 60) -> str:
+    """Return a name in quotation marks, the middle left out of a long one.
+
+    Examples
+    --------
+    >>> quoted("score"), quoted("x" * 70, 9)
+    ("'score'", "'xxx...xxx'")
+    """
+    if len(name) > most:
+        kept = (most - 3) // 2
+        name = f"{name[:kept]}...{name[-kept:]}"
+    return repr(name)
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Return names as text, the first few where there are many.
+
+    Examples
+    --------
+    >>> listed(["z", "y"]), listed(map(str, range(1000)), 2)
+    ("'z', 'y'", "'0', '1' and 998 others")
+    """
+    every = list(names)
+    shown = ", ".join(map(quoted, every[:most]))
+    return shown if len(every) <= most else f"{shown} and {len(every) - most} others"

@@ -1,0 +1,290 @@
+"""Valid calls of every public function, and what its arguments may be called.
+
+For `tests/test_fuzz.py`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+import funpipe as fp
+from funpipe.parsing import parse_pipeline
+
+
+def provided(provider):
+    return provider(1.0)
+
+
+def converted(converter):
+    return converter(IMAGE, 1.0), converter(IMAGE, 0.4)
+
+
+def ramp(scale, length=3.0):
+    n = round(length / scale)
+    return np.arange(float(n**3)).reshape(n, n, n)
+
+
+def doubled(image, scale, factor=2.0):
+    return image * factor
+
+
+def lifted(function, first, second):
+    return fp.lift(function)(first, second)(1.0)
+
+
+def composed(first, second, last):
+    return fp.compose(first, second, last)(1.0)
+
+
+def loader_align(**given):
+    return fp.SubtomogramLoader(VOLUME, PICKS, 1.0).align(**given)
+
+
+def loader_average(**given):
+    return fp.SubtomogramLoader(VOLUME, PICKS, 1.0).average(**given)
+
+
+def provider_called(scale):
+    return BLOB(scale)
+
+
+def converter_called(image, scale):
+    return fp.gaussian_filter(0.5)(image, scale)
+
+
+def with_feature(values):
+    return PICKS.with_features(score=values)
+
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.random((6, 5, 7)).astype(np.float32)
+VOLUME = RNG.normal(size=(20, 20, 20)).astype(np.float32)
+PICKS = fp.Molecules(
+    [[9.0, 9.0, 10.0], [10.0, 11.0, 9.0]],
+    Rotation.random(2, rng=0),
+    {"tomogram": ["a", "b"], "score": [0.5, 0.25]},
+)
+BLOB = fp.from_gaussian((6.0, 6.0, 6.0), sigma=(0.8, 1.0, 1.5))
+BOXES = np.stack([BLOB(1.0)] * 2)
+SEARCH = {
+    "max_shifts": 1.0,
+    "rotations": (20, 20),
+    "tilt": (-60, 60),
+    "resolution": 2.5,
+    "symmetry": "C1",
+    "refine": True,
+    "whiten": False,
+    "executor": None,
+    "progress": False,
+}
+OF_TOMOGRAM = {
+    "tomogram": VOLUME,
+    "molecules": PICKS,
+    "template": BLOB,
+    "mask": fp.soft_otsu(0.5, 0.5),
+    "scale": 1.0,
+    "tomogram_feature": "tomogram",
+    "preflight": False,
+    **SEARCH,
+}
+OF_LOADER = {
+    name: value
+    for name, value in OF_TOMOGRAM.items()
+    if name not in ("tomogram", "molecules", "scale")
+}
+FOUND = fp.align_subtomograms(BOXES, template=BLOB, scale=1.0, progress=False)
+
+STAGES = {
+    "from_file": {"path": "volume.mrc", "scale": None, "tol": 1e-5},
+    "from_files": {"path": ["volume.mrc"] * 2, "scale": None, "tol": 1e-5},
+    "from_array": {"img": IMAGE, "scale": 1.0, "tol": 1e-5},
+    "from_arrays": {"imgs": [IMAGE, IMAGE], "scale": 1.0, "tol": 1e-5},
+    "from_atoms": {
+        "atoms": [[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]],
+        "weights": [1.0, 2.0],
+        "center": None,
+        "sigma": 0.5,
+    },
+    "from_gaussian": {"shape": 6.0, "sigma": 1.0, "shift": (0.0, 0.0, 0.0)},
+    "from_structure": {"path": "two.pdb", "resolution": 1.0, "center": None},
+    "gaussian_filter": {"sigma": 1.0, "mode": "reflect", "cval": 0.0},
+    "lowpass_filter": {"cutoff": 2.0, "order": 2},
+    "highpass_filter": {"cutoff": 2.0, "order": 2},
+    "bandpass_filter": {"longest": 4.0, "shortest": 2.0, "order": 2},
+    "shift": {"shift": (0.5, 0.0, 0.0), "order": 3, "mode": "nearest", "cval": 0.0},
+    "rotate": {"rotation": (90.0, 0.0, 0.0), "order": 3},
+    "center_by_mass": {"order": 3},
+    "crop_or_pad": {"shape": 5.0, "cval": 0.0},
+    "normalize": {},
+    "invert": {},
+    "symmetrize": {"symmetry": "C2"},
+    "threshold": {"level": 0.5},
+    "threshold_otsu": {"bins": 16},
+    "dilation": {"radius": 1.0},
+    "closing": {"radius": 1.0},
+    "gaussian_smooth": {"sigma": 1.0},
+    "cosine_edge": {"width": 2.0},
+    "soft_otsu": {"sigma": 1.0, "radius": 1.0, "bins": 16},
+    "sphere": {"radius": 2.0, "shift": (0.0, 0.0, 0.0)},
+    "cylinder": {
+        "radius": 2.0,
+        "height": 2.0,
+        "axis": "z",
+        "shift": (0.0, 0.0, 0.0),
+    },
+}
+LISTED = {"scale": 1.0, "tomograms": None, "first": None, "box": None}
+OTHERS = {
+    "align": (fp.align, OF_TOMOGRAM),
+    "check": (fp.check, OF_TOMOGRAM),
+    "align_subtomograms": (
+        fp.align_subtomograms,
+        {
+            "boxes": BOXES,
+            "template": BLOB,
+            "mask": None,
+            "scale": 1.0,
+            "orientations": None,
+            **SEARCH,
+        },
+    ),
+    "apply_alignment": (fp.apply_alignment, {"molecules": PICKS, "found": FOUND}),
+    "average": (
+        fp.average,
+        {
+            "tomogram": {"a": VOLUME, "b": VOLUME},
+            "molecules": PICKS,
+            "shape": 5,
+            "scale": 1.0,
+            "tilt": (-60, 60),
+            "tomogram_feature": "tomogram",
+        },
+    ),
+    "subtomograms": (
+        fp.subtomograms,
+        {"tomogram": VOLUME, "molecules": PICKS, "shape": 5, "scale": 1.0},
+    ),
+    "prepare": (fp.prepare, {"template": BLOB, "mask": None, "scale": 1.0}),
+    "single_axis": (fp.single_axis, {"tilt_range": (-60, 60), "axis": "y"}),
+    "dual_axis": (fp.dual_axis, {"y_range": (-60, 60), "x_range": (-60, 60)}),
+    "SubtomogramLoader": (
+        fp.SubtomogramLoader,
+        {
+            "image": VOLUME,
+            "molecules": PICKS,
+            "scale": 1.0,
+            "tilt": None,
+            "tomogram_feature": "tomogram",
+        },
+    ),
+    "Tomogram": (
+        lambda array, scale, tilt: fp.average(
+            fp.Tomogram(array, scale, tilt), PICKS, shape=4
+        ),
+        {"array": VOLUME, "scale": 1.0, "tilt": (-60, 60)},
+    ),
+    "Molecules": (
+        fp.Molecules,
+        {
+            "positions": PICKS.positions,
+            "rotations": PICKS.rotations,
+            "features": {"score": [1.0, 2.0]},
+        },
+    ),
+    "read_molecules": (
+        fp.read_molecules,
+        {"path": "picks.csv", "format": None, **LISTED},
+    ),
+    "write_molecules": (
+        fp.write_molecules,
+        {
+            "molecules": PICKS,
+            "path": "out.ndjson",
+            "format": None,
+            "like": None,
+            **LISTED,
+        },
+    ),
+    "write_volume": (
+        fp.write_volume,
+        {
+            "path": "out.mrc",
+            "image": IMAGE,
+            "scale": 1.0,
+            "origin": (0.0, 0.0, 0.0),
+            "source": None,
+        },
+    ),
+    "compose": (composed, {"first": fp.invert(), "second": fp.invert(), "last": BLOB}),
+    "lift": (lifted, {"function": np.hypot, "first": BLOB, "second": 2.0}),
+    "provider_function": (
+        lambda function: fp.provider_function(function)()(1.0),
+        {"function": ramp},
+    ),
+    "converter_function": (
+        lambda function: fp.converter_function(function)()(IMAGE),
+        {"function": doubled},
+    ),
+    # What is no function, but is called or given arguments all the same.
+    "loader.align": (loader_align, OF_LOADER),
+    "loader.average": (
+        loader_average,
+        {"shape": 5, "tilt": (-60, 60), "tomogram_feature": "tomogram"},
+    ),
+    "provider": (provider_called, {"scale": 1.0}),
+    "converter": (converter_called, {"image": IMAGE, "scale": 1.0}),
+    "Molecules.from_csv": (fp.Molecules.from_csv, {"path": "picks.csv"}),
+    "Molecules.to_csv": (PICKS.to_csv, {"path": "out.csv"}),
+    "Molecules.concat": (fp.Molecules.concat, {"several": [PICKS, PICKS]}),
+    "Molecules.with_features": (with_feature, {"values": [1.0, 2.0]}),
+    "parse_pipeline": (parse_pipeline, {"text": "invert()"}),
+}
+MADE_BY_OTHERS = {  # records that the package makes, and a pipeline; not functions
+    "Alignment",
+    "Finding",
+    "ImageConverter",
+    "ImageProvider",
+    "identity",
+}
+OPERAND = [
+    "operand",
+    "operands",
+    "operation",
+    "pipeline",
+    "converter",
+    "provider",
+    "converts a 3-D numeric array",
+    "must return a 3-D numeric array",
+]
+RENAMED = {  # parameters, and what else an error may call them
+    "image": ["tomogram", "converts a 3-D numeric array"],
+    "scale": ["lies wholly outside"],
+    "tilt": ["tilt_range"],
+    "array": ["tomogram"],
+    "first": OPERAND,
+    "second": OPERAND,
+    "last": OPERAND,
+    "text": ["a pipeline's text"],
+    "values": ["features['score']"],
+    "molecules": ["positions"],
+    "function": [
+        "a stage",
+        "in the stage",
+        "must take",
+        "must have a name",
+        "must return a 3-D numeric array",
+    ],
+    "path": ["No such file or directory"],
+    "box": ["box[0]", "box[1]"],
+    "several": ["several"],
+}
+
+
+def valid_calls():
+    calls = {}
+    for name, given in STAGES.items():
+        kind = provided if name.startswith("from_") else converted
+        function = getattr(fp, name)
+        calls[name] = (lambda f, then: lambda **g: then(f(**g)))(function, kind), given
+    return {**calls, **OTHERS}
