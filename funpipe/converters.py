@@ -265,7 +265,7 @@ def shift(
     voxels = np.asarray(shift) / scale
     if np.abs(voxels).max() > _WIDEST:  # where coordinates lose their last digits
         wanted = f"{_WIDEST * scale:g} nm or less at the scale {scale:g}"
-        check.fail("shift: shift", wanted, shift)
+        fail("shift: shift", wanted, shift)
     grid_mode = {"wrap": "grid-wrap", "constant": "grid-constant"}.get(mode, mode)
     return scipy.ndimage.shift(image, voxels, order=order, mode=grid_mode, cval=cval)
 
