@@ -1,11 +1,17 @@
 """Template and mask pipelines for cryo-ET subtomogram alignment, and alignment."""
 
 # The algebra.
-from funpipe.pipeline import ImageConverter, ImageProvider, compose, identity, lift
-from funpipe.stage_functions import converter_function, provider_function
+from funpipe.algebra.pipeline import (
+    ImageConverter,
+    ImageProvider,
+    compose,
+    identity,
+    lift,
+)
+from funpipe.algebra.stage_functions import converter_function, provider_function
 
 # Image providers.
-from funpipe.providers import (
+from funpipe.stages.providers import (
     from_array,
     from_arrays,
     from_atoms,
@@ -16,7 +22,7 @@ from funpipe.providers import (
 )
 
 # Image converters: filters and geometry.
-from funpipe.converters import (
+from funpipe.stages.converters import (
     bandpass_filter,
     center_by_mass,
     crop_or_pad,
@@ -31,7 +37,7 @@ from funpipe.converters import (
 )
 
 # Image converters: masks.
-from funpipe.masks import (
+from funpipe.stages.masks import (
     closing,
     cosine_edge,
     cylinder,
@@ -44,21 +50,27 @@ from funpipe.masks import (
 )
 
 # Particles, and what is done with them.
-from funpipe.align import (
+from funpipe.jobs.aligning import (
     Alignment,
     align,
     align_subtomograms,
     apply_alignment,
 )
-from funpipe.average import average
-from funpipe.fourier import dual_axis, single_axis
+from funpipe.jobs.averaging import average
+from funpipe.space.fourier import dual_axis, single_axis
 from funpipe.io.particles import read_molecules, write_molecules
 from funpipe.io.volumes import write_volume
-from funpipe.loader import SubtomogramLoader
-from funpipe.molecules import Molecules
-from funpipe.preparing import prepare
-from funpipe.preflight import Finding, check
-from funpipe.subtomograms import Tomogram, subtomograms
+from funpipe.faces.loader import SubtomogramLoader
+from funpipe.base.molecules import Molecules
+from funpipe.jobs.preparing import prepare
+from funpipe.jobs.checking import Finding, check
+from funpipe.boxes.cutting import Tomogram, subtomograms
+
+# Modules that are of use by themselves.
+from funpipe import io as io, simulate as simulate
+from funpipe.faces import plots as plot  # noqa: F401
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Alignment",
@@ -113,3 +125,8 @@ __all__ = [
     "write_molecules",
     "write_volume",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return what is meant for users: the folders' names are not."""
+    return sorted([*__all__, "__version__", "io", "plot", "simulate"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from funpipe.command_line import main
+from funpipe.faces.command_line import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,10 +12,16 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe import arguments as check
-from funpipe.fourier import as_tilt, fourier_vectors, gaussian, half_ball, resample
-from funpipe.geometry import centre, offsets, radius, turned_grid
-from funpipe.molecules import Molecules
+from funpipe.base import arguments as check
+from funpipe.base.molecules import Molecules
+from funpipe.space.fourier import (
+    as_tilt,
+    fourier_vectors,
+    gaussian,
+    half_ball,
+    resample,
+)
+from funpipe.space.geometry import centre, offsets, radius, turned_grid
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe.parsing import parse_pipeline
+from funpipe.stages.parsing import parse_pipeline
 
 
 def provided(provider):

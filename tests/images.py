@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from funpipe.geometry import offsets
+from funpipe.space.geometry import offsets
 
 
 class Moments(NamedTuple):

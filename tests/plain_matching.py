@@ -25,8 +25,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.fourier import Tilt, fourier_vectors, resample
-from funpipe.geometry import centre, turned_grid
+from funpipe.space.fourier import Tilt, fourier_vectors, resample
+from funpipe.space.geometry import centre, turned_grid
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

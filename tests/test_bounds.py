@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from funpipe import Molecules, read_molecules, write_molecules
-from funpipe.io.sources import read_bytes
-from funpipe.wording import describe, listed
+from funpipe.base.sources import read_bytes
+from funpipe.base.wording import describe, listed
 
 for library in ("starfile", "pyarrow"):
     pytest.importorskip(library, reason=f"{library} is not installed")

@@ -15,9 +15,9 @@ from real_files import DATA, needs_data
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe import command_line, command_options
-from funpipe.command_line import main
-from funpipe.demo import pose_errors
+from funpipe.faces import command_line, command_options
+from funpipe.faces.command_line import main
+from funpipe.faces.demo import pose_errors
 from funpipe.io.tomogram_files import tomogram_files
 from funpipe.io.volumes import write_mrc
 from funpipe.simulate import asymmetric_molecule, blob_image, perturbed, tomogram

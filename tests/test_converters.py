@@ -14,8 +14,8 @@ from images import blob, moments, noise
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe.geometry import centre, radius
-from funpipe.symmetry import symmetry_group
+from funpipe.space.geometry import centre, radius
+from funpipe.space.symmetry import symmetry_group
 from funpipe.testing.strategies import seeds, shapes
 
 scales = st.sampled_from([0.25, 0.27, 1.0, 1.052])

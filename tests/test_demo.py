@@ -13,11 +13,11 @@ from real_files import DATA, needs_data
 
 import funpipe as fp
 from funpipe import Molecules
-from funpipe.command_line import main
-from funpipe.demo import pose_errors
-from funpipe.geometry import radius
-from funpipe.plot import central_slices
-from funpipe.shells import fourier_shell_correlation, resolution_at
+from funpipe.faces.command_line import main
+from funpipe.faces.demo import pose_errors
+from funpipe.faces.plots import central_slices
+from funpipe.space.geometry import radius
+from funpipe.space.shells import fourier_shell_correlation, resolution_at
 
 FILES = [
     *("aligned.csv", "average.mrc", "picks.csv"),

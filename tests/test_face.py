@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 import funpipe as fp
 from funpipe import Molecules, SubtomogramLoader, Tomogram, arguments
+from funpipe.base.wording import fail, printable
 from funpipe.io.volumes import write_mrc
-from funpipe.parsing import parse_pipeline
-from funpipe.wording import fail, printable
+from funpipe.stages.parsing import parse_pipeline
 
 BLOB = fp.from_gaussian((8.0, 8.0, 8.0), sigma=(0.5, 1.0, 1.5))
 VOLUME = np.random.default_rng(0).normal(size=(24, 24, 24)).astype(np.float32)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from images import blob, moments, noise
 from scipy.spatial.transform import Rotation
 
-from funpipe.fourier import (
+from funpipe.space.fourier import (
     as_tilt,
     butterworth,
     cosine_waves,

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from funpipe.geometry import (
+from funpipe.space.geometry import (
     as_rotation,
     centre,
     offsets,

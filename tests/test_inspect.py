@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from real_files import DATA, needs_data
 
 from funpipe import Molecules
-from funpipe.command_line import main
-from funpipe.inspect_file import inspect_file
+from funpipe.base.wording import MissingError, printable
+from funpipe.faces.command_line import main
+from funpipe.faces.inspect_file import inspect_file
 from funpipe.io.volumes import write_mrc
-from funpipe.wording import MissingError, printable
 
 RANDOM = np.random.default_rng(0)
 

@@ -10,9 +10,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe.fourier import as_tilt, half_ball, no_tilt
-from funpipe.geometry import rotation_grid
-from funpipe.matching import masked, match, template_bank
+from funpipe.engine.matching import masked, match, template_bank
+from funpipe.engine.spectra import sample, template_fields
 from funpipe.simulate import (
     Blobs,
     asymmetric_molecule,
@@ -21,8 +20,9 @@ from funpipe.simulate import (
     particles,
     pose_bound,
 )
-from funpipe.spectra import sample, template_fields
-from funpipe.symmetry import symmetry_group
+from funpipe.space.fourier import as_tilt, half_ball, no_tilt
+from funpipe.space.geometry import rotation_grid
+from funpipe.space.symmetry import symmetry_group
 
 SHAPE = (24, 24, 24)
 BLOBS = asymmetric_molecule(3, radius=7.0, sigma=1.3)

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe import Molecules
-from funpipe.molecules import as_molecules
+from funpipe.base.molecules import as_molecules
 
 FEATURES = {
     "score": np.array([0.5, np.nan, -1.0, 0.1]),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 
 import funpipe as fp
-from funpipe.parsing import parse_pipeline
+from funpipe.stages.parsing import parse_pipeline
 from funpipe.testing.strategies import BOX, distances, files, lengths, stages, vectors
 
 # Pipelines without arrays and without lifted functions: those have no source text

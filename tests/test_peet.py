@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from funpipe import Molecules, read_molecules, write_molecules
-from funpipe.command_line import main
+from funpipe.faces.command_line import main
 from funpipe.io.euler import RELION, to_xyz
 
 pytest.importorskip("imodmodel", reason="imodmodel is not installed")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from funpipe import Molecules, read_molecules, write_molecules
-from funpipe.command_line import main
-from funpipe.inspect_file import inspect_file
+from funpipe.faces.command_line import main
+from funpipe.faces.inspect_file import inspect_file
 from funpipe.io.euler import DYNAMO
 from funpipe.io.json_values import read_json
 from funpipe.io.particles import FORMATS, format_of, format_to_write

@@ -31,7 +31,7 @@ from funpipe import (
     lift,
     provider_function,
 )
-from funpipe.stage_functions import StageFunction
+from funpipe.algebra.stage_functions import StageFunction
 
 IMAGE = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
 STAGE_FUNCTIONS = {
@@ -168,7 +168,7 @@ def test_a_wrong_or_surplus_argument_fails_where_it_is_given(call, message):
 def test_a_missing_argument_is_named_where_the_stage_is_used():
     wanted = (
         "dilation is not a pipeline yet, but waiting for radius: "
-        "dilation(radius: float) -> funpipe.pipeline.ImageConverter"
+        "dilation(radius: float) -> funpipe.algebra.pipeline.ImageConverter"
     )
     f, p = gaussian_filter(1.0), from_gaussian(4.0)
     for use in (
@@ -698,40 +698,44 @@ def test_the_short_text_names_big_arrays_only():
 
 # Help.
 
+PROVIDER = "funpipe.algebra.pipeline.ImageProvider"
+CONVERTER = "funpipe.algebra.pipeline.ImageConverter"
+ARRAY = "funpipe.base.arguments.ArrayLike"
+
 
 @pytest.mark.parametrize(
     ("make", "signature"),
     [
-        (dilation, "(radius: float) -> funpipe.pipeline.ImageConverter"),
+        (dilation, f"(radius: float) -> {CONVERTER}"),
         (
             fp.soft_otsu,
             "(sigma: float = 1.0, radius: float = 1.0, bins: int = 256)"
-            " -> funpipe.pipeline.ImageConverter",
+            f" -> {CONVERTER}",
         ),
         (
             fp.from_gaussian,
-            "(shape: float | tuple[float, float, float] | funpipe.arguments.ArrayLike,"
-            " sigma: float | tuple[float, float, float] | funpipe.arguments.ArrayLike"
+            f"(shape: float | tuple[float, float, float] | {ARRAY},"
+            f" sigma: float | tuple[float, float, float] | {ARRAY}"
             " = 1.0, shift: float | tuple[float, float, float] |"
-            " funpipe.arguments.ArrayLike = (0.0, 0.0, 0.0))"
-            " -> funpipe.pipeline.ImageProvider",
+            f" {ARRAY} = (0.0, 0.0, 0.0))"
+            f" -> {PROVIDER}",
         ),
         (
             fp.from_file,
             "(path: str | os.PathLike[str], scale: float | None = None,"
-            " tol: float = 1e-05) -> funpipe.pipeline.ImageProvider",
+            f" tol: float = 1e-05) -> {PROVIDER}",
         ),
         (
             fp.bandpass_filter(20.0),
-            "(shortest: float, order: int = 2) -> funpipe.pipeline.ImageConverter",
+            f"(shortest: float, order: int = 2) -> {CONVERTER}",
         ),
         (
             fp.bandpass_filter(longest=20.0),
-            "(*, shortest: float, order: int = 2) -> funpipe.pipeline.ImageConverter",
+            f"(*, shortest: float, order: int = 2) -> {CONVERTER}",
         ),
         (
             ramp(length=1.0),
-            "(slope: float, *, up: bool) -> funpipe.pipeline.ImageProvider",
+            f"(slope: float, *, up: bool) -> {PROVIDER}",
         ),
     ],
 )
@@ -808,7 +812,7 @@ def test_a_missing_library_names_its_extra(
 
 
 def test_a_missing_matplotlib_names_its_extra(monkeypatch):
-    from funpipe.plot import central_slices
+    from funpipe.faces.plots import central_slices
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"matplotlib is .* 'funpipe\[plot\]'"):

@@ -12,10 +12,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe import arguments, costs
-from funpipe.geometry import rotation_grid
-from funpipe.planning import asked_for, search_for
-from funpipe.preparing import prepare_all
+from funpipe.base import arguments
+from funpipe.engine import costs
+from funpipe.jobs.planning import asked_for, search_for
+from funpipe.jobs.preparing import prepare_all
+from funpipe.space.geometry import rotation_grid
 
 RANDOM = np.random.default_rng(0)
 BOX = (9, 10, 11)
@@ -116,7 +117,7 @@ def test_a_search_too_large_for_memory_is_refused_before_it_is_built(
 
 @pytest.mark.parametrize("rotations", [((180, 3),) * 3, (180, 3)])
 def test_what_is_suggested_is_not_refused(rotations, small_machine, monkeypatch):
-    monkeypatch.setattr("funpipe.planning.rotation_grid", lambda *_: fine)
+    monkeypatch.setattr("funpipe.jobs.planning.rotation_grid", lambda *_: fine)
     fine = rotation_grid((12, 6))
     search(rotations=rotations)
 

@@ -16,10 +16,10 @@ from images import moments, noise
 from real_files import DATA, needs_data
 
 import funpipe as fp
-from funpipe.fourier import resample
-from funpipe.geometry import offsets
 from funpipe.io.structures import read_structure
 from funpipe.io.volumes import read_volume, write_mrc
+from funpipe.space.fourier import resample
+from funpipe.space.geometry import offsets
 from funpipe.testing.strategies import seeds, shapes
 
 MAPS = DATA / "maps"

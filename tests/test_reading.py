@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import funpipe as fp
-from funpipe.inspect_file import inspect_file
+from funpipe.faces.inspect_file import inspect_file
 from funpipe.io.rows import stored_array
 from funpipe.io.structures import read_structure
 from funpipe.io.volumes import open_volume, read_volume, write_volume

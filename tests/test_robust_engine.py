@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe.geometry import radius, rotation_grid
-from funpipe.limits import Limits
-from funpipe.precision import normalised
+from funpipe.engine.limits import Limits
+from funpipe.engine.spectra import sample, template_fields
 from funpipe.simulate import asymmetric_molecule, blob_image, particles
-from funpipe.spectra import sample, template_fields
+from funpipe.space.geometry import radius, rotation_grid
+from funpipe.space.precision import normalised
 
 SHAPE = (20, 20, 20)
 BLOBS = asymmetric_molecule(3, radius=5.0, sigma=1.3)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import funpipe as fp
-from funpipe.running import run
+from funpipe.jobs.running import run
 
 BLOB = fp.from_gaussian((8.0, 8.0, 8.0), sigma=(0.5, 1.0, 1.5))
 BOXES = np.stack([BLOB(1.0)] * 3)

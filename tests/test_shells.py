@@ -10,8 +10,8 @@ import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from funpipe.fourier import fourier_vectors
-from funpipe.shells import fourier_shell_correlation, resolution_at
+from funpipe.space.fourier import fourier_vectors
+from funpipe.space.shells import fourier_shell_correlation, resolution_at
 
 shapes = st.tuples(*[st.integers(2, 9)] * 3)
 seeds = st.integers(0, 2**16)

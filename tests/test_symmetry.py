@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
-from funpipe.geometry import coarse_grid, rotation_grid
-from funpipe.symmetry import symmetry_group
+from funpipe.space.geometry import coarse_grid, rotation_grid
+from funpipe.space.symmetry import symmetry_group
 
 CYCLIC = [f"C{n}" for n in range(1, 8)]
 DIHEDRAL = [f"D{n}" for n in range(2, 8)]

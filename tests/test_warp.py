@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from funpipe import Molecules, read_molecules, write_molecules
+from funpipe.base.wording import MissingError
 from funpipe.io.relion_tomograms import TomogramInfo
 from funpipe.io.star import read_star
-from funpipe.wording import MissingError
 
 pytest.importorskip("starfile", reason="the extra star is not installed")
 

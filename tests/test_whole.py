@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import funpipe as fp
+from funpipe.base.whole import replacing
 from funpipe.io import whole
 from funpipe.io.volumes import open_volume
-from funpipe.io.whole import replacing
 
 # Writes volumes or lists of one number, over and over.
 WRITER = """
@@ -36,7 +36,7 @@ for _ in range(30):
 # Writes half of a file and waits to be killed.
 DOOMED = """
 import sys, time
-from funpipe.io.whole import replacing
+from funpipe.base.whole import replacing
 
 with replacing(sys.argv[1]) as partial, open(partial, "w") as file:
     file.write("half")

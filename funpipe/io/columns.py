@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.caller import warn
+from funpipe.base.caller import warn
+from funpipe.base.molecules import Molecules
+from funpipe.base.wording import MissingError, describe, listed
 from funpipe.io.euler import Euler
-from funpipe.molecules import Molecules
-from funpipe.wording import MissingError, describe, listed
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

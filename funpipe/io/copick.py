@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.molecules import Molecules
+from funpipe.base.wording import describe
 from funpipe.io.euler import from_xyz, to_xyz
 from funpipe.io.formats import Format, only_one, warn_of_left_out
 from funpipe.io.json_values import (
@@ -30,8 +32,6 @@ from funpipe.io.json_values import (
     rotation_matrix,
     write_json,
 )
-from funpipe.molecules import Molecules
-from funpipe.wording import describe
 
 __all__ = ["FORMAT", "read", "recognises", "scale_of", "write"]
 

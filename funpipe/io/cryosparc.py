@@ -18,9 +18,9 @@ import os
 import re
 from typing import NoReturn
 
+from funpipe.base.molecules import Molecules
+from funpipe.base.sources import check_source
 from funpipe.io.formats import Format
-from funpipe.io.sources import check_source
-from funpipe.molecules import Molecules
 
 __all__ = ["FORMAT", "fields", "read", "recognises", "write"]
 

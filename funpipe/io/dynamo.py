@@ -18,15 +18,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.extras import in_one_line, require
+from funpipe.base.molecules import Molecules
+from funpipe.base.sources import read_bytes
+from funpipe.base.whole import alone, replacing
+from funpipe.base.wording import MissingError
 from funpipe.io.columns import PixelList, tomogram_texts
 from funpipe.io.euler import DYNAMO
-from funpipe.io.extras import in_one_line, require
 from funpipe.io.formats import warn_of_left_out
-from funpipe.io.sources import read_bytes
 from funpipe.io.table_map import Pairs, encodes, names_of, plan, put, read_map
-from funpipe.io.whole import alone, replacing
-from funpipe.molecules import Molecules
-from funpipe.wording import MissingError
 
 __all__ = ["map_beside", "read", "scale_of", "write"]
 

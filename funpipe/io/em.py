@@ -16,19 +16,19 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.extras import require
+from funpipe.base.molecules import Molecules
+from funpipe.base.sources import LARGEST_LIST, check_source
+from funpipe.base.whole import replacing
 from funpipe.io.columns import (
     PixelList,
     needed_scale,
     warn_of_numbers,
 )
 from funpipe.io.euler import STOPGAP
-from funpipe.io.extras import require
 from funpipe.io.formats import warn_of_left_out
 from funpipe.io.rows import stored_array
-from funpipe.io.sources import LARGEST_LIST, check_source
 from funpipe.io.voxels import Volume
-from funpipe.io.whole import replacing
-from funpipe.molecules import Molecules
 
 __all__ = ["open_em", "read", "write"]
 

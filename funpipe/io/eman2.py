@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.caller import warn
+from funpipe.base.caller import warn
+from funpipe.base.molecules import Molecules
+from funpipe.base.wording import MissingError, describe
 from funpipe.io.columns import needed_scale
 from funpipe.io.formats import Format, only_one, warn_of_left_out
 from funpipe.io.json_values import finite_numbers, read_json, write_json
 from funpipe.io.relion_poses import PIXEL_SIZES, SIZES
 from funpipe.io.relion_tomograms import is_centred, sizes_of
-from funpipe.molecules import Molecules
-from funpipe.wording import MissingError, describe
 
 __all__ = ["FORMAT", "read", "recognises", "scale_of", "write"]
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.caller import warn
+from funpipe.base.caller import warn
 
 __all__ = ["HEAD", "Format", "only_one", "warn_of_left_out"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.caller import warn
-from funpipe.io.extras import require
+from funpipe.base.caller import warn
+from funpipe.base.extras import require
 from funpipe.io.voxels import Box, Lazy, Volume, check_claim, isotropic, one_line
 
 __all__ = ["open_hdf5"]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.io.sources import read_bytes
-from funpipe.io.whole import replacing
-from funpipe.wording import describe
+from funpipe.base.sources import read_bytes
+from funpipe.base.whole import replacing
+from funpipe.base.wording import describe
 
 __all__ = ["finite_numbers", "once", "read_json", "rotation_matrix", "write_json"]
 

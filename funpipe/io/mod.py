@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.caller import warn
-from funpipe.io.extras import in_one_line, require
-from funpipe.io.sources import read_bytes
-from funpipe.io.whole import replacing
-from funpipe.molecules import Molecules
-from funpipe.wording import MissingError
+from funpipe.base.caller import warn
+from funpipe.base.extras import in_one_line, require
+from funpipe.base.molecules import Molecules
+from funpipe.base.sources import read_bytes
+from funpipe.base.whole import replacing
+from funpipe.base.wording import MissingError
 
 __all__ = [
     "FIRST",

@@ -14,14 +14,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import as_array, positive, vector
-from funpipe.arguments import path as as_path
-from funpipe.caller import warn
+from funpipe.base.arguments import as_array, positive, vector
+from funpipe.base.arguments import path as as_path
+from funpipe.base.caller import warn
+from funpipe.base.sources import open_unpacked
+from funpipe.base.whole import replacing
+from funpipe.base.wording import fail
 from funpipe.io.rows import stored_array
-from funpipe.io.sources import open_unpacked
 from funpipe.io.voxels import Volume, check_claim, isotropic, no_volume, one_line
-from funpipe.io.whole import replacing
-from funpipe.wording import fail
 
 __all__ = ["ENDINGS", "PACKED", "open_mrc", "write_volume"]
 
@@ -133,8 +133,6 @@ def write_volume(
     """
     import mrcfile
 
-    from funpipe.pipeline import ImageConverter, ImageProvider
-
     scale = positive("scale", scale)
     _check_length("scale", scale)
     origin = vector("origin", origin)
@@ -149,10 +147,10 @@ def write_volume(
             f"{' '.join(ENDINGS)}, each maybe with .gz or .bz2"
         )
     wanted = "a 3-D array of real numbers, or an ImageProvider"
-    if isinstance(image, ImageProvider):
+    if _is_pipeline(image):
         source = image if source is None else source
         image = image(scale)
-    if not isinstance(source, str | ImageProvider | ImageConverter | None):
+    if not (source is None or isinstance(source, str) or _is_pipeline(source)):
         fail("source", "a pipeline, its text, or None", source)
     if np.ma.is_masked(image):
         raise ValueError("image has masked voxels; fill them, as in image.filled(0)")
@@ -183,6 +181,11 @@ def write_volume(
             file.header.origin[axis] = 10 * length
         if source is not None:
             _put_source(file.header, str(source))
+
+
+def _is_pipeline(value: Any) -> bool:
+    """Tell a pipeline by what it has: files know nothing of the algebra."""
+    return callable(value) and hasattr(value, "parts")
 
 
 def _check_length(name: str, scale: float, voxels: int = 1) -> None:

@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from funpipe import arguments as check
+from funpipe.base import arguments as check
+from funpipe.base.molecules import Molecules, as_molecules
+from funpipe.base.sources import check_source, read_bytes
+from funpipe.base.wording import fail
 from funpipe.io import copick, cryosparc, eman2, m_species, peet, warp
 from funpipe.io.formats import HEAD, Format
-from funpipe.io.sources import check_source, read_bytes
-from funpipe.molecules import Molecules, as_molecules
-from funpipe.wording import fail
 
 __all__ = [
     "FORMATS",

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.molecules import Molecules
+from funpipe.base.wording import listed
 from funpipe.io.columns import Columns
 from funpipe.io.relion_poses import (
     CENTRED,
@@ -30,8 +32,6 @@ from funpipe.io.relion_poses import (
 )
 from funpipe.io.relion_tomograms import is_centred, sizes_of
 from funpipe.io.star import Block, Star, read_star, simple_columns, write_star
-from funpipe.molecules import Molecules
-from funpipe.wording import listed
 
 __all__ = ["read", "scale_of", "write"]
 

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import shape
+from funpipe.base.arguments import shape
+from funpipe.base.wording import listed
 from funpipe.io.columns import Columns, numbers
 from funpipe.io.relion_poses import APART, CENTRED, PIXEL, PIXEL_SIZES, SIZES, first_of
 from funpipe.io.star import read_star, simple_columns
 from funpipe.io.volumes import open_volume, volume_stem
-from funpipe.wording import listed
 
 __all__ = [
     "TomogramInfo",

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.io.extras import require
-from funpipe.io.sources import read_bytes
-from funpipe.io.texts import MOST_COLUMNS, check_encodable, check_unique, typed
-from funpipe.io.whole import replacing
-from funpipe.wording import quoted
+from funpipe.base.extras import require
+from funpipe.base.sources import read_bytes
+from funpipe.base.texts import MOST_COLUMNS, check_encodable, check_unique, typed
+from funpipe.base.whole import replacing
+from funpipe.base.wording import quoted
 
 __all__ = ["Star", "read_star", "simple_columns", "write_star"]
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.molecules import Molecules
 from funpipe.io.columns import (
     PixelList,
     needed_scale,
@@ -24,7 +25,6 @@ from funpipe.io.columns import (
 from funpipe.io.euler import STOPGAP
 from funpipe.io.formats import warn_of_left_out
 from funpipe.io.star import Block, Star, read_star, simple_columns, write_star
-from funpipe.molecules import Molecules
 
 __all__ = ["BLOCK", "read", "write"]
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.io.extras import require
-from funpipe.io.sources import check_source, read_bytes
+from funpipe.base.extras import require
+from funpipe.base.sources import check_source, read_bytes
 from funpipe.io.voxels import one_line
 
 __all__ = ["Atoms", "read_structure"]

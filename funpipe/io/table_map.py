@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from funpipe.io.sources import read_bytes
-from funpipe.io.whole import replacing
+from funpipe.base.sources import read_bytes
+from funpipe.base.whole import replacing
 
 __all__ = ["Pairs", "Plan", "names_of", "plan", "put", "read_map"]
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.extras import in_one_line, require
+from funpipe.base.molecules import Molecules
+from funpipe.base.sources import check_source
+from funpipe.base.texts import check_encodable, check_unique, text_array
+from funpipe.base.whole import replacing
+from funpipe.base.wording import quoted
 from funpipe.io.columns import numbers
-from funpipe.io.extras import in_one_line, require
-from funpipe.io.sources import check_source
-from funpipe.io.texts import check_encodable, check_unique, text_array
-from funpipe.io.whole import replacing
-from funpipe.molecules import Molecules
-from funpipe.wording import quoted
 
 __all__ = ["read_csv", "read_parquet", "write_csv", "write_parquet"]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from funpipe.caller import warn
-from funpipe.io.extras import require
+from funpipe.base.caller import warn
+from funpipe.base.extras import require
 from funpipe.io.rows import stored_array
 from funpipe.io.voxels import (
     Volume,

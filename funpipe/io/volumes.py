@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from funpipe.base.sources import check_source
+from funpipe.base.wording import describe
 from funpipe.io.mrc import ENDINGS, PACKED, write_volume
-from funpipe.io.sources import check_source
 from funpipe.io.voxels import Volume, no_volume, read_block
-from funpipe.wording import describe
 
 __all__ = [
     "Volume",

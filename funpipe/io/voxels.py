@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.arguments import optional_positive
-from funpipe.wording import MissingError
+from funpipe.base.arguments import optional_positive
+from funpipe.base.wording import MissingError
 
 __all__ = [
     "LARGEST",

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import funpipe as fp
+from funpipe.base.wording import describe
 from funpipe.testing.figures import allowance, figures, has_surfaces
 from funpipe.testing.trials import (
     SCALES,
@@ -31,7 +32,6 @@ from funpipe.testing.trials import (
     reached_stages,
     several,
 )
-from funpipe.wording import describe
 
 __all__ = ["CONVERTER_LAWS", "PROVIDER_LAWS", "check_converter", "check_provider"]
 

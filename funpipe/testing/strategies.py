@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import funpipe as fp
-from funpipe.io.extras import require
+from funpipe.base.extras import require
 
 require("hypothesis", "testing", "for funpipe.testing.strategies")
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import funpipe as fp
-from funpipe.arguments import positive
-from funpipe.wording import fail
+from funpipe.base.arguments import positive
+from funpipe.base.wording import fail
 
 __all__ = [
     "SCALES",

@@ -28,8 +28,7 @@ import numpy as np
 from relion import relion_aligned
 
 import funpipe as fp
-from funpipe import matching
-from funpipe.geometry import rotation_grid
+from funpipe.engine import matching
 from funpipe.io.volumes import write_mrc
 from funpipe.simulate import (
     asymmetric_molecule,
@@ -39,6 +38,7 @@ from funpipe.simulate import (
     pose_bound,
     tomogram,
 )
+from funpipe.space.geometry import rotation_grid
 
 TILT = (-60, 60)
 GRID = ((12, 4),) * 3

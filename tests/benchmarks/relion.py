@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 
-from funpipe.fourier import as_tilt, fourier_vectors
 from funpipe.io.euler import RELION
 from funpipe.io.star import Star, read_star, write_star
 from funpipe.io.volumes import write_mrc
+from funpipe.space.fourier import as_tilt, fourier_vectors
 
 ANGSTROM = 0.1  # nm, RELION's voxel here
 PRIOR = (0.0, 90.0, 0.0)  # rot, tilt, psi

@@ -1,0 +1,9 @@
+"""The algebra of pipelines: arrays and toolz, and nothing of cryo-ET.
+
+- `binding`: arguments bound to a stage's parameters when a pipeline is built
+- `operators`: ``+ - * / ** & | ~ < <= > >=`` as pointwise operations
+- `source_text`: the ``repr`` of pipelines
+- `mistakes`: what is said of pipelines that are put together the wrong way
+- `pipeline`: `ImageProvider`, `ImageConverter`, `compose`, `identity`, `lift`
+- `stage_functions`: the decorators `provider_function` and `converter_function`
+"""

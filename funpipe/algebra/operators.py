@@ -1,0 +1,95 @@
+"""The operators of pipelines: each acts pointwise, on the images that they give.
+
+``&``, ``|`` and ``~`` are minimum, maximum and complement, so that masks form an
+algebra; comparisons give masks of 0 and 1. ``==`` is not among them: it compares
+the pipelines themselves.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+
+from funpipe.base.arguments import Image
+
+__all__ = ["PointwiseOperators", "complement"]
+
+
+def complement(image: Image) -> Image:
+    """Return 1 − image: the complement of a mask."""
+    return 1 - image
+
+
+class PointwiseOperators:
+    """Turns every operator into a call of ``_pointwise(function, *operands)``."""
+
+    __array_ufunc__ = None  # so that ``ndarray + pipeline`` asks the pipeline
+
+    def _pointwise(self, function: Callable[..., Any], *operands: Any) -> Any:
+        return NotImplemented
+
+    def __add__(self, other: Any) -> Self:
+        return self._pointwise(operator.add, self, other)
+
+    def __radd__(self, other: Any) -> Self:
+        return self._pointwise(operator.add, other, self)
+
+    def __sub__(self, other: Any) -> Self:
+        return self._pointwise(operator.sub, self, other)
+
+    def __rsub__(self, other: Any) -> Self:
+        return self._pointwise(operator.sub, other, self)
+
+    def __mul__(self, other: Any) -> Self:
+        return self._pointwise(operator.mul, self, other)
+
+    def __rmul__(self, other: Any) -> Self:
+        return self._pointwise(operator.mul, other, self)
+
+    def __truediv__(self, other: Any) -> Self:
+        return self._pointwise(operator.truediv, self, other)
+
+    def __rtruediv__(self, other: Any) -> Self:
+        return self._pointwise(operator.truediv, other, self)
+
+    def __pow__(self, other: Any) -> Self:
+        return self._pointwise(operator.pow, self, other)
+
+    def __rpow__(self, other: Any) -> Self:
+        return self._pointwise(operator.pow, other, self)
+
+    def __and__(self, other: Any) -> Self:
+        return self._pointwise(np.minimum, self, other)
+
+    def __rand__(self, other: Any) -> Self:
+        return self._pointwise(np.minimum, other, self)
+
+    def __or__(self, other: Any) -> Self:
+        return self._pointwise(np.maximum, self, other)
+
+    def __ror__(self, other: Any) -> Self:
+        return self._pointwise(np.maximum, other, self)
+
+    def __lt__(self, other: Any) -> Self:
+        return self._pointwise(operator.lt, self, other)
+
+    def __le__(self, other: Any) -> Self:
+        return self._pointwise(operator.le, self, other)
+
+    def __gt__(self, other: Any) -> Self:
+        return self._pointwise(operator.gt, self, other)
+
+    def __ge__(self, other: Any) -> Self:
+        return self._pointwise(operator.ge, self, other)
+
+    def __neg__(self) -> Self:
+        return self._pointwise(operator.neg, self)
+
+    def __abs__(self) -> Self:
+        return self._pointwise(np.absolute, self)
+
+    def __invert__(self) -> Self:
+        return self._pointwise(complement, self)

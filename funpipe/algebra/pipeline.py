@@ -1,0 +1,513 @@
+"""The algebra: image providers, image converters, and how they compose.
+
+A *provider* is a function ``scale -> image``, a *converter* a function
+``(image, scale) -> image``. Both are values that hold a flat tuple of *stages*,
+outermost first, each a plain function with its parameters bound by
+`toolz.curry`. To call one binds the scale into every stage and runs
+`toolz.compose` over the one-argument functions that result: the scale is an
+environment that all stages read, and composition is toolz's.
+
+Because the tuple is flat and the identity is the empty tuple, the laws of a
+monoid hold under ``==`` and not only after evaluation. Pointwise operations
+(``p + q``, ``f & ~g``, ``lift(numpy.hypot)(p, q)``) factor out the stages that
+their operands share, so that ``f @ h + g @ h == (f + g) @ h`` holds too, and
+``h`` runs once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any, TypeAlias, cast, overload
+
+import numpy as np
+import toolz
+
+from funpipe.algebra.binding import content, defaults, freeze, own_parameters
+from funpipe.algebra.mistakes import (
+    refuse_as_image,
+    refuse_before,
+    refuse_behind_converter,
+    refuse_behind_provider,
+    refuse_named,
+    saying_numerics,
+)
+from funpipe.algebra.operators import PointwiseOperators
+from funpipe.algebra.source_text import (
+    Text,
+    call_text,
+    composed_text,
+    function_text,
+    value_text,
+)
+from funpipe.base.arguments import (
+    Image,
+    as_array,
+    as_float32,
+    is_image,
+    number,
+    positive,
+)
+from funpipe.base.wording import describe
+
+__all__ = [
+    "ImageConverter",
+    "ImageProvider",
+    "compose",
+    "identity",
+    "lift",
+]
+
+Stage: TypeAlias = toolz.curry
+Operand: TypeAlias = "ImageProvider | ImageConverter | float | np.ndarray[Any, Any]"
+
+
+class _Pipeline(PointwiseOperators):
+    """What providers and converters share: they are values, and have operators."""
+
+    @property
+    def parts(self) -> tuple[Stage, ...]:
+        """All stages, the one that runs last at the front, a source at the end."""
+        raise TypeError("a pipeline is an ImageProvider or an ImageConverter")
+
+    def _content(self) -> tuple[Any, ...]:
+        return tuple(map(_stage_content, self.parts))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Pipeline) or type(self) is not type(other):
+            return NotImplemented
+        return self._content() == other._content()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._content()))
+
+    def _pointwise(self, function: Callable[..., Any], *operands: Any) -> Any:
+        if all(map(_is_operand, operands)):
+            return _pointwise(function, *operands)
+        return NotImplemented
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "a pipeline is neither true nor false: combine comparisons with & and |, "
+            "as in (0 < p) & (p < 1)"
+        )
+
+    def __rmatmul__(self, other: Any) -> Any:
+        refuse_before(other, self)
+
+    def __repr__(self) -> str:
+        return _pipeline_text(self, shorten=False).text
+
+    def __str__(self) -> str:
+        return _pipeline_text(self, shorten=True).text
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageProvider(_Pipeline):
+    """A function ``scale -> image``: a source, and the stages after it.
+
+    Made by calling a provider function such as `from_file`, or by composing a
+    converter with a provider. Equal when its parts are equal, hashable,
+    picklable; its ``repr`` is source text that evaluates to an equal provider.
+
+    Parameters
+    ----------
+    source : toolz.curry
+        A function of the scale with its other parameters bound.
+    stages : tuple of toolz.curry
+        Functions of image and scale with their other parameters bound, the one
+        that runs last at the front.
+
+    Examples
+    --------
+    >>> import funpipe as fp
+    >>> ball = fp.from_gaussian((8.0, 8.0, 8.0), sigma=1.5)
+    >>> ball(0.5).shape, ball(1.0).shape
+    ((16, 16, 16), (8, 8, 8))
+    """
+
+    source: Stage
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Stage, ...]:
+        """All stages, the one that runs last at the front, a source at the end."""
+        return (*self.stages, self.source)
+
+    def __call__(self, scale: float) -> Image:
+        """Return the image at a scale in nm per voxel: float32, axes z, y, x.
+
+        A provider of many images (`from_files`, `from_arrays`) returns a list.
+        """
+        scale = positive("scale", scale)
+        return _composed(self.stages, scale)(_run_source(self.source, scale))
+
+    def __matmul__(self, other: Any) -> Any:
+        if _answers(other):
+            return NotImplemented
+        is_converter = isinstance(other, ImageConverter)
+        refuse_behind_provider(self, other, is_converter=is_converter)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageConverter(_Pipeline):
+    """A function ``(image, scale) -> image``: a flat tuple of stages.
+
+    Made by calling a converter function such as `gaussian_filter`, or by
+    composing converters. The empty tuple is the `identity`. Equal when its
+    stages are equal, hashable, picklable; its ``repr`` is source text that
+    evaluates to an equal converter.
+
+    Parameters
+    ----------
+    stages : tuple of toolz.curry
+        Functions of image and scale with their other parameters bound, the one
+        that runs last at the front.
+
+    Examples
+    --------
+    >>> import funpipe as fp
+    >>> smooth_mask = fp.gaussian_filter(2.0) @ fp.soft_otsu(sigma=2.0, radius=1.0)
+    >>> smooth_mask(np.zeros((4, 4, 4))).dtype
+    dtype('float32')
+    >>> smooth_mask
+    gaussian_filter(2.0) @ soft_otsu(2.0)
+    """
+
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Stage, ...]:
+        """All stages, the one that runs last at the front, a source at the end."""
+        return self.stages
+
+    def __call__(self, image: Any, scale: float = 1.0) -> Image:
+        """Return the converted image; ``scale`` in nm per voxel.
+
+        The input, which must be finite, is left as it is. A list of images gives a
+        list of images.
+        """
+        scale = positive("scale", scale)
+        if isinstance(image, list | tuple) and not any(
+            isinstance(each, list | tuple) for each in image
+        ):
+            return cast("Image", [self(each, scale) for each in image])
+        if isinstance(image, _Pipeline):
+            word = "provider" if isinstance(image, ImageProvider) else "converter"
+            refuse_as_image(self, image, word)
+        array = as_array("image", "a 3-D array of real numbers", image)
+        if not is_image(array):
+            raise TypeError(
+                f"{self} converts a 3-D numeric array, not {describe(image)}"
+            )
+        return self._of(as_float32("image", array), scale)
+
+    def _of(self, image: Image, scale: float) -> Image:
+        """Run the stages, also on NaN that arose on the way."""
+        return _composed(self.stages, scale)(image.copy())
+
+    @overload
+    def __matmul__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __matmul__(self, other: ImageProvider) -> ImageProvider: ...
+    def __matmul__(self, other: Any) -> Any:
+        if isinstance(other, ImageProvider):
+            return ImageProvider(other.source, self.stages + other.stages)
+        if isinstance(other, ImageConverter):
+            return ImageConverter(self.stages + other.stages)
+        if _answers(other):
+            return NotImplemented
+        refuse_behind_converter(self, other)
+
+    @overload
+    def compose(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def compose(self, other: ImageProvider) -> ImageProvider: ...
+    def compose(self, other: Any) -> Any:
+        """Return ``self @ other``: the pipeline that runs ``other`` first."""
+        return self @ other
+
+
+def _answers(other: Any) -> bool:
+    """Tell whether another kind of operand has its own word on ``pipeline @ other``.
+
+    A stage function says what it waits for.
+    """
+    return hasattr(type(other), "__rmatmul__") and not isinstance(
+        other, _Pipeline | np.ndarray
+    )
+
+
+identity = ImageConverter()
+
+
+def compose(*pipelines: Any) -> Any:
+    """Compose pipelines: the last runs first, as in ``compose(f, g, p) == f @ g @ p``.
+
+    Parameters
+    ----------
+    *pipelines : ImageConverter or ImageProvider
+        Converters; the last may be a provider. None at all give the `identity`.
+
+    Returns
+    -------
+    ImageProvider or ImageConverter
+        A provider if the last is one, else a converter.
+
+    Raises
+    ------
+    TypeError
+        If something else than a pipeline is given, or a provider before the end.
+
+    Examples
+    --------
+    >>> import funpipe as fp
+    >>> compose(fp.normalize(), fp.gaussian_filter(0.5), fp.from_gaussian(8.0))
+    normalize() @ gaussian_filter(0.5) @ from_gaussian((8.0, 8.0, 8.0))
+    >>> compose() == identity
+    True
+    """
+    return reduce(operator.matmul, pipelines, identity)
+
+
+def lift(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function of images into the same function of pipelines, pointwise.
+
+    ``lift(function)(p, q)(scale)`` is ``function(p(scale), q(scale))``, and for
+    converters ``lift(function)(f, g)(image, scale)`` is ``function(f(image, scale),
+    g(image, scale))``. Numbers and arrays among the arguments stay as they are; a
+    provider beside a converter acts as a converter that ignores its image.
+
+    Parameters
+    ----------
+    function : callable
+        A function of arrays that returns a 3-D array, importable by its name if
+        the pipeline is to be pickled.
+
+    Returns
+    -------
+    callable
+        The function of pipelines.
+
+    Examples
+    --------
+    >>> import funpipe as fp
+    >>> p, q = fp.from_gaussian(4.0, 1.0), fp.from_gaussian(4.0, 2.0)
+    >>> np.array_equal(lift(np.hypot)(p, q)(0.5), np.hypot(p(0.5), q(0.5)))
+    True
+    """
+    if not callable(function):
+        raise TypeError(f"function must be callable, not {describe(function)}")
+    if isinstance(function, PointwiseOperators):
+        raise TypeError(f"function must be one of arrays, not {describe(function)}")
+    return partial(_lifted, function)
+
+
+def _lifted(function: Callable[..., Any], /, *operands: Any, **named: Any) -> Any:
+    if named:
+        refuse_named(function, named)
+    return _pointwise(function, *operands)
+
+
+# How a pipeline runs.
+
+
+def _composed(stages: Sequence[Stage], scale: float) -> Callable[[Any], Any]:
+    return toolz.compose(*[partial(_run_stage, stage, scale) for stage in stages])
+
+
+def _run_stage(stage: Stage, scale: float, image: Any) -> Any:
+    if isinstance(image, list):
+        return [_run_stage(stage, scale, each) for each in image]
+    return _checked(stage, _call(stage, image, scale))
+
+
+def _run_source(source: Stage, scale: float) -> Any:
+    result = _call(source, scale)
+    if isinstance(result, list | tuple) and result:
+        return [_checked(source, each) for each in result]
+    return _checked(source, result)
+
+
+def _call(stage: Stage, *leading: Any) -> Any:
+    # Not stage(*leading): toolz.curry would take some TypeErrors that the function
+    # itself raises for missing arguments, and return another curry.
+    try:
+        with saying_numerics(partial(_stage_text, stage)):
+            return stage.func(*leading, **stage.keywords)
+    except Exception as error:
+        error.add_note(f"in the stage {_stage_text(stage)}")
+        raise
+
+
+def _checked(stage: Stage, result: Any) -> Image:
+    if not is_image(result):
+        raise TypeError(
+            f"{_stage_text(stage)} must return a 3-D numeric array, "
+            f"not {describe(result)}"
+        )
+    # A copy: a stage may return what it was given, or keeps.
+    with saying_numerics(partial(_stage_text, stage)):
+        return np.array(result, dtype=np.float32, order="C")
+
+
+# Pointwise operations.
+
+
+def _is_operand(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "biuf"
+    return isinstance(
+        value, _Pipeline | int | float | np.integer | np.floating | np.bool_
+    )
+
+
+def _pointwise(function: Callable[..., Any], *operands: Any) -> Any:
+    for operand in operands:
+        if not _is_operand(operand):
+            raise TypeError(
+                "a pointwise operation takes pipelines, numbers and arrays, "
+                f"not {describe(operand)}"
+            )
+    operands = tuple(map(_constant, operands))
+    kinds = {type(each) for each in operands if isinstance(each, _Pipeline)}
+    if not kinds:
+        raise TypeError("a pointwise operation needs a pipeline among its operands")
+    kind = ImageConverter if ImageConverter in kinds else ImageProvider
+    shared = _shared_tail([each.parts for each in operands if isinstance(each, kind)])
+    if kind is ImageProvider and not shared:
+        source = toolz.curry(evaluate_source, function=function, operands=operands)
+        return ImageProvider(source)
+    outer = toolz.curry(
+        evaluate,
+        function=function,
+        operands=tuple(
+            ImageConverter(each.parts[: len(each.parts) - len(shared)])
+            if isinstance(each, kind)
+            else each
+            for each in operands
+        ),
+    )
+    if kind is ImageProvider:
+        return ImageProvider(shared[-1], (outer, *shared[:-1]))
+    return ImageConverter((outer, *shared))
+
+
+def _constant(operand: Any) -> Any:
+    if isinstance(operand, np.ndarray):
+        with saying_numerics(partial(describe, operand)):
+            return freeze(operand.astype(np.float32))
+    if isinstance(operand, int):
+        number("a number beside a pipeline", int(operand))  # that it has a float
+    return freeze(operand)
+
+
+def _shared_tail(chains: Sequence[tuple[Stage, ...]]) -> tuple[Stage, ...]:
+    """Return the innermost stages that all chains have in common."""
+    shared: tuple[Stage, ...] = ()
+    for stages in zip(*map(reversed, chains), strict=False):
+        first, *others = map(_stage_content, stages)
+        if any(each != first for each in others):
+            break
+        shared = (stages[0], *shared)
+    return shared
+
+
+def evaluate(
+    image: Image,
+    scale: float,
+    function: Callable[..., Any],
+    operands: tuple[Operand, ...],
+) -> Any:
+    """Apply a function pointwise to converters; providers ignore the image."""
+    return function(
+        *(
+            each._of(image, scale)
+            if isinstance(each, ImageConverter)
+            else each(scale)
+            if isinstance(each, ImageProvider)
+            else each
+            for each in operands
+        )
+    )
+
+
+def evaluate_source(
+    scale: float, function: Callable[..., Any], operands: tuple[Operand, ...]
+) -> Any:
+    """Apply a function pointwise to providers; to each image if they give many."""
+    values: list[Any] = [
+        each(scale) if isinstance(each, ImageProvider) else each for each in operands
+    ]
+    counts = {len(each) for each in values if isinstance(each, list)}
+    if not counts:
+        return function(*values)
+    if len(counts) > 1:
+        raise ValueError(f"providers of {sorted(counts)} images do not go together")
+    return [
+        function(*(each[i] if isinstance(each, list) else each for each in values))
+        for i in range(counts.pop())
+    ]
+
+
+# What a pipeline is equal to, and how it prints.
+
+_IDENTITY_TEXT = composed_text([])
+
+
+def _stage_content(stage: Stage) -> tuple[Any, ...]:
+    return (stage.func, content(tuple(stage.keywords.values())))
+
+
+def _stage_text(
+    stage: Stage, inner: Text = _IDENTITY_TEXT, *, shorten: bool = True
+) -> Text:
+    if stage.func in (evaluate, evaluate_source):
+        operands = [
+            inner
+            if isinstance(each, _Pipeline) and each == identity
+            else _operand_text(each, shorten=shorten)
+            for each in stage.keywords["operands"]
+        ]
+        return function_text(stage.keywords["function"], operands)
+    name = stage.func.__name__
+    leading = len(inspect.signature(stage.func).parameters) - len(stage.keywords)
+    parameters = own_parameters(stage.func, leading)
+    return call_text(
+        name,
+        parameters,
+        stage.keywords,
+        defaults(name, parameters),
+        shorten=shorten,
+    )
+
+
+def _operand_text(operand: Any, *, shorten: bool) -> Text:
+    if isinstance(operand, _Pipeline):
+        return _pipeline_text(operand, shorten=shorten)
+    text = value_text(operand, shorten=shorten)
+    return Text(text, is_atom=not text.startswith("-"))
+
+
+def _pipeline_text(pipeline: _Pipeline, *, shorten: bool) -> Text:
+    chain: list[Text] = []
+    for stage in reversed(pipeline.parts):
+        if chain and _is_unary(stage):
+            # (identity + 1) @ f @ g prints as (f @ g) + 1, which it was made from
+            chain = [_stage_text(stage, composed_text(chain), shorten=shorten)]
+        else:
+            chain.insert(0, _stage_text(stage, shorten=shorten))
+    return composed_text(chain)
+
+
+def _is_unary(stage: Stage) -> bool:
+    if stage.func is not evaluate:
+        return False
+    operands = stage.keywords["operands"]
+    return [each for each in operands if isinstance(each, _Pipeline)] == [identity]

@@ -1,0 +1,12 @@
+"""What everything stands on; imports nothing else of the package but its own.
+
+- `wording`: how errors are worded: what must be, what is, what to write instead
+- `arguments`: checks of arguments, by name and value; the types in signatures
+- `caller`: warnings, blamed on the line of whoever called the package
+- `extras`: optional libraries, the error when one is missing, and theirs in one line
+- `sources`: files as they are read: ordinary ones, of bounded size
+- `whole`: files written whole or not at all, also by several at a time
+- `texts`: what the texts of a column stand for, and which a file can hold
+- `csv_files`: CSV files as columns of texts, and back
+- `molecules`: `Molecules`, and their CSV files
+"""

@@ -1,0 +1,10 @@
+"""The verbs of a user, and how their work is cut and run.
+
+- `preparing`: `prepare`: templates and masks resolved to arrays
+- `planning`: the arguments of an alignment checked, before any work starts
+- `findings`: what looks wrong in them, and costs little to see
+- `running`: work in parts, here or by an executor, that ends soon when it must
+- `aligning`: `align`, and its parts `align_subtomograms` and `apply_alignment`
+- `averaging`: `average`
+- `checking`: `check`, all findings
+"""

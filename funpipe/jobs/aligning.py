@@ -1,0 +1,495 @@
+"""Alignment: pipelines resolved to arrays, boxes cut, poses put back.
+
+`align` is three functions in a row: `subtomograms` cuts boxes in each particle's
+frame, `align_subtomograms` finds each box's pose, `apply_alignment` moves the
+molecules there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+
+import numpy as np
+import toolz
+from numpy.typing import NDArray
+
+from funpipe.base import arguments as check
+from funpipe.base.caller import warn
+from funpipe.base.molecules import Molecules, as_molecules
+from funpipe.base.wording import fail
+from funpipe.boxes.cutting import parts, warn_of_leaving
+from funpipe.boxes.tomograms import (
+    Piece,
+    boxes_of,
+    check_shares,
+    common_scale,
+    pieces,
+    warn_of_empty,
+)
+from funpipe.engine.matching import (
+    Bank,
+    Match,
+    masked,
+    match,
+    noise_power,
+    template_bank,
+)
+from funpipe.jobs.planning import Search, asked_for, plan, search_for
+from funpipe.jobs.preparing import Prepared, prepare_all
+from funpipe.jobs.running import run
+from funpipe.space.fourier import Tilt
+
+if TYPE_CHECKING:
+    from scipy.spatial.transform import Rotation
+
+__all__ = [
+    "ALIGNED",
+    "Alignment",
+    "align",
+    "align_subtomograms",
+    "apply_alignment",
+]
+
+ALIGNED = (
+    *("score", "template", "shift", "angle", "shift_error", "angle_error"),
+    "at_limit",
+)
+"""The features that an alignment adds."""
+
+Array: TypeAlias = NDArray[Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _curried(function: Function) -> Function:
+    """Curry a function, and let it keep its signature for type checkers."""
+    return cast("Function", toolz.curry(function))
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Where the template lies in each of n boxes.
+
+    Template point q lies in box i at ``R_i @ (q − c) + c + t_i / scale``.
+    """
+
+    rotations: Rotation
+    """n rotations, template to box, on zyx vectors."""
+    shifts: NDArray[np.float64]
+    """(n, 3), nm, z, y, x."""
+    scores: NDArray[np.float64]
+    """(n,), the normalised correlation, −1 to 1."""
+    templates: NDArray[np.int64]
+    """(n,), which template fits best."""
+    shift_errors: NDArray[np.float64]
+    """(n,), nm, the root of the expected squared distance; NaN without refinement."""
+    angle_errors: NDArray[np.float64]
+    """(n,), degrees, likewise, 180 where nothing is known; NaN also where rotations
+    were not searched."""
+    at_limit: NDArray[np.bool_]
+    """(n,), whether shift or rotation ended on a limit of the search."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@_curried
+def align(
+    tomogram: Any,
+    molecules: Any,
+    *,
+    template: Any,
+    mask: Any = None,
+    scale: float | None = None,
+    max_shifts: Any = None,
+    rotations: Any = None,
+    tilt: Any = None,
+    resolution: float | None = None,
+    symmetry: str = "C1",
+    refine: bool = True,
+    whiten: bool = False,
+    tomogram_feature: str = "tomogram",
+    preflight: bool = True,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> Molecules:
+    """Align the particles of a tomogram, or of many, to a template.
+
+    Parameters
+    ----------
+    tomogram : array-like, path, Tomogram, or mapping from names to such
+        Axes z, y, x; of a file only the blocks that are needed are read. Of many
+        tomograms all have one scale; a `Tomogram` has a scale and a tilt of its own.
+    molecules : Molecules, (n, 3) array, or object with .pos and .rotator
+        Where the particles are, in nm, and how they are turned.
+    template : ImageProvider, (z, y, x) array, or several of them
+        What is looked for; an array is taken to have the tomogram's scale. Boxes
+        have its shape.
+    mask : ImageConverter, ImageProvider, (z, y, x) array, or None
+        Where the template counts, from 0 to 1; a converter is applied to the
+        template.
+    scale : float, optional
+        nm per voxel; by default what the tomogram's file says.
+    max_shifts : float or (float, float, float), optional
+        The largest shift along z, y, x of the particle's frame, in nm; by default 1,
+        or half the box where that is less.
+    rotations : None, (maximum, step), three such pairs, "all", or Rotation
+        The rotations to try, on top of the particles' own: none; degrees, in a ball
+        of rotations by up to the maximum; degrees about z, y, x of the particle's
+        frame; all there are; or any. A maximum, as that of the shifts, is a limit:
+        what is refined does not go beyond.
+    tilt : None, (float, float), or tilt weights
+        What the tilt series measured: all; or a range in degrees about y; or
+        `single_axis`, `dual_axis`.
+    resolution : float, optional
+        The finest period used, in nm; by default Nyquist's, two voxels.
+    symmetry : str
+        Of the template, ``C1`` to ``C360``, ``D1`` to ``D360``, ``T``, ``O`` or ``I``:
+        of rotations that make it look the same only one is tried.
+    refine : bool
+        Whether poses go on from the best of the grid to the continuous optimum;
+        otherwise they are exactly rotations that were tried, and whole voxels.
+    whiten : bool
+        Whether frequencies are weighted by the inverse of the subtomograms' own
+        radial power spectrum, for noise that is not white.
+    tomogram_feature : str
+        The feature of the molecules that names each one's tomogram, where there is
+        a mapping; names are compared as texts.
+    preflight : bool
+        Whether to warn of what looks wrong in template, mask and molecules, see
+        `check`, which looks at more.
+    executor : concurrent.futures.Executor, optional
+        Where the work runs; by default in this process.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Molecules
+        At their new positions and rotations, in the same order, with the features
+        they had and ``score``, ``template``, ``shift`` (nm moved), ``angle``
+        (degrees turned), ``shift_error`` (nm) and ``angle_error`` (degrees), the
+        roots of the expected squared distances from the truth, and ``at_limit``,
+        whether the pose ended on a limit of the search. A particle without a signal
+        stays where it is, with a score of 0 and errors of NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Before any work starts, if an argument is wrong or two do not go together; of
+        many tomograms also if one that is named is missing, or scales differ.
+
+    Warns
+    -----
+    UserWarning
+        If boxes leave the tomogram; if one of many tomograms has no particles; if
+        preflight finds something; if there is nothing in some of the boxes; if the
+        mask goes beyond 0 to 1.
+
+    Notes
+    -----
+    Called without a tomogram and molecules it waits for them:
+    ``align(template=t, mask=m)`` is a function of the two.
+
+    Examples
+    --------
+    >>> import funpipe as fp
+    >>> blob = fp.from_gaussian((8.0, 8.0, 8.0), sigma=(0.5, 1.0, 1.5))
+    >>> tomogram = np.zeros((20, 20, 20)); tomogram[6:14, 6:14, 6:14] = blob(1.0)
+    >>> picks = np.array([[9.0, 9.0, 10.0]])
+    >>> found = align(tomogram, picks, template=blob, scale=1.0, progress=False)
+    >>> found.positions.round(2)
+    array([[9.5, 9.5, 9.5]])
+    """
+    check.executor("executor", executor)
+    preflight = check.flag("preflight", preflight)
+    progress = check.flag("progress", progress)
+    planned = plan(
+        tomogram,
+        molecules,
+        template=template,
+        mask=mask,
+        scale=scale,
+        max_shifts=max_shifts,
+        rotations=rotations,
+        tilt=tilt,
+        resolution=resolution,
+        symmetry=symmetry,
+        refine=refine,
+        whiten=whiten,
+        tomogram_feature=tomogram_feature,
+    )
+    particles, shares, empty, search, prepared = planned
+    box = prepared.template.shape[1:]
+    leaving = check_shares(shares, particles, box, finite=True, radius=planned.radius())
+    warn_of_leaving(leaving, len(particles))
+    warn_of_empty(empty)
+    if preflight and (findings := planned.findings()):
+        listed = "\n".join(f"- {each}" for each in findings)
+        warn(f"preflight, see funpipe.check:\n{listed}")
+    found = _align_parts(
+        pieces(shares, particles, box, levelled=True),
+        partial(boxes_of, shares, particles, box),
+        particles.rotations,
+        prepared,
+        search,
+        common_scale(shares),
+        executor,
+        progress,
+    )
+    return apply_alignment(particles, found)
+
+
+@_curried
+def align_subtomograms(
+    boxes: Any,
+    *,
+    template: Any,
+    mask: Any = None,
+    scale: float,
+    max_shifts: Any = None,
+    rotations: Any = None,
+    tilt: Any = None,
+    orientations: Rotation | None = None,
+    resolution: float | None = None,
+    symmetry: str = "C1",
+    refine: bool = True,
+    whiten: bool = False,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> Alignment:
+    """Align subtomograms to a template.
+
+    Parameters
+    ----------
+    boxes : (n, z, y, x) array
+        Subtomograms, each in its particle's own frame.
+    template, mask, max_shifts, rotations, tilt, resolution
+        See `align`.
+    symmetry, refine, whiten, executor, progress
+        See `align`.
+    scale : float
+        nm per voxel.
+    orientations : Rotation, optional
+        n rotations from the particles' frames to the tomogram's, for the missing
+        wedge; by default the identity.
+
+    Returns
+    -------
+    Alignment
+        The best pose of each box.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Before any work starts, if an argument is wrong or two do not go together.
+
+    Examples
+    --------
+    >>> import funpipe as fp
+    >>> blob = fp.from_gaussian((8.0, 8.0, 8.0), sigma=(0.5, 1.0, 1.5))
+    >>> moved = fp.shift((0.0, 0.0, 0.5)) @ blob
+    >>> found = align_subtomograms(
+    ...     moved(1.0)[None], template=blob, scale=1.0, progress=False
+    ... )
+    >>> found.shifts.round(2) + 0
+    array([[0. , 0. , 0.5]])
+    """
+    check.executor("executor", executor)
+    progress = check.flag("progress", progress)
+    scale = check.positive("scale", scale)
+    asked = asked_for(
+        scale, max_shifts, rotations, symmetry, tilt, resolution, refine, whiten
+    )
+    prepared = prepare_all(template, mask, scale)
+    search = search_for(asked, prepared)
+    array = _check_boxes(boxes, prepared.template.shape[1:])
+    frames = _check_orientations(orientations, len(array))
+    work = (
+        Piece(part, array[part], search.tilt) for part in parts(np.arange(len(array)))
+    )
+    return _align_parts(
+        work,
+        array.__getitem__,
+        frames,
+        prepared,
+        search,
+        scale,
+        executor,
+        progress,
+    )
+
+
+def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
+    """Move and turn molecules to where their boxes' alignment found the template.
+
+    Parameters
+    ----------
+    molecules : Molecules, (n, 3) array, or object with .pos and .rotator
+        The molecules whose boxes were aligned, in the same order.
+    found : Alignment
+        What `align_subtomograms` returned.
+
+    Returns
+    -------
+    Molecules
+        With ``x + O @ t`` for the position x and ``O R`` for the rotation O, and
+        features as `align` says.
+
+    Raises
+    ------
+    ValueError
+        If their numbers differ.
+
+    Examples
+    --------
+    >>> from scipy.spatial.transform import Rotation
+    >>> nothing, one = np.full(1, np.nan), np.ones(1)
+    >>> found = Alignment(
+    ...     Rotation.identity(1),
+    ...     np.array([[0, 0, 2.0]]),
+    ...     scores=one,
+    ...     templates=one,
+    ...     shift_errors=nothing,
+    ...     angle_errors=nothing,
+    ...     at_limit=np.zeros(1, bool),
+    ... )
+    >>> apply_alignment(np.array([[5.0, 5.0, 5.0]]), found).positions
+    array([[5., 5., 7.]])
+    """
+    particles = as_molecules("molecules", molecules)
+    if not isinstance(found, Alignment):
+        fail("found", "an Alignment, as align_subtomograms returns", found)
+    if len(particles) != len(found):
+        raise ValueError(
+            f"molecules must be {len(found)}, as many as were aligned, "
+            f"not {len(particles)}"
+        )
+    values = (
+        found.scores,
+        found.templates,
+        np.linalg.norm(found.shifts, axis=1),
+        np.degrees(found.rotations.magnitude()),
+        found.shift_errors,
+        found.angle_errors,
+        found.at_limit,
+    )
+    return Molecules(
+        particles.positions + particles.rotations.apply(found.shifts),
+        particles.rotations * found.rotations,
+        {**particles.features, **dict(zip(ALIGNED, values, strict=True))},
+    )
+
+
+def _check_boxes(boxes: Any, box: tuple[int, ...]) -> Array:
+    wanted = "an array of shape (n, z, y, x)"
+    array = check.as_array("boxes", wanted, boxes)
+    if array.ndim != 4 or array.dtype.kind not in "biuf":
+        fail("boxes", wanted, boxes)
+    if len(array) == 0:
+        raise ValueError("boxes must be one subtomogram or more, not none")
+    if array.shape[1:] != box:
+        raise ValueError(
+            f"boxes must have the template's shape {box}, not {array.shape[1:]}"
+        )
+    finite = np.isfinite(array).all(axis=(1, 2, 3))
+    if not finite.all():
+        raise ValueError(
+            f"boxes[{int(np.argmin(finite))}] must be finite, not with NaN or infinity"
+        )
+    return array
+
+
+def _check_orientations(orientations: Any, count: int) -> Rotation:
+    from scipy.spatial.transform import Rotation
+
+    if orientations is None:
+        return Rotation.identity(count)
+    if not isinstance(orientations, Rotation) or orientations.single:
+        fail("orientations", f"a Rotation of length {count}", orientations)
+    if len(orientations) != count:
+        raise ValueError(
+            f"orientations must be {count}, one for each box, not {len(orientations)}"
+        )
+    return orientations
+
+
+# How the work is cut: parts of the particles, a bounded number of them at a time.
+
+_NOISE_SAMPLE = 256  # particles, evenly spread, that the noise is estimated from
+
+
+def _align_parts(
+    work: Iterable[Piece],
+    boxes_of: Callable[[NDArray[np.intp]], Array],
+    orientations: Rotation,
+    prepared: Prepared,
+    search: Search,
+    scale: float,
+    executor: Executor | None,
+    progress: bool,
+) -> Alignment:
+    count = len(orientations)
+    templates = np.stack([masked(*pair) for pair in zip(*prepared, strict=True)])
+    bank = template_bank(
+        templates, search.grid, search.window, search.finest, refined=search.refined
+    )
+    noise = None
+    if search.whitened:
+        chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
+        noise = noise_power(boxes_of(chosen), bank)
+    done: list[NDArray[np.intp]] = []  # which particles, in the order of the work
+    task = partial(_match_piece, bank=bank, noise=noise)
+    tasks = _tasks(work, orientations, done)
+    with closing(run(task, tasks, executor)) as running:
+        matches = list(_with_bar(running, count, progress))
+    found = Match.concat(matches)
+    blank = int(found.blank.sum())
+    if blank:
+        warn(
+            f"{blank} of {count} boxes hold nothing, or nothing that was measured: "
+            "those particles stay where they are, with a score of 0"
+        )
+    found = found.take(np.argsort(np.concatenate(done), kind="stable"))
+    return Alignment(
+        found.rotations,
+        found.shifts * scale,
+        found.scores,
+        found.templates,
+        found.shift_errors * scale,
+        found.angle_errors,
+        found.at_limit,
+    )
+
+
+def _tasks(
+    work: Iterable[Piece], orientations: Rotation, done: list[NDArray[np.intp]]
+) -> Iterator[tuple[Array, Rotation, Tilt]]:
+    for part, boxes, tilt in work:
+        done.append(part)
+        yield boxes, orientations[part], tilt
+
+
+def _match_piece(
+    boxes: Array,
+    orientations: Rotation,
+    tilt: Tilt,
+    *,
+    bank: Bank,
+    noise: Any,
+    go_on: Callable[[], None],
+) -> Match:
+    return match(boxes, orientations, bank=bank, tilt=tilt, noise=noise, go_on=go_on)
+
+
+def _with_bar(found: Iterable[Match], count: int, progress: bool) -> Iterator[Match]:
+    from tqdm import tqdm
+
+    with tqdm(total=count, unit="particle", disable=not progress) as bar:
+        for each in found:
+            bar.update(len(each.scores))
+            yield each

@@ -1,0 +1,200 @@
+"""What looks wrong in an alignment's arguments, though it could be done.
+
+Each function here looks at arrays and returns findings, or none. All are cheap beside
+an alignment; `funpipe.jobs.checking` adds those that read the tomogram.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+
+from funpipe.base.arguments import Image
+from funpipe.base.molecules import Molecules
+from funpipe.boxes.tomograms import Share
+from funpipe.engine.matching import masked
+from funpipe.space.geometry import centre
+
+__all__ = [
+    "Finding",
+    "doubles",
+    "off_centre",
+    "reach",
+    "scales",
+    "small_box",
+    "tight_mask",
+]
+
+_SCALES_APART = 0.01  # of the scale: pixel sizes are rounded, and calibrated
+_CUT = 0.3  # of the template's variance
+_OFF = 1 / 8  # of the box
+_SEEN = 0.01  # of the masked template's largest value
+_LOST = 0.05  # of the masked template's variance
+_DOUBLE = 1.0  # voxels
+_DOUBLE_ANGLE = 5.0  # degrees
+
+
+class Finding(NamedTuple):
+    """Something that looks wrong.
+
+    Examples
+    --------
+    >>> print(Finding("particles doubled", 3, "drop one of each pair"))
+    particles doubled (3): drop one of each pair
+    """
+
+    name: str
+    """What it is."""
+    figure: float
+    """How much of it; the advice says of what."""
+    advice: str
+    """What to do, in a line."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.figure:.3g}): {self.advice}"
+
+
+def scales(shares: list[Share]) -> list[Finding]:
+    """Find a scale that is not the one in the tomogram's file."""
+    apart = [
+        abs(math.log(share.scale / share.stated)) if share.stated else 0.0
+        for share in shares
+    ]
+    worst = shares[int(np.argmax(apart))]
+    if worst.stated is None or max(apart) <= math.log1p(_SCALES_APART):
+        return []
+    which = "the tomogram's file" if worst.name is None else f"{worst.name!r}"
+    return [
+        Finding(
+            "scale contradicts header",
+            worst.scale / worst.stated,
+            f"scale is {worst.scale:.6g} nm per voxel, {which} says "
+            f"{worst.stated:.6g}: leave scale out, or mend the file's header",
+        )
+    ]
+
+
+def tight_mask(templates: Image, masks: Image) -> list[Finding]:
+    """Find a mask that cuts off much of its template."""
+    cut = max(_outside(*pair) for pair in zip(templates, masks, strict=True))
+    if cut <= _CUT:
+        return []
+    return [
+        Finding(
+            "mask cuts template",
+            cut,
+            f"{cut:.0%} of the template's variance lies outside the mask: make the "
+            "mask wider, or see that both have the same centre",
+        )
+    ]
+
+
+def reach(template: Image, mask: Image) -> float:
+    """Return how far from the centre of its box a masked template is, in voxels.
+
+    Examples
+    --------
+    >>> ball = np.zeros((9, 9, 9), np.float32); ball[3:6, 3:6, 3:6] = 1
+    >>> round(reach(ball, ball), 3)  # a cube of 3 voxels: half its diagonal
+    1.732
+    """
+    image = np.abs(masked(template, mask))
+    where = np.argwhere(image > _SEEN * image.max()) - centre(image.shape)
+    return float(np.linalg.norm(where, axis=1).max())
+
+
+def _outside(template: Image, mask: Image) -> float:
+    """Return the part of a template's power, above the level at its faces, unmasked."""
+    inner = np.zeros(template.shape, bool)
+    inner[1:-1, 1:-1, 1:-1] = True
+    faces = template[~inner]
+    power = np.square(template.astype(np.float64) - np.median(faces))
+    return float((power * (1 - np.clip(mask, 0, 1)) ** 2).sum() / power.sum())
+
+
+def small_box(
+    templates: Image,
+    masks: Image,
+    window: tuple[float, float, float],
+) -> list[Finding]:
+    """Find a box that the masked template leaves when it is shifted."""
+    lost = max(
+        _shifted_out(masked(*pair), window)
+        for pair in zip(templates, masks, strict=True)
+    )
+    if lost <= _LOST:
+        return []
+    return [
+        Finding(
+            "box too small",
+            lost,
+            f"max_shifts takes {lost:.0%} of the masked template's variance out of the "
+            "box: make the box larger, the mask tighter or max_shifts smaller",
+        )
+    ]
+
+
+def _shifted_out(image: Image, window: tuple[float, float, float]) -> float:
+    """Return the largest part of an image's power that a shift takes out of its box."""
+    power = np.square(image.astype(np.float64))
+    parts = [0.0]
+    for axis, shift in enumerate(window):
+        others = tuple(i for i in range(3) if i != axis)
+        profile = power.sum(axis=others) / power.sum()
+        beyond = math.floor(shift + 1e-6)  # voxels whose centres leave the box
+        parts += [profile[:beyond].sum(), profile[len(profile) - beyond :].sum()]
+    return float(max(parts))
+
+
+def off_centre(templates: Image, masks: Image, scale: float) -> list[Finding]:
+    """Find a template whose weight lies far from the centre that it is turned about."""
+    worst, where = 0.0, np.zeros(3)
+    for template, mask in zip(templates, masks, strict=True):
+        power = np.square(masked(template, mask).astype(np.float64))
+        middle = np.array(scipy.ndimage.center_of_mass(power)) - centre(power.shape)
+        part = np.abs(middle / np.array(power.shape)).max()
+        if part > worst:
+            worst, where = float(part), middle * scale
+    if worst <= _OFF:
+        return []
+    z, y, x = (f"{each:.3g}" for each in where)
+    return [
+        Finding(
+            "template off centre",
+            float(np.linalg.norm(where)),
+            f"the template lies ({z}, {y}, {x}) nm from the centre of its box, about "
+            "which it is turned: center_by_mass() or shift(...) puts it there",
+        )
+    ]
+
+
+def doubles(shares: list[Share], molecules: Molecules) -> list[Finding]:
+    """Find particles that are nearly another one."""
+    count = sum(_doubled(molecules[share.indices], share.scale) for share in shares)
+    if not count:
+        return []
+    return [
+        Finding(
+            "particles doubled",
+            count,
+            f"{count} of {len(molecules)} particles lie within {_DOUBLE:g} voxel and "
+            f"{_DOUBLE_ANGLE:g} degrees of another: keep one of each",
+        )
+    ]
+
+
+def _doubled(molecules: Molecules, scale: float) -> int:
+    """Return how many have another within a voxel and some degrees, in quadrature."""
+    if len(molecules) < 2:
+        return 0
+    # Quaternions of rotations an angle φ apart are 2 sin(φ / 4) apart, up to sign.
+    unit = 2 * math.sin(math.radians(_DOUBLE_ANGLE) / 4)
+    places = molecules.positions / (_DOUBLE * scale)
+    turns = molecules.rotations.as_quat() / unit
+    here, there = np.hstack([places, turns]), np.hstack([places, -turns])
+    tree = scipy.spatial.KDTree(np.concatenate([here, there]))
+    distance, _ = tree.query(here, k=2, distance_upper_bound=1.0)
+    return int(np.isfinite(distance[:, 1]).sum())

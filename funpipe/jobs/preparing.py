@@ -1,0 +1,173 @@
+"""Templates and masks, of whatever kind they are given, resolved to arrays."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funpipe.algebra.pipeline import ImageConverter, ImageProvider
+from funpipe.algebra.stage_functions import StageFunction
+from funpipe.base import arguments as check
+from funpipe.base.arguments import Image
+from funpipe.base.caller import warn
+from funpipe.base.wording import fail, refuse_path
+from funpipe.space.precision import levelled_values
+
+__all__ = ["Prepared", "prepare", "prepare_all"]
+
+
+class Prepared(NamedTuple):
+    """The template and the mask that an alignment uses, at its scale."""
+
+    template: Image
+    """(z, y, x), or (m, z, y, x) for several templates."""
+    mask: Image
+    """Of the same shape, from 0 to 1; all 1 where no mask is given."""
+
+
+def prepare(template: Any, mask: Any = None, scale: float = 1.0) -> Prepared:
+    """Return the very template and mask that `align` uses at a scale.
+
+    Parameters
+    ----------
+    template, mask
+        See `align`.
+    scale : float
+        nm per voxel.
+
+    Returns
+    -------
+    Prepared
+        ``template`` and ``mask``, each (z, y, x) float32, or (m, z, y, x) for
+        several templates. An array of double precision whose level or scale float32
+        cannot hold has another one, which changes no pose.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no template or mask, their shapes differ, the mask is empty, or
+        the template constant under it.
+
+    Warns
+    -----
+    UserWarning
+        If the mask goes beyond 0 to 1: it is clipped.
+
+    Examples
+    --------
+    >>> import funpipe as fp
+    >>> blob = fp.from_gaussian((8.0, 8.0, 8.0), sigma=1.0)
+    >>> template, mask = prepare(blob, fp.soft_otsu(0.5, 0.5), scale=1.0)
+    >>> template.shape, mask.shape
+    ((8, 8, 8), (8, 8, 8))
+    """
+    prepared = prepare_all(template, mask, check.positive("scale", scale))
+    if len(prepared.template) == 1:
+        return Prepared(prepared.template[0], prepared.mask[0])
+    return prepared
+
+
+def prepare_all(template: Any, mask: Any, scale: float) -> Prepared:
+    """Return templates and masks at a scale, (m, z, y, x) also for one."""
+    templates = _template_images(template, scale)
+    masks = _clipped(_mask_images(mask, templates, scale))
+    for image, under in zip(templates, masks, strict=True):
+        if image.shape != templates[0].shape:
+            raise ValueError(
+                "template: several must have one shape, not "
+                f"{templates[0].shape} and {image.shape}"
+            )
+        if under.shape != image.shape:
+            raise ValueError(
+                f"mask must have the template's shape {image.shape}, not {under.shape}"
+            )
+        if not (under > 0).any():
+            raise ValueError("mask must be above 0 somewhere, but is empty")
+        inside = image[under > 0]
+        if np.ptp(inside) <= 1e-6 * np.abs(inside).max():
+            raise ValueError(
+                "template must vary under its mask, but is constant there: "
+                "there is nothing to align to"
+            )
+    return Prepared(np.stack(templates), np.stack(masks))
+
+
+_WANTED = {
+    "template": "a provider, a 3-D array, or several of them",
+    "mask": "a converter, a provider, a 3-D array, or None",
+}
+
+
+def _template_images(template: Any, scale: float) -> list[Image]:
+    images = _images("template", template, scale)
+    if not images:
+        fail("template", _WANTED["template"], template)
+    return images
+
+
+def _held(image: Any) -> Any:
+    """Return an array of double precision as single precision can hold it."""
+    if not check.is_image(image) or image.dtype.itemsize < 8:
+        return image
+    return levelled_values(image).values if np.isfinite(image).all() else image
+
+
+def _mask_images(mask: Any, templates: list[Image], scale: float) -> list[Image]:
+    if mask is None:
+        return [np.ones_like(each) for each in templates]
+    if isinstance(mask, ImageConverter):
+        return [mask(each, scale) for each in templates]
+    images = _images("mask", mask, scale)
+    if not images:
+        fail("mask", _WANTED["mask"], mask)
+    if len(images) == 1:
+        images = images * len(templates)
+    if len(images) != len(templates):
+        raise ValueError(
+            f"mask must be one, or {len(templates)}, one for each template, "
+            f"not {len(images)}"
+        )
+    return images
+
+
+_ROUNDING = 1e-3  # of a mask, which filters and files leave
+
+
+def _clipped(masks: list[Image]) -> list[Image]:
+    """Return masks from 0 to 1; warn, once, of what was beyond more than rounding."""
+    low = min(float(each.min()) for each in masks)
+    high = max(float(each.max()) for each in masks)
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        warn(
+            f"mask goes from {low:.4g} to {high:.4g}, where it should from 0 to 1: "
+            "what is beyond is taken for 0 or 1"
+        )
+    return [np.clip(each, 0, 1) for each in masks]
+
+
+def _images(name: str, value: Any, scale: float) -> list[Image] | None:
+    """Return the images of a provider, an array, or several; None for other things."""
+    if isinstance(value, StageFunction):
+        try:
+            value.refuse()
+        except TypeError as error:
+            error.add_note(f"in {name}")
+            raise
+    refuse_path(name, _WANTED[name.split("[")[0]], value, "from_file")
+    if isinstance(value, ImageProvider):
+        given: Any = value(scale)
+        images = given if isinstance(given, list) else [given]
+        return [check.image(name, each) for each in images]
+    if isinstance(value, np.ndarray) and value.ndim == 3:
+        level_counts = name.startswith("mask")
+        return [check.image(name, value if level_counts else _held(value))]
+    if isinstance(value, list | tuple) or (
+        isinstance(value, np.ndarray) and value.ndim > 3
+    ):
+        if name.count("[") > 1:  # lists in lists, which may hold themselves
+            return None
+        found = [_images(f"{name}[{i}]", each, scale) for i, each in enumerate(value)]
+        if all(each is not None for each in found):
+            return [image for each in found if each is not None for image in each]
+    return None
