@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import time
 import warnings
 
 import numpy as np
@@ -102,12 +101,11 @@ def small_machine(monkeypatch):
 
 @pytest.mark.parametrize("way", EVERY_WAY)
 def test_a_search_too_large_for_memory_is_refused_before_it_is_built(
-    way, small_machine
+    way, small_machine, monkeypatch
 ):
-    start = time.perf_counter()
+    monkeypatch.setattr("funpipe.planning.rotation_grid", None)
     with pytest.raises(ValueError) as error:
         way(rotations=((180, 1),) * 3)
-    assert time.perf_counter() - start < 2
     text = str(error.value)
     assert text.startswith("rotations must fit into memory: 47,045,881 of them")
     assert "27 shifts take up to " in text and "GB, of which there are 8;" in text
