@@ -169,6 +169,15 @@ def test_a_box_of_3_voxels_is_aligned(box):
     assert score == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.parametrize("box", [(1, 4, 2), (4, 1, 3), (4, 3, 1), (1, 4, 4)])
+def test_a_flat_box_is_aligned_though_some_turns_change_nothing(box):
+    random = np.random.default_rng(0)
+    template, boxes = random.normal(size=box), random.normal(size=(2, *box))
+    found = fp.align_subtomograms(boxes, template=template, rotations=(12, 6), **QUIET)
+    assert (np.abs(found.scores) <= 1).all()
+    assert np.degrees(found.rotations.magnitude()).max() <= 12 + 1e-6
+
+
 # Masks.
 
 
