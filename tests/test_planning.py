@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import time
 import warnings
 
 import numpy as np
@@ -103,12 +102,11 @@ def small_machine(monkeypatch):
 
 @pytest.mark.parametrize("way", EVERY_WAY)
 def test_a_search_too_large_for_memory_is_refused_before_it_is_built(
-    way, small_machine
+    way, small_machine, monkeypatch
 ):
-    start = time.perf_counter()
+    monkeypatch.setattr("funpipe.planning.rotation_grid", None)
     with pytest.raises(ValueError) as error:
         way(rotations=((180, 1),) * 3)
-    assert time.perf_counter() - start < 2
     text = str(error.value)
     assert text.startswith("rotations must fit into memory: 47,045,881 of them")
     assert "27 shifts take up to " in text and "GB, of which there are 8;" in text
@@ -170,6 +168,15 @@ def test_a_box_of_3_voxels_is_aligned(box):
     template = np.random.default_rng(3).normal(size=box)
     (score,) = fp.align_subtomograms(template[None], template=template, **QUIET).scores
     assert score == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("box", [(1, 4, 2), (4, 1, 3), (4, 3, 1), (1, 4, 4)])
+def test_a_flat_box_is_aligned_though_some_turns_change_nothing(box):
+    random = np.random.default_rng(0)
+    template, boxes = random.normal(size=box), random.normal(size=(2, *box))
+    found = fp.align_subtomograms(boxes, template=template, rotations=(12, 6), **QUIET)
+    assert (np.abs(found.scores) <= 1).all()
+    assert np.degrees(found.rotations.magnitude()).max() <= 12 + 1e-6
 
 
 # Masks.

@@ -233,6 +233,8 @@ def _solve(here: _Step, damping: Array, free: Array, outward: Array) -> Array:
             break
         held = _STIFF * largest[..., None] * leaving[..., None] * rows
         normal[:, 1:, 1:] += rows.swapaxes(1, 2) @ held
+        # So that what changes nothing, as of a flat box, is not lost beside it.
+        diagonal += 1e-14 * _STIFF * largest * leaving.any(axis=1, keepdims=True)
     return step
 
 
