@@ -104,7 +104,7 @@ def small_machine(monkeypatch):
 def test_a_search_too_large_for_memory_is_refused_before_it_is_built(
     way, small_machine, monkeypatch
 ):
-    monkeypatch.setattr("funpipe.planning.rotation_grid", None)
+    monkeypatch.setattr("funpipe.jobs.planning.rotation_grid", None)
     with pytest.raises(ValueError) as error:
         way(rotations=((180, 1),) * 3)
     text = str(error.value)
