@@ -185,7 +185,7 @@ def test_a_scale_of_no_voxel_is_refused(tmp_path, capsys, scale, kind):
     assert main(["inspect", str(tmp_path / kind), "--scale", scale]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "--scale must be a number" in printed.err
+    assert "argument --scale: " in printed.err and "must be " in printed.err
     assert printed.err.count("\n") == 1
 
 

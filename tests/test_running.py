@@ -105,11 +105,12 @@ def test_a_part_that_fails_calls_off_the_others():
 
 def test_a_run_that_is_closed_calls_off_what_waits():
     started: list[int] = []
+    before = threading.active_count()
     with ThreadPoolExecutor(1) as pool:
         results = run(instant, ((i, started) for i in range(1000)), pool)
         assert next(results) == 0
         results.close()
-        assert threading.active_count() < 10
+        assert threading.active_count() <= before + 1
     assert len(started) < 50
 
 

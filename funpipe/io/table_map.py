@@ -39,11 +39,14 @@ def read_map(path: Path) -> Pairs | None:
     """
     if not path.is_file():
         return None
-    with open(path, "rb") as file:
-        start = file.read(4096).decode("utf-8-sig", "surrogateescape").lstrip()
-    if not _LINE.fullmatch(start.split("\n", 1)[0]):
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4096).decode("utf-8-sig", "surrogateescape").lstrip()
+        if not _LINE.fullmatch(start.split("\n", 1)[0]):
+            return None
+        text = read_bytes(path, _LARGEST).decode("utf-8-sig", "surrogateescape")
+    except FileNotFoundError:  # a writer has just taken it away
         return None
-    text = read_bytes(path, _LARGEST).decode("utf-8-sig", "surrogateescape")
     lines = [each for each in text.split("\n") if each.strip()]
     found = [_LINE.fullmatch(each) for each in lines]
     pairs = [(int(each[1]), each[2]) for each in found if each]
