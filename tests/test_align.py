@@ -262,11 +262,27 @@ def test_one_rotation_and_none_are_rotations_to_try():
     assert_same(alone, case.align(rotations=((0, 5),) * 3), atol=0)
 
 
-def test_errors_of_a_pose_are_not_negative_or_not_known():
-    found = Case(3).align(rotations=TURNS)
-    for errors in (found.shift_errors, found.angle_errors):
-        assert errors.shape == (3,)
-        assert (np.isnan(errors) | (errors >= 0)).all()
+def test_errors_of_a_pose_grow_as_the_noise():
+    case = Case(3)
+    clean, noise = case.boxes, np.random.default_rng(1).normal(size=case.boxes.shape)
+
+    def errors(times):
+        case.boxes = clean + times * 0.05 * noise
+        found = case.align(rotations=TURNS)
+        return np.array([found.shift_errors, found.angle_errors])
+
+    assert (errors(1) > 0).all()
+    np.testing.assert_allclose(errors(2) / errors(1), 2, rtol=0.15)
+
+
+def test_an_error_that_nothing_was_done_to_find_is_not_known():
+    case = Case(3)
+    still = case.align(rotations=None)
+    assert np.isfinite(still.shift_errors).all()
+    assert np.isnan(still.angle_errors).all()
+    searched = case.align(rotations=TURNS, refine=False)
+    assert np.isnan(searched.shift_errors).all()
+    assert np.isnan(searched.angle_errors).all()
 
 
 # Lengths are nm.

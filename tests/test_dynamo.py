@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from funpipe import Molecules, read_molecules, write_molecules
-from funpipe.io import dynamo, table_map, whole
+from funpipe.base import whole
+from funpipe.io import dynamo, table_map
 from funpipe.io.table_map import put, read_map
 
 pytest.importorskip("dynamotable", reason="dynamotable is not installed")

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import funpipe as fp
-from funpipe import Molecules, SubtomogramLoader, Tomogram, arguments
+from funpipe import Molecules, SubtomogramLoader, Tomogram
+from funpipe.base import arguments
 from funpipe.base.wording import fail, printable
 from funpipe.io.volumes import write_mrc
 from funpipe.stages.parsing import parse_pipeline

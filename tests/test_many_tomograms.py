@@ -134,15 +134,32 @@ def test_a_single_tomogram_may_bring_its_scale_and_tilt():
 
 
 def test_whitening_sees_the_noise_of_all_tomograms():
-    same = {name: Tomogram(SCENES["a"][0], SCALE, (-60, 60)) for name in "xy"}
-    picks = SCENES["a"][2]
-    twice = Molecules.concat([picks, picks]).with_features(
-        tomogram=np.repeat(["y", "x"], 4)
+    # The one's noise is white, the other's of long waves; beside each other in one
+    # array their particles have one noise, that of both.
+    image, _, picks = SCENES["a"]
+    random = np.random.default_rng(5)
+    white, long = random.normal(size=(2, *SHAPE))
+    long = fp.gaussian_filter(0.8)(long, SCALE)
+    images = {"white": image + white, "long": image + 20 * long}
+    apart = np.array([SHAPE[0] * SCALE, 0, 0])
+    below = Molecules(picks.positions + apart, picks.rotations)
+    stacked = np.concatenate(list(images.values()))  # along z
+    both = Molecules.concat([picks, below])
+    options = {"whiten": True, **OPTIONS}
+    expected = fp.align(stacked, both, scale=SCALE, **options)
+    tomograms = {name: Tomogram(each, SCALE) for name, each in images.items()}
+    named = Molecules.concat([picks, picks]).with_features(
+        tomogram=np.repeat(list(images), 4)
     )
-    alone = fp.align(same["x"], picks, whiten=True, **OPTIONS)
-    found = fp.align(same, twice, whiten=True, **OPTIONS)
-    for half in (found[:4], found[4:]):
-        np.testing.assert_allclose(half.positions, alone.positions, atol=1e-4)
+    found = fp.align(tomograms, named, **options)
+    for name in ("score", "shift_error", "angle_error"):
+        np.testing.assert_allclose(
+            found.features[name], expected.features[name], rtol=1e-3
+        )
+    for name, half in (("white", found[:4]), ("long", found[4:])):
+        alone = fp.align(tomograms[name], picks, **options)
+        off = np.abs(half.features["score"] - alone.features["score"])
+        assert (off > 0.01).all()  # by the noise of one it would be another
 
 
 def test_there_is_one_progress_bar_for_all(capsys):

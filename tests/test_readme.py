@@ -11,18 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import README, blocks
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe.io.volumes import write_mrc
 from funpipe.simulate import asymmetric_molecule, blob_image, tomogram
-
-README = Path(__file__).parents[1] / "README.md"
-
-
-def blocks(language: str) -> list[str]:
-    text = README.read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def run(source: str, names: dict[str, Any]) -> list[tuple[str, str]]:

@@ -103,15 +103,23 @@ def test_a_part_that_fails_calls_off_the_others():
     assert leftovers() == before
 
 
+def first_only(number: int, started: list[int], *, go_on):
+    started.append(number)
+    while number > 0:  # until it is called off
+        go_on()
+        time.sleep(0.001)
+    return number
+
+
 def test_a_run_that_is_closed_calls_off_what_waits():
     started: list[int] = []
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with ThreadPoolExecutor(1) as pool:
-        results = run(instant, ((i, started) for i in range(1000)), pool)
+        results = run(first_only, ((i, started) for i in range(1000)), pool)
         assert next(results) == 0
         results.close()
-        assert threading.active_count() <= before + 1
-    assert len(started) < 50
+    assert started in ([0], [0, 1])  # the second may have begun
+    assert set(threading.enumerate()) <= before
 
 
 def test_results_come_in_the_order_of_the_work():

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import funpipe as fp
+from funpipe.base import whole
 from funpipe.base.whole import replacing
-from funpipe.io import whole
 from funpipe.io.volumes import open_volume
 
 # Writes volumes or lists of one number, over and over.

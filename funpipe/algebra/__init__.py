@@ -4,6 +4,7 @@
 - `operators`: ``+ - * / ** & | ~ < <= > >=`` as pointwise operations
 - `source_text`: the ``repr`` of pipelines
 - `mistakes`: what is said of pipelines that are put together the wrong way
+- `signatures`: what type checkers see of curried functions
 - `pipeline`: `ImageProvider`, `ImageConverter`, `compose`, `identity`, `lift`
 - `stage_functions`: the decorators `provider_function` and `converter_function`
 """

@@ -17,6 +17,7 @@ from funpipe.algebra.binding import (
 )
 from funpipe.algebra.operators import PointwiseOperators
 from funpipe.algebra.pipeline import ImageConverter, ImageProvider
+from funpipe.algebra.signatures import Curried
 from funpipe.base.arguments import Image
 from funpipe.base.wording import describe
 
@@ -100,7 +101,7 @@ def _stage_function(function: Any, kind: type, /, *args: Any, **kwargs: Any) -> 
 
 def provider_function(
     function: Callable[Concatenate[float, P], Any],
-) -> Callable[P, ImageProvider]:
+) -> Curried[P, ImageProvider]:
     """Make a function ``(scale, ...) -> image`` into a maker of image providers.
 
     Parameters
@@ -138,7 +139,7 @@ def provider_function(
 
 def converter_function(
     function: Callable[Concatenate[Image, float, P], Any],
-) -> Callable[P, ImageConverter]:
+) -> Curried[P, ImageConverter]:
     """Make a function ``(image, scale, ...) -> image`` into a maker of converters.
 
     Parameters

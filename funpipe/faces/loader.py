@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from funpipe.base.arguments import Image
 from funpipe.base.molecules import Molecules, as_molecules
@@ -53,6 +53,17 @@ class SubtomogramLoader:
     tilt: Any = None
     tomogram_feature: str = "tomogram"
     _shown: str = field(init=False)
+
+    if TYPE_CHECKING:  # what may be given is more than what is kept
+
+        def __init__(
+            self,
+            image: Any,
+            molecules: Any,
+            scale: float | None = None,
+            tilt: Any = None,
+            tomogram_feature: str = "tomogram",
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         molecules = as_molecules("molecules", self.molecules)

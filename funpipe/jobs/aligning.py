@@ -353,7 +353,7 @@ def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
     ...     Rotation.identity(1),
     ...     np.array([[0, 0, 2.0]]),
     ...     scores=one,
-    ...     templates=one,
+    ...     templates=np.zeros(1, int),
     ...     shift_errors=nothing,
     ...     angle_errors=nothing,
     ...     at_limit=np.zeros(1, bool),

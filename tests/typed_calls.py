@@ -1,0 +1,58 @@
+"""Calls as users write them, and their types; read by type checkers, not run."""
+
+from pathlib import Path
+from typing import assert_type
+
+import numpy as np
+
+import funpipe as fp
+from funpipe import ImageConverter, ImageProvider, Molecules, SubtomogramLoader
+from funpipe.base.arguments import Image
+
+image = np.zeros((8, 8, 8))
+blob = fp.from_gaussian((8.0, 8.0, 8.0), sigma=1.5)
+smooth = fp.gaussian_filter(2.0)
+
+# Stages: whole calls, and in parts.
+assert_type(blob, ImageProvider)
+assert_type(blob(0.5), Image)
+assert_type(smooth, ImageConverter)
+assert_type(smooth(image, 0.5), Image)
+assert_type(smooth(image), Image)
+assert_type(fp.normalize(), ImageConverter)
+assert_type(fp.dilation()(1.0), ImageConverter)
+assert_type(fp.dilation()(radius=1.0), ImageConverter)
+assert_type(fp.cylinder(1.0)(2.0), ImageConverter)
+assert_type(fp.cylinder(1.0)(height=2.0, axis="y"), ImageConverter)
+assert_type(fp.cylinder(1.0, 2.0, "x"), ImageConverter)
+assert_type(fp.from_array(image, scale=0.18), ImageProvider)
+assert_type(fp.from_file("ribosome.mrc"), ImageProvider)
+assert_type(fp.from_file(Path("ribosome.mrc")), ImageProvider)
+
+# Composition and arithmetic.
+assert_type(smooth @ smooth, ImageConverter)
+assert_type(smooth @ blob, ImageProvider)
+assert_type(smooth.compose(blob), ImageProvider)
+assert_type(smooth.compose(smooth), ImageConverter)
+assert_type(blob + blob, ImageProvider)
+assert_type(2 * smooth - 1, ImageConverter)
+assert_type(image * blob, ImageProvider)
+assert_type(~smooth & (smooth > 0), ImageConverter)
+assert_type(blob + smooth, ImageConverter)
+assert_type(smooth + blob, ImageConverter)
+assert_type(fp.compose(), ImageConverter)
+assert_type(fp.compose(smooth, smooth), ImageConverter)
+assert_type(fp.compose(smooth, smooth, blob), ImageProvider)
+assert_type(fp.lift(np.hypot)(blob, 1.0), ImageProvider)
+assert_type(fp.lift(np.hypot)(blob, smooth), ImageConverter)
+
+# Particles.
+assert_type(Molecules([[1.0, 2, 3]]), Molecules)
+Molecules(np.ones((2, 3)), features={"score": [0.5, 1]})
+assert_type(SubtomogramLoader("tomogram.mrc", np.ones((2, 3))), SubtomogramLoader)
+loader = SubtomogramLoader(Path("tomogram.mrc"), Molecules(np.ones((2, 3))), scale=1.0)
+assert_type(loader.molecules, Molecules)
+assert_type(loader.align(template=blob, mask=smooth), SubtomogramLoader)
+assert_type(loader.average(8), Image)
+assert_type(fp.align("tomogram.mrc", np.ones((2, 3)), template=blob), Molecules)
+fp.align(template=blob, mask=smooth)("tomogram.mrc", np.ones((2, 3)))
