@@ -218,3 +218,56 @@ def junk() -> list:
         lambda: {"a": np.full((20, 20, 20), np.nan), "b": VOLUME},
     ]
     return [(lambda value: lambda: value)(each) for each in plain] + made
+
+
+# What is nearly right.
+
+
+def variation(value, chosen):
+    """Return a value like another one, of its kind; ``chosen`` is a random.Random."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        factor = chosen.choice([1, 1, 1, -1]) * 10 ** chosen.uniform(-1, 1)
+        return chosen.choice([value * factor, value + 1, value / 2, round(factor)])
+    if isinstance(value, str):
+        return chosen.choice([value[:-1], value.upper(), value + " ", value[::-1]])
+    if isinstance(value, list | tuple) and 0 < len(value) < 100:  # and not ever longer
+        changed = list(value)
+        i = chosen.randrange(len(changed))
+        changed[i] = variation(changed[i], chosen)
+        return chosen.choice([changed, changed[:-1], changed[::-1], changed * 2])
+    if isinstance(value, dict):
+        return {name: variation(each, chosen) for name, each in value.items()}
+    if isinstance(value, np.ndarray):
+        return varied_array(value, chosen)
+    if isinstance(value, fp.Molecules):
+        return varied_molecules(value, chosen)
+    if isinstance(value, fp.ImageProvider | fp.ImageConverter):
+        factor = 10 ** chosen.uniform(-20, 20)
+        return chosen.choice(
+            [-value, value * factor, value > 0.5, fp.sphere(2) & value]
+        )
+    return chosen.choice(junk())()
+
+
+def varied_array(array, chosen):
+    changed = np.array(array, dtype=chosen.choice(["f4", "f8", ">f4", "i2"]))
+    with np.errstate(over="ignore"):
+        changed = changed * changed.dtype.type(10 ** chosen.uniform(-25, 4))
+    if changed.dtype.kind == "f" and changed.size and chosen.random() < 0.2:
+        changed.flat[chosen.randrange(changed.size)] = np.nan
+    turn = chosen.choice([np.asfortranarray, np.flip, np.transpose, np.array])
+    cut = slice(chosen.choice([None, None, None, 1]), None)
+    changed = turn(changed)[cut]
+    changed.flags.writeable = False
+    return changed
+
+
+def varied_molecules(molecules, chosen):
+    away = [chosen.uniform(-12, 12) for _ in range(3)]
+    order = [chosen.randrange(len(molecules)) for _ in range(chosen.randrange(1, 40))]
+    moved = fp.Molecules(
+        molecules.positions + away, molecules.rotations, molecules.features
+    )
+    return moved[order]

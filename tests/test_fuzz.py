@@ -1,6 +1,7 @@
 """Junk for every argument of every public function, some thousand seeded calls.
 
-Each call is a valid one with one or two arguments replaced. It may return, with nothing
+Each call is a valid one with one or two arguments replaced, by junk or by what is
+nearly right. It may return, with nothing
 but finite numbers where NaN has no meaning, or raise an error of four kinds that names
 an argument or a path; and it may warn on the line that called. All else is counted.
 
@@ -42,11 +43,11 @@ from fuzz_calls import (
     lifted,
     valid_calls,
 )
-from fuzz_junk import junk
+from fuzz_junk import junk, variation
 
 import funpipe as fp
 
-CALLS, SEED = 12_000, 1
+CALLS, SEED = 5_000, 1
 SLOWEST = 20  # seconds of a call, on a busy machine
 MEMORY = 6 * 2**30  # bytes of address space
 OURS = [__file__, fuzz_calls.__file__]  # where what is warned of was called
@@ -151,11 +152,17 @@ def fuzz(count: int, seed: int) -> dict[str, list[str]]:
         names = {arg}
         if chosen.random() < 0.2:
             names.add(chosen.choice(list(given)))
-        which = {each: chosen.randrange(len(makers)) for each in sorted(names)}
-        given = {**given, **{each: makers[j]() for each, j in which.items()}}
+        which = sorted(names)
+        changed = {
+            each: variation(given[each], chosen)
+            if chosen.random() < 0.5
+            else chosen.choice(makers)()
+            for each in which
+        }
+        given = {**given, **changed}
         print(f"{i} {name} {which}", file=sys.stderr)  # the last, if it is a crash
         with contextlib.redirect_stderr(io.StringIO()):
-            kind, text = outcome(call, given, list(which))
+            kind, text = outcome(call, given, which)
         if "write" in name or "csv" in name:
             make_files()
         if kind:

@@ -35,10 +35,17 @@ Vector3: TypeAlias = tuple[float, float, float]
 
 
 def memory() -> float:
-    """Return how many bytes of memory the machine has, 16 GB where that is unknown."""
+    """Return how many bytes of memory there are; 16 GB where that is unknown.
+
+    Those of the machine, or as many as the process may have.
+    """
     try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):  # not everywhere
+        most = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        import resource
+
+        bound = resource.getrlimit(resource.RLIMIT_AS)[0]
+        return most if bound == resource.RLIM_INFINITY else min(most, float(bound))
+    except (AttributeError, ImportError, ValueError, OSError):  # not everywhere
         return 16e9
 
 
