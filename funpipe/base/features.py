@@ -206,20 +206,19 @@ def _without_gaps(title: str, column: Any) -> NDArray[Any]:
     """Return a column of a polars or pandas table; see `filled` for what is missing."""
     array = np.asarray(column)
     kind = str(getattr(column, "dtype", ""))
+    values = array
     if array.dtype.kind == "f" and ("int" in kind.lower() or kind == "Null"):
-        # NaN stands for what was null among whole numbers, or among nulls alone.
-        array = np.array(list(column), dtype=object)
-    if array.dtype.kind != "O":
-        return array
-    found = filled(array.tolist())
-    if found.dtype.kind == "f":
-        large = next((x for x in array if _would_change(x)), None)
+        values = np.array(list(column), dtype=object)
+    if kind == "Null" or array.dtype.kind == "O":
+        array = filled(values.tolist())
+    if array.dtype.kind == "f" and values.dtype.kind == "O":
+        large = next((each for each in values if _would_change(each)), None)
         if large is not None:
             raise ValueError(
-                f"{title} must have no nulls beside {describe(large)}: as a float, "
-                f"for NaN to stand beside it, it would be another number"
+                f"{title} must have no nulls or floats beside {describe(large)}, "
+                "which as a float is another number"
             )
-    return found
+    return array
 
 
 def _would_change(value: Any) -> bool:
