@@ -236,8 +236,43 @@ OTHERS = {
     "converter": (converter_called, {"image": IMAGE, "scale": 1.0}),
     "Molecules.from_csv": (fp.Molecules.from_csv, {"path": "picks.csv"}),
     "Molecules.to_csv": (PICKS.to_csv, {"path": "out.csv"}),
-    "Molecules.concat": (fp.Molecules.concat, {"several": [PICKS, PICKS]}),
+    "Molecules.concat": (
+        fp.Molecules.concat,
+        {"several": [PICKS, PICKS], "fill": {"tomogram": "TS_01"}},
+    ),
     "Molecules.with_features": (with_feature, {"values": [1.0, 2.0]}),
+    "Molecules.translate": (
+        PICKS.translate,
+        {"shift": [1.0, 2.0, 3.0], "frame": "particle"},
+    ),
+    "Molecules.rotate": (
+        PICKS.rotate,
+        {"rotation": Rotation.identity(2), "frame": "particle"},
+    ),
+    "Molecules.from_euler": (
+        fp.Molecules.from_euler,
+        {
+            "positions": [[1.0, 2.0, 3.0]],
+            "angles": [30, 40, 50],
+            "convention": "relion",
+            "features": {"tube": [1]},
+        },
+    ),
+    "Molecules.euler": (PICKS.euler, {"convention": "dynamo"}),
+    "Molecules.from_axes": (
+        fp.Molecules.from_axes,
+        {"positions": [[1.0, 2.0, 3.0]], "z": [1, 0, 0], "y": [[0, 1, 0]]},
+    ),
+    "Molecules.groupby": (PICKS.groupby, {"feature": "tomogram"}),
+    "Molecules.sort_by": (
+        PICKS.sort_by,
+        {"feature": "tomogram", "descending": True},
+    ),
+    "Molecules.split": (PICKS.split, {"parts": 2, "seed": 1}),
+    "Molecules.from_dataframe": (
+        fp.Molecules.from_dataframe,
+        {"table": PICKS.to_dataframe()},
+    ),
     "parse_pipeline": (parse_pipeline, {"text": "invert()"}),
 }
 MADE_BY_OTHERS = {  # records that the package makes, and a pipeline; not functions

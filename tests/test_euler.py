@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from funpipe.io.euler import DYNAMO, RELION, STOPGAP, from_xyz, to_xyz
+from funpipe.base.euler import DYNAMO, RELION, STOPGAP, from_xyz, to_xyz
 
 # A for RELION's (rot, tilt, psi) = (30, 40, 50): it takes xyz vectors of the reference
 # to the tomogram.

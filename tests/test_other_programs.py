@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from funpipe import read_molecules, write_molecules
-from funpipe.io.euler import to_xyz
+from funpipe.base.euler import to_xyz
 from funpipe.io.volumes import open_volume
 
 for library in ("starfile", "dynamotable", "emfile", "imodmodel", "zarr"):

@@ -16,7 +16,7 @@ from real_files import DATA, needs_data
 from scipy.spatial.transform import Rotation
 
 from funpipe import Molecules, read_molecules, write_molecules
-from funpipe.io.euler import DYNAMO, RELION, STOPGAP, to_xyz
+from funpipe.base.euler import DYNAMO, RELION, STOPGAP, to_xyz
 from funpipe.io.particles import FORMATS
 
 for library in ("starfile", "dynamotable", "emfile", "imodmodel", "pyarrow"):

@@ -10,8 +10,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from funpipe import Molecules, read_molecules, write_molecules
+from funpipe.base.euler import RELION, to_xyz
 from funpipe.faces.command_line import main
-from funpipe.io.euler import RELION, to_xyz
 
 pytest.importorskip("imodmodel", reason="imodmodel is not installed")
 

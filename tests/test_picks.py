@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from funpipe import Molecules, read_molecules, write_molecules
+from funpipe.base.euler import DYNAMO
 from funpipe.faces.command_line import main
 from funpipe.faces.inspect_file import inspect_file
-from funpipe.io.euler import DYNAMO
 from funpipe.io.json_values import read_json
 from funpipe.io.particles import FORMATS, format_of, format_to_write
 from funpipe.io.relion_tomograms import TomogramInfo

@@ -7,7 +7,7 @@ import pytest
 from real_files import DATA, needs_data
 
 from funpipe import Molecules, read_molecules, write_molecules
-from funpipe.io.euler import RELION, to_xyz
+from funpipe.base.euler import RELION, to_xyz
 from funpipe.io.relion_poses import pixel_size
 from funpipe.io.relion_tomograms import TomogramInfo, read_tomograms
 from funpipe.io.star import Star, read_star, write_star

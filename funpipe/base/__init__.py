@@ -7,6 +7,11 @@
 - `sources`: files as they are read: ordinary ones, of bounded size
 - `whole`: files written whole or not at all, also by several at a time
 - `texts`: what the texts of a column stand for, and which a file can hold
+- `euler`: Euler angles of other programs, through matrices
 - `csv_files`: CSV files as columns of texts, and back
-- `molecules`: `Molecules`, and their CSV files
+- `features`: features of particles, from arrays and columns of data frames
+- `molecule_poses`: `Molecules` moved, turned, from Euler angles and axes
+- `molecule_groups`: `Molecules` in groups, sorted, split
+- `molecule_tables`: `Molecules` as CSV files, data frames, and in a notebook
+- `molecules`: `Molecules`, to which these belong
 """

@@ -11,7 +11,6 @@ Volumes:
 Particle lists:
 
 - `formats`: what a format of particle lists says of itself
-- `euler`: Euler angles of other programs, through matrices
 - `columns`: what lists of columns have in common
 - `star`: STAR files as blocks of columns
 - `json_values`: JSON files, bounded, each field once, finite numbers

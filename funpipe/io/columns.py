@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
+from funpipe.base.euler import Euler
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import MissingError, describe, listed
-from funpipe.io.euler import Euler
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.euler import from_xyz, to_xyz
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import describe
-from funpipe.io.euler import from_xyz, to_xyz
 from funpipe.io.formats import Format, only_one, warn_of_left_out
 from funpipe.io.json_values import (
     finite_numbers,

@@ -18,13 +18,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.euler import DYNAMO
 from funpipe.base.extras import in_one_line, require
 from funpipe.base.molecules import Molecules
 from funpipe.base.sources import read_bytes
 from funpipe.base.whole import alone, replacing
 from funpipe.base.wording import MissingError
 from funpipe.io.columns import PixelList, tomogram_texts
-from funpipe.io.euler import DYNAMO
 from funpipe.io.formats import warn_of_left_out
 from funpipe.io.table_map import Pairs, encodes, names_of, plan, put, read_map
 

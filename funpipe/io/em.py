@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.euler import STOPGAP
 from funpipe.base.extras import require
 from funpipe.base.molecules import Molecules
 from funpipe.base.sources import LARGEST_LIST, check_source
@@ -25,7 +26,6 @@ from funpipe.io.columns import (
     needed_scale,
     warn_of_numbers,
 )
-from funpipe.io.euler import STOPGAP
 from funpipe.io.formats import warn_of_left_out
 from funpipe.io.rows import stored_array
 from funpipe.io.voxels import Volume

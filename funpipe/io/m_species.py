@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.euler import RELION
 from funpipe.base.molecules import Molecules
 from funpipe.io.columns import Columns, numbers, replace, same_place, same_turn
-from funpipe.io.euler import RELION
 from funpipe.io.formats import Format
 from funpipe.io.relion_poses import is_pose
 from funpipe.io.star import Block, Star, read_star, simple_columns, write_star

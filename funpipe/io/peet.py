@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.euler import STOPGAP
 from funpipe.base.molecules import Molecules
 from funpipe.base.sources import check_source, read_bytes
 from funpipe.base.texts import typed
 from funpipe.base.whole import alone, check_target, replacing
 from funpipe.io import mod
 from funpipe.io.columns import PixelList
-from funpipe.io.euler import STOPGAP
 from funpipe.io.formats import Format, only_one, warn_of_left_out
 
 __all__ = ["FORMAT", "model_beside", "read", "recognises", "scale_of", "write"]

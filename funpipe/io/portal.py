@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.euler import from_xyz, to_xyz
 from funpipe.base.molecules import Molecules
 from funpipe.base.sources import read_bytes
 from funpipe.base.texts import MOST_COLUMNS, check_unique, text_array
 from funpipe.base.whole import replacing
 from funpipe.base.wording import describe, quoted
 from funpipe.io.columns import needed_scale
-from funpipe.io.euler import from_xyz, to_xyz
 from funpipe.io.json_values import finite_numbers, once, rotation_matrix
 
 __all__ = ["read", "write"]

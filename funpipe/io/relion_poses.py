@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.euler import RELION
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import MissingError
 from funpipe.io.columns import Columns, numbers, replace, same_place, same_turn
-from funpipe.io.euler import RELION
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.euler import STOPGAP
 from funpipe.base.molecules import Molecules
 from funpipe.io.columns import (
     PixelList,
     needed_scale,
     warn_of_numbers,
 )
-from funpipe.io.euler import STOPGAP
 from funpipe.io.formats import warn_of_left_out
 from funpipe.io.star import Block, Star, read_star, simple_columns, write_star
 

@@ -20,10 +20,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from funpipe.base.euler import RELION
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import MissingError
 from funpipe.io.columns import numbers
-from funpipe.io.euler import RELION
 from funpipe.io.formats import HEAD, Format
 from funpipe.io.relion_poses import ANGLES, NAMES, PIXEL, PIXEL_SIZES, SIZES
 from funpipe.io.relion_tomograms import infos_of, is_centred

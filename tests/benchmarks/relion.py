@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 
-from funpipe.io.euler import RELION
+from funpipe.base.euler import RELION
 from funpipe.io.star import Star, read_star, write_star
 from funpipe.io.volumes import write_mrc
 from funpipe.space.fourier import as_tilt, fourier_vectors

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["DYNAMO", "RELION", "STOPGAP", "Euler", "from_xyz", "to_xyz"]
+__all__ = ["CONVENTIONS", "DYNAMO", "RELION", "STOPGAP", "Euler", "from_xyz", "to_xyz"]
 
 
 class Euler(NamedTuple):
@@ -67,6 +67,7 @@ DYNAMO = Euler("zxz", inverse=True)
 """tdrot, tilt, narot."""
 STOPGAP = Euler("zxz", inverse=False)
 """phi, theta, psi; EM motive lists have the same, stored as phi, psi, theta."""
+CONVENTIONS = {"relion": RELION, "dynamo": DYNAMO, "stopgap": STOPGAP}
 
 
 def from_xyz(matrices: ArrayLike) -> Rotation:
