@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
+from funpipe.engine.matching import ENGINE
 from funpipe.stages.parsing import parse_pipeline
 
 
@@ -75,6 +76,7 @@ SEARCH = {
     "symmetry": "C1",
     "refine": True,
     "whiten": False,
+    "engine": ENGINE,
     "executor": None,
     "progress": False,
 }

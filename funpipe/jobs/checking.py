@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from funpipe.base import arguments as check_argument
 from funpipe.boxes.cutting import count_leaving, wholly_outside
 from funpipe.boxes.tomograms import Piece, pieces
-from funpipe.engine.matching import masked, match, template_bank
+from funpipe.engine.matching import ENGINE, masked
+from funpipe.engine.seam import Engine
 from funpipe.jobs.findings import Finding
 from funpipe.jobs.planning import Plan, plan
 from funpipe.space.geometry import RotationGrid, coarse_grid
@@ -39,6 +40,7 @@ def check(
     symmetry: str = "C1",
     refine: bool = True,
     whiten: bool = False,
+    engine: Engine = ENGINE,
     tomogram_feature: str = "tomogram",
     preflight: bool = True,
     executor: Executor | None = None,
@@ -50,7 +52,7 @@ def check(
     ----------
     tomogram, molecules, template, mask, scale, max_shifts, rotations, tilt
         See `align`.
-    resolution, symmetry, tomogram_feature
+    resolution, symmetry, engine, tomogram_feature
         See `align`.
     refine, whiten, preflight, executor, progress
         As of `align`, so that the same options do for both; they change nothing.
@@ -114,6 +116,7 @@ def check(
         symmetry=symmetry,
         refine=refine,
         whiten=whiten,
+        engine=engine,
         tomogram_feature=tomogram_feature,
     )
     found = planned.findings()
@@ -227,12 +230,26 @@ def _scores(
     sample: _Sample, templates: NDArray[np.float32], planned: Plan, grid: RotationGrid
 ) -> NDArray[np.float64]:
     """Return the best scores of some particles."""
-    search = planned.search
-    bank = template_bank(templates, grid, search.window, search.finest, refined=True)
+    window, finest, engine = (
+        planned.search.window,
+        planned.search.finest,
+        planned.search.engine,
+    )
+    bank = engine.prepare(templates, grid, window, finest, refined=True)
     turns = planned.particles.rotations
     return np.concatenate(
         [
-            match(each.boxes, turns[each.indices], bank=bank, tilt=each.tilt).scores
+            engine.match(
+                each.boxes,
+                turns[each.indices],
+                bank=bank,
+                tilt=each.tilt,
+                go_on=_go_on,
+            ).scores
             for each in sample.pieces
         ]
     )
+
+
+def _go_on() -> None:
+    """Go on: nobody calls this work off."""

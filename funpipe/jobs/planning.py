@@ -9,6 +9,8 @@ from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.boxes.cutting import check_some
 from funpipe.boxes.tomograms import Share, common_scale, shares_of
 from funpipe.engine.costs import Cost, check_cost
+from funpipe.engine.matching import ENGINE
+from funpipe.engine.seam import Engine, check_engine
 from funpipe.jobs.findings import (
     Finding,
     doubles,
@@ -38,6 +40,7 @@ class Asked(NamedTuple):
     finest: float
     refined: bool
     whitened: bool
+    engine: Engine
     scale: float
     """nm per voxel."""
 
@@ -51,6 +54,7 @@ class Search(NamedTuple):
     finest: float
     refined: bool
     whitened: bool
+    engine: Engine
     by_default: bool = False
     """Whether the window is that of nothing given."""
 
@@ -97,6 +101,7 @@ def plan(
     symmetry: str,
     refine: bool,
     whiten: bool,
+    engine: Engine,
     tomogram_feature: str,
 ) -> Plan:
     """Check the arguments of `align`, and make of them what it works with."""
@@ -104,7 +109,8 @@ def plan(
     shares, empty = shares_of(tomogram, particles, scale, tilt, tomogram_feature)
     voxel = common_scale(shares)
     asked = asked_for(
-        voxel, max_shifts, rotations, symmetry, tilt, resolution, refine, whiten
+        *(voxel, max_shifts, rotations, symmetry, tilt, resolution),
+        *(refine, whiten, engine),
     )
     prepared = prepare_all(template, mask, voxel)
     search = search_for(asked, prepared)
@@ -122,6 +128,7 @@ def asked_for(
     resolution: float | None,
     refine: bool,
     whiten: bool,
+    engine: Engine = ENGINE,
 ) -> Asked:
     """Check where a pose is to be looked for, given in nm."""
     shifts = None
@@ -134,6 +141,10 @@ def asked_for(
             f"resolution must be {2 * scale:.6g} nm or more, two voxels, not {finest}"
         )
     rotation_count(rotations)  # for its errors
+    engine = check_engine("engine", engine)
+    whiten = check.flag("whiten", whiten)
+    if whiten and engine.whiten is None:
+        raise ValueError("whiten must be False: the engine given cannot whiten")
     return Asked(
         shifts,
         rotations,
@@ -141,7 +152,8 @@ def asked_for(
         as_tilt("tilt", tilt),
         finest / scale,
         check.flag("refine", refine),
-        check.flag("whiten", whiten),
+        whiten,
+        engine,
         scale,
     )
 
@@ -173,6 +185,7 @@ def search_for(asked: Asked, prepared: Prepared) -> Search:
         asked.finest,
         asked.refined,
         asked.whitened,
+        asked.engine,
         by_default=asked.shifts is None,
     )
 
