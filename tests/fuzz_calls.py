@@ -90,6 +90,10 @@ OF_TOMOGRAM = {
     "preflight": False,
     **SEARCH,
 }
+ALIGN_ONLY = ("refine", "whiten", "preflight", "executor", "progress")
+OF_CHECK = {
+    name: value for name, value in OF_TOMOGRAM.items() if name not in ALIGN_ONLY
+}
 OF_LOADER = {
     name: value
     for name, value in OF_TOMOGRAM.items()
@@ -139,7 +143,7 @@ STAGES = {
 LISTED = {"scale": 1.0, "tomograms": None, "first": None, "box": None}
 OTHERS = {
     "align": (fp.align, OF_TOMOGRAM),
-    "check": (fp.check, OF_TOMOGRAM),
+    "check": (fp.check, OF_CHECK),
     "align_subtomograms": (
         fp.align_subtomograms,
         {

@@ -33,9 +33,10 @@ from funpipe.boxes.tomograms import (
 )
 from funpipe.engine.matching import ENGINE, masked
 from funpipe.engine.seam import Engine, Match
-from funpipe.jobs.planning import Search, asked_for, plan, search_for
+from funpipe.jobs.planning import plan
 from funpipe.jobs.preparing import Prepared, prepare_all
 from funpipe.jobs.running import run
+from funpipe.jobs.searching import Sampling, Search, sampling, search_for
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -204,12 +205,7 @@ def align(
     check.executor("executor", executor)
     preflight = check.flag("preflight", preflight)
     progress = check.flag("progress", progress)
-    planned = plan(
-        tomogram,
-        molecules,
-        template=template,
-        mask=mask,
-        scale=scale,
+    search = search_for(
         max_shifts=max_shifts,
         rotations=rotations,
         tilt=tilt,
@@ -218,9 +214,17 @@ def align(
         refine=refine,
         whiten=whiten,
         engine=engine,
+    )
+    planned = plan(
+        tomogram,
+        molecules,
+        search,
+        template=template,
+        mask=mask,
+        scale=scale,
         tomogram_feature=tomogram_feature,
     )
-    particles, shares, empty, search, prepared = planned
+    particles, shares, empty, _, where, prepared = planned
     box = prepared.template.shape[1:]
     leaving = check_shares(shares, particles, box, finite=True, radius=planned.radius())
     warn_of_leaving(leaving, len(particles))
@@ -234,6 +238,7 @@ def align(
         particles.rotations,
         prepared,
         search,
+        where,
         common_scale(shares),
         executor,
         progress,
@@ -300,12 +305,18 @@ def align_subtomograms(
     check.executor("executor", executor)
     progress = check.flag("progress", progress)
     scale = check.positive("scale", scale)
-    asked = asked_for(
-        *(scale, max_shifts, rotations, symmetry, tilt, resolution),
-        *(refine, whiten, engine),
+    search = search_for(
+        max_shifts=max_shifts,
+        rotations=rotations,
+        tilt=tilt,
+        resolution=resolution,
+        symmetry=symmetry,
+        refine=refine,
+        whiten=whiten,
+        engine=engine,
     )
     prepared = prepare_all(template, mask, scale)
-    search = search_for(asked, prepared)
+    where = sampling(search, prepared, scale)
     array = _check_boxes(boxes, prepared.template.shape[1:])
     frames = _check_orientations(orientations, len(array))
     work = (
@@ -317,6 +328,7 @@ def align_subtomograms(
         frames,
         prepared,
         search,
+        where,
         scale,
         executor,
         progress,
@@ -428,6 +440,7 @@ def _align_parts(
     orientations: Rotation,
     prepared: Prepared,
     search: Search,
+    where: Sampling,
     scale: float,
     executor: Executor | None,
     progress: bool,
@@ -436,9 +449,9 @@ def _align_parts(
     engine = search.engine
     templates = np.stack([masked(*pair) for pair in zip(*prepared, strict=True)])
     bank = engine.prepare(
-        templates, search.grid, search.window, search.finest, refined=search.refined
+        templates, where.grid, where.window, where.finest, refined=search.refine
     )
-    if search.whitened and engine.whiten is not None:
+    if search.whiten and engine.whiten is not None:
         chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
         bank = engine.whiten(bank, boxes_of(chosen))
     task = partial(_match_task, match=engine.match, bank=bank)
