@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
+from funpipe.engine.matching import ENGINE
 from funpipe.stages.parsing import parse_pipeline
 
 
@@ -75,6 +76,7 @@ SEARCH = {
     "symmetry": "C1",
     "refine": True,
     "whiten": False,
+    "engine": ENGINE,
     "executor": None,
     "progress": False,
 }
@@ -87,6 +89,10 @@ OF_TOMOGRAM = {
     "tomogram_feature": "tomogram",
     "preflight": False,
     **SEARCH,
+}
+ALIGN_ONLY = ("refine", "whiten", "preflight", "executor", "progress")
+OF_CHECK = {
+    name: value for name, value in OF_TOMOGRAM.items() if name not in ALIGN_ONLY
 }
 OF_LOADER = {
     name: value
@@ -137,7 +143,7 @@ STAGES = {
 LISTED = {"scale": 1.0, "tomograms": None, "first": None, "box": None}
 OTHERS = {
     "align": (fp.align, OF_TOMOGRAM),
-    "check": (fp.check, OF_TOMOGRAM),
+    "check": (fp.check, OF_CHECK),
     "align_subtomograms": (
         fp.align_subtomograms,
         {

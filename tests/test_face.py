@@ -26,7 +26,8 @@ VOLUME = np.random.default_rng(0).normal(size=(24, 24, 24)).astype(np.float32)
 PICKS = Molecules([[10.0, 10.0, 10.0], [12.0, 12.0, 12.0]])
 NAMED = PICKS.with_features(tomogram=["a", "b"])
 OUTSIDE = Molecules([[10.0, 10.0, 10.0], [1.0, 12.0, 12.0]])
-OPTIONS = {"template": BLOB, "scale": 1.0, "progress": False}
+CHECKED = {"template": BLOB, "scale": 1.0}
+OPTIONS = {**CHECKED, "progress": False}
 BOXES = np.stack([BLOB(1.0)] * 2)
 
 
@@ -47,7 +48,7 @@ def using_template(value):
 def using_mask(value):
     return {
         "align": lambda: fp.align(VOLUME, PICKS, mask=value, **OPTIONS),
-        "check": lambda: fp.check(VOLUME, PICKS, mask=value, **OPTIONS),
+        "check": lambda: fp.check(VOLUME, PICKS, mask=value, **CHECKED),
         "prepare": lambda: fp.prepare(BLOB, value),
         "boxes": lambda: fp.align_subtomograms(BOXES, mask=value, **OPTIONS),
         "loader": lambda: SubtomogramLoader(VOLUME, PICKS, 1.0).align(BLOB, value),
@@ -57,7 +58,7 @@ def using_mask(value):
 def using_molecules(value):
     return {
         "align": lambda: fp.align(VOLUME, value, **OPTIONS),
-        "check": lambda: fp.check(VOLUME, value, **OPTIONS),
+        "check": lambda: fp.check(VOLUME, value, **CHECKED),
         "average": lambda: fp.average(VOLUME, value, shape=4, scale=1.0),
         "subtomograms": lambda: fp.subtomograms(VOLUME, value, shape=4, scale=1.0),
         "loader": lambda: SubtomogramLoader(VOLUME, value, 1.0),
@@ -120,9 +121,9 @@ def test_a_tomograms_own_scale_is_the_one_of_its_templates():
     own, at = Tomogram(VOLUME, scale=0.8), {**OPTIONS, "preflight": False}
     expected = fp.align(VOLUME, PICKS, **{**at, "scale": 0.8})
     assert fp.align(own, PICKS, **{**at, "scale": 0.5}) == expected
-    found = {each.name for each in fp.check(own, PICKS, **{**OPTIONS, "scale": 0.5})}
+    found = {each.name for each in fp.check(own, PICKS, **{**CHECKED, "scale": 0.5})}
     assert found == {
-        each.name for each in fp.check(VOLUME, PICKS, **{**OPTIONS, "scale": 0.8})
+        each.name for each in fp.check(VOLUME, PICKS, **{**CHECKED, "scale": 0.8})
     }
 
 

@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 import funpipe as fp
 from funpipe.base import arguments
 from funpipe.engine import costs
-from funpipe.jobs.planning import asked_for, search_for
 from funpipe.jobs.preparing import prepare_all
+from funpipe.jobs.searching import Search, sampling, search_for
 from funpipe.space.geometry import rotation_grid
 
 RANDOM = np.random.default_rng(0)
@@ -24,6 +24,7 @@ BOXES = RANDOM.normal(size=(2, *BOX)).astype(np.float32)
 TOMOGRAM = RANDOM.normal(size=(24, 24, 24)).astype(np.float32)
 PICKS = np.array([[10.0, 11.0, 12.0]])
 MASK = np.ones(BOX, np.float32)
+ALIGN_ONLY = ("refine", "whiten", "preflight", "executor", "progress")
 QUIET = {"scale": 1.0, "progress": False}
 
 
@@ -32,13 +33,16 @@ def of_boxes(**options):
     return fp.align_subtomograms(BOXES, **options)
 
 
-def whole(function=fp.align, **options):
+def whole(**options):
     options = {"template": TEMPLATE, "preflight": False, **QUIET, **options}
-    return function(TOMOGRAM, PICKS * options["scale"], **options)
+    return fp.align(TOMOGRAM, PICKS * options["scale"], **options)
 
 
 def checked(**options):
-    return whole(fp.check, **options)
+    """Check what is aligned; `check` has no options that change nothing for it."""
+    options = {"template": TEMPLATE, "scale": 1.0, **options}
+    given = {name: each for name, each in options.items() if name not in ALIGN_ONLY}
+    return fp.check(TOMOGRAM, PICKS * given["scale"], **given)
 
 
 def by_loader(**options):
@@ -66,8 +70,8 @@ def test_shifts_that_are_not_given_are_not_complained_about(way, scale):
 
 def search(scale=1.0, max_shifts=None, rotations=None, box=BOX, symmetry="C1"):
     prepared = prepare_all(RANDOM.normal(size=box), None, scale)
-    asked = asked_for(scale, max_shifts, rotations, symmetry, None, None, True, False)
-    return search_for(asked, prepared)
+    asked = search_for(max_shifts=max_shifts, rotations=rotations, symmetry=symmetry)
+    return sampling(asked, prepared, scale)
 
 
 def test_shifts_are_up_to_1_nm_by_default_or_half_the_box():
@@ -104,7 +108,7 @@ def small_machine(monkeypatch):
 def test_a_search_too_large_for_memory_is_refused_before_it_is_built(
     way, small_machine, monkeypatch
 ):
-    monkeypatch.setattr("funpipe.jobs.planning.rotation_grid", None)
+    monkeypatch.setattr("funpipe.jobs.searching.rotation_grid", None)
     with pytest.raises(ValueError) as error:
         way(rotations=((180, 1),) * 3)
     text = str(error.value)
@@ -115,7 +119,7 @@ def test_a_search_too_large_for_memory_is_refused_before_it_is_built(
 
 @pytest.mark.parametrize("rotations", [((180, 3),) * 3, (180, 3)])
 def test_what_is_suggested_is_not_refused(rotations, small_machine, monkeypatch):
-    monkeypatch.setattr("funpipe.jobs.planning.rotation_grid", lambda *_: fine)
+    monkeypatch.setattr("funpipe.jobs.searching.rotation_grid", lambda *_: fine)
     fine = rotation_grid((12, 6))
     search(rotations=rotations)
 
@@ -358,7 +362,7 @@ def test_what_is_no_range_of_tilts_is_named(way, tilt):
 
 @pytest.mark.parametrize("value", ["no", 1, 0, None, np.ones(2, bool), "True", 0.0])
 @pytest.mark.parametrize("name", ["refine", "whiten"])
-@pytest.mark.parametrize("way", EVERY_WAY)
+@pytest.mark.parametrize("way", [of_boxes, whole, by_loader])
 def test_flags_are_true_or_false(way, name, value):
     with pytest.raises((ValueError, TypeError), match=f"{name} must be True or False"):
         way(**{name: value})
@@ -369,10 +373,28 @@ def test_flags_of_numpy_are_flags():
     assert (given.scores == of_boxes(refine=False, whiten=True).scores).all()
 
 
-@pytest.mark.parametrize("name", ["preflight", "progress"])
-def test_check_refuses_what_is_no_flag(name):
-    with pytest.raises(ValueError, match=f"{name} must be True or False, not 'no'"):
-        checked(**{name: "no"})
+@pytest.mark.parametrize("name", ALIGN_ONLY)
+def test_check_has_no_options_that_change_nothing_for_it(name):
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+        fp.check(TOMOGRAM, PICKS, template=TEMPLATE, scale=1.0, **{name: True})
+
+
+def test_check_has_the_options_of_align_that_say_what_is_searched():
+    of_align = inspect.signature(fp.align).parameters
+    of_check = inspect.signature(fp.check).parameters
+    assert [each for each in of_align if each not in ALIGN_ONLY] == list(of_check)
+    for name in set(of_check) - {"tomogram", "molecules", "template"}:
+        assert of_align[name] == of_check[name]
+
+
+def test_a_search_is_one_value_with_the_defaults_of_align():
+    names = set(inspect.signature(search_for).parameters)
+    assert names == set(Search._fields)
+    for verb in (fp.align, fp.align_subtomograms):
+        given = inspect.signature(verb).parameters
+        assert search_for(**{each: given[each].default for each in names}) == (
+            search_for()
+        )
 
 
 @pytest.mark.parametrize(

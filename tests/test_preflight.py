@@ -19,7 +19,7 @@ BOX = (20, 20, 20)
 SHAPE = (36, 88, 88)
 MOLECULE = asymmetric_molecule(count=14, radius=4.0, sigma=1.1)
 TEMPLATE = blob_image(MOLECULE, BOX, SCALE)
-OPTIONS = {"template": TEMPLATE, "scale": SCALE, "progress": False, "tilt": (-60, 60)}
+OPTIONS = {"template": TEMPLATE, "scale": SCALE, "tilt": (-60, 60)}
 
 
 def truth() -> Molecules:
@@ -277,7 +277,7 @@ def test_wrong_arguments_are_errors_as_of_align(changes, error, text):
 
 
 def wrong_options() -> dict[str, object]:
-    return {**OPTIONS, "mask": fp.sphere(3.0), "max_shifts": 1.0}
+    return {**OPTIONS, "mask": fp.sphere(3.0), "max_shifts": 1.0, "progress": False}
 
 
 def test_align_warns_of_what_it_finds_once_and_at_the_callers_line():
@@ -303,10 +303,5 @@ def test_without_preflight_align_does_the_same_and_says_nothing():
 def test_align_itself_aligns_no_sample():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = fp.align(-IMAGE, PICKS, **OPTIONS)
+        found = fp.align(-IMAGE, PICKS, progress=False, **OPTIONS)
     assert found.features["score"].mean() < 0.2
-
-
-def test_check_takes_the_options_of_align():
-    options = {"refine": False, "whiten": True, "preflight": True, "executor": None}
-    assert cheap(**options) == []

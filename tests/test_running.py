@@ -39,9 +39,8 @@ class Recorded:
 def test_what_is_no_executor_is_refused_before_any_work(executor, capsys):
     tomogram, wanted = Recorded(), "executor must be None, or an executor such as"
     options = {"template": BLOB, "scale": 1.0, "executor": executor}
-    for verb in (fp.align, fp.check):
-        with pytest.raises((TypeError, ValueError), match=wanted):
-            verb(tomogram, PICKS, **options)
+    with pytest.raises((TypeError, ValueError), match=wanted):
+        fp.align(tomogram, PICKS, **options)
     with pytest.raises((TypeError, ValueError), match=wanted):
         fp.align_subtomograms(BOXES, **options)
     assert tomogram.reads == 0
@@ -53,9 +52,8 @@ def test_what_is_no_executor_is_refused_before_any_work(executor, capsys):
 def test_what_is_no_flag_is_refused_before_any_work(name, value):
     tomogram, wanted = Recorded(), f"{name} must be True or False, not "
     options = {"template": BLOB, "scale": 1.0, name: value}
-    for verb in (fp.align, fp.check):
-        with pytest.raises((TypeError, ValueError), match=wanted):
-            verb(tomogram, PICKS, **options)
+    with pytest.raises((TypeError, ValueError), match=wanted):
+        fp.align(tomogram, PICKS, **options)
     assert tomogram.reads == 0
     if name == "progress":
         with pytest.raises((TypeError, ValueError), match=wanted):

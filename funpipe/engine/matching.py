@@ -35,7 +35,7 @@ on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -45,6 +45,7 @@ from numpy.typing import NDArray
 
 from funpipe.engine.gauss_newton import Climbed, Poses, Spectra, climb
 from funpipe.engine.limits import Limits
+from funpipe.engine.seam import Engine, Match
 from funpipe.engine.spectra import Fields, sample, template_fields
 from funpipe.space.fourier import Tilt, half_ball, transform
 from funpipe.space.geometry import RotationGrid, radius
@@ -53,14 +54,7 @@ from funpipe.space.precision import normalised
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = [
-    "Bank",
-    "Match",
-    "masked",
-    "match",
-    "noise_power",
-    "template_bank",
-]
+__all__ = ["ENGINE", "Bank", "masked", "match", "template_bank", "whitened"]
 
 Array: TypeAlias = NDArray[Any]
 Window: TypeAlias = tuple[float, float, float]
@@ -79,45 +73,6 @@ _STEPS = 10  # of the climb over all waves
 _APART = 1.8  # spacings within which rotations are neighbours
 _PHASE = 0.8  # rad that half a spacing of rotations may turn the template's rim
 _ROUNDING = 1e-10  # of a power spectrum's mean: what single precision leaves of none
-
-
-class Match(NamedTuple):
-    """The best pose of each of n boxes."""
-
-    rotations: Rotation
-    """n, template to box."""
-    shifts: NDArray[np.float64]
-    """(n, 3), voxels, z, y, x."""
-    scores: NDArray[np.float64]
-    """(n,), from −1 to 1."""
-    templates: NDArray[np.int64]
-    """(n,), which of the templates."""
-    shift_errors: NDArray[np.float64]
-    """(n,), voxels: the root of the expected squared distance from the truth; half
-    the box's diagonal at the most, where it is not known."""
-    angle_errors: NDArray[np.float64]
-    """(n,), degrees: the root of the expected squared angle from the truth; 180 where
-    it is not known."""
-    at_limit: NDArray[np.bool_]
-    """(n,), whether the pose ended on a limit of the search."""
-    blank: NDArray[np.bool_]
-    """(n,), whether there is nothing in the box, or nothing of it measured; its pose
-    is the one it had, its score 0."""
-
-    @staticmethod
-    def concat(several: Sequence[Match]) -> Match:
-        """Return several in a row."""
-        from scipy.spatial.transform import Rotation
-
-        rotations, *others = zip(*several, strict=True)
-        return Match(
-            Rotation.from_quat(np.concatenate([each.as_quat() for each in rotations])),
-            *map(np.concatenate, others),
-        )
-
-    def take(self, chosen: Array) -> Match:
-        """Return some of them."""
-        return Match._make(each[chosen] for each in self)
 
 
 class Bank(NamedTuple):
@@ -151,6 +106,8 @@ class Bank(NamedTuple):
     """Each template and its derivatives on a fine grid of frequencies."""
     refined: bool
     """Whether poses go on from the grid."""
+    noise: NDArray[np.float64] | None = None
+    """(N,), the noise's power at each wave; None where it is white."""
 
 
 def masked(template: Array, mask: Array) -> Array:
@@ -236,7 +193,6 @@ def match(
     *,
     bank: Bank,
     tilt: Tilt,
-    noise: NDArray[Any] | None = None,
     go_on: Callable[[], None] | None = None,
 ) -> Match:
     """Find the best pose of each box.
@@ -251,8 +207,6 @@ def match(
         What to look for, from `template_bank`.
     tilt : callable
         Weight of frequency vectors (3, ...) in the tomogram's frame.
-    noise : (N,) array, optional
-        The noise's power at each of the bank's waves; by default it is white.
     go_on : callable, optional
         Called before each batch of boxes; what it raises ends the work.
 
@@ -267,12 +221,12 @@ def match(
         if go_on is not None:
             go_on()
         some = slice(i, i + size)
-        parts.append(_match_batch(boxes[some], orientations[some], bank, tilt, noise))
+        parts.append(_match_batch(boxes[some], orientations[some], bank, tilt))
     return Match.concat(parts)
 
 
-def noise_power(boxes: Array, bank: Bank) -> NDArray[np.float64]:
-    """Return the mean power of boxes at each of a bank's waves, by shells of |k|.
+def whitened(bank: Bank, boxes: Array) -> Bank:
+    """Return a bank with the noise's power: that of boxes, the mean of shells of |k|.
 
     The template is weak against the noise in single subtomograms, so that their
     power is taken for the noise's. Each box counts alike, whatever its scale.
@@ -281,7 +235,11 @@ def noise_power(boxes: Array, bank: Bank) -> NDArray[np.float64]:
     length = np.sqrt(((bank.waves / np.array(bank.shape)) ** 2).sum(axis=1))
     shell = np.round(length * min(bank.shape)).astype(int)
     mean = np.bincount(shell, power) / np.maximum(np.bincount(shell), 1)
-    return mean[shell]
+    return bank._replace(noise=mean[shell])
+
+
+ENGINE = Engine(template_bank, match, whitened)
+"""The package's own."""
 
 
 def _match_batch(
@@ -289,11 +247,10 @@ def _match_batch(
     orientations: Rotation,
     bank: Bank,
     tilt: Tilt,
-    noise: NDArray[Any] | None,
 ) -> Match:
     F = _box_spectra(boxes, bank)
     k = (bank.waves / np.array(bank.shape)).astype(np.float32)
-    spectra = Spectra(k, F, _weights(orientations, k, tilt, noise))
+    spectra = Spectra(k, F, _weights(orientations, k, tilt, bank.noise))
     blank = _blank(spectra, bank)
     found = _search(spectra.first(bank.searched), bank)
     limits = Limits(bank.window, bank.grid.limit)

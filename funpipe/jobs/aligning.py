@@ -31,18 +31,12 @@ from funpipe.boxes.tomograms import (
     pieces,
     warn_of_empty,
 )
-from funpipe.engine.matching import (
-    Bank,
-    Match,
-    masked,
-    match,
-    noise_power,
-    template_bank,
-)
-from funpipe.jobs.planning import Search, asked_for, plan, search_for
+from funpipe.engine.matching import ENGINE, masked
+from funpipe.engine.seam import Engine, Match
+from funpipe.jobs.planning import plan
 from funpipe.jobs.preparing import Prepared, prepare_all
 from funpipe.jobs.running import run
-from funpipe.space.fourier import Tilt
+from funpipe.jobs.searching import Sampling, Search, sampling, search_for
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -114,6 +108,7 @@ def align(
     whiten: bool = False,
     tomogram_feature: str = "tomogram",
     preflight: bool = True,
+    engine: Engine = ENGINE,
     executor: Executor | None = None,
     progress: bool = True,
 ) -> Molecules:
@@ -162,6 +157,8 @@ def align(
     preflight : bool
         Whether to warn of what looks wrong in template, mask and molecules, see
         `check`, which looks at more.
+    engine : funpipe.engine.Engine
+        How poses are found; `funpipe.engine.seam` says how to write another.
     executor : concurrent.futures.Executor, optional
         Where the work runs; by default in this process.
     progress : bool
@@ -208,12 +205,7 @@ def align(
     check.executor("executor", executor)
     preflight = check.flag("preflight", preflight)
     progress = check.flag("progress", progress)
-    planned = plan(
-        tomogram,
-        molecules,
-        template=template,
-        mask=mask,
-        scale=scale,
+    search = search_for(
         max_shifts=max_shifts,
         rotations=rotations,
         tilt=tilt,
@@ -221,9 +213,18 @@ def align(
         symmetry=symmetry,
         refine=refine,
         whiten=whiten,
+        engine=engine,
+    )
+    planned = plan(
+        tomogram,
+        molecules,
+        search,
+        template=template,
+        mask=mask,
+        scale=scale,
         tomogram_feature=tomogram_feature,
     )
-    particles, shares, empty, search, prepared = planned
+    particles, shares, empty, _, where, prepared = planned
     box = prepared.template.shape[1:]
     leaving = check_shares(shares, particles, box, finite=True, radius=planned.radius())
     warn_of_leaving(leaving, len(particles))
@@ -237,6 +238,7 @@ def align(
         particles.rotations,
         prepared,
         search,
+        where,
         common_scale(shares),
         executor,
         progress,
@@ -259,6 +261,7 @@ def align_subtomograms(
     symmetry: str = "C1",
     refine: bool = True,
     whiten: bool = False,
+    engine: Engine = ENGINE,
     executor: Executor | None = None,
     progress: bool = True,
 ) -> Alignment:
@@ -270,7 +273,7 @@ def align_subtomograms(
         Subtomograms, each in its particle's own frame.
     template, mask, max_shifts, rotations, tilt, resolution
         See `align`.
-    symmetry, refine, whiten, executor, progress
+    symmetry, refine, whiten, engine, executor, progress
         See `align`.
     scale : float
         nm per voxel.
@@ -302,11 +305,18 @@ def align_subtomograms(
     check.executor("executor", executor)
     progress = check.flag("progress", progress)
     scale = check.positive("scale", scale)
-    asked = asked_for(
-        scale, max_shifts, rotations, symmetry, tilt, resolution, refine, whiten
+    search = search_for(
+        max_shifts=max_shifts,
+        rotations=rotations,
+        tilt=tilt,
+        resolution=resolution,
+        symmetry=symmetry,
+        refine=refine,
+        whiten=whiten,
+        engine=engine,
     )
     prepared = prepare_all(template, mask, scale)
-    search = search_for(asked, prepared)
+    where = sampling(search, prepared, scale)
     array = _check_boxes(boxes, prepared.template.shape[1:])
     frames = _check_orientations(orientations, len(array))
     work = (
@@ -318,6 +328,7 @@ def align_subtomograms(
         frames,
         prepared,
         search,
+        where,
         scale,
         executor,
         progress,
@@ -429,24 +440,25 @@ def _align_parts(
     orientations: Rotation,
     prepared: Prepared,
     search: Search,
+    where: Sampling,
     scale: float,
     executor: Executor | None,
     progress: bool,
 ) -> Alignment:
     count = len(orientations)
+    engine = search.engine
     templates = np.stack([masked(*pair) for pair in zip(*prepared, strict=True)])
-    bank = template_bank(
-        templates, search.grid, search.window, search.finest, refined=search.refined
+    bank = engine.prepare(
+        templates, where.grid, where.window, where.finest, refined=search.refine
     )
-    noise = None
-    if search.whitened:
+    if search.whiten and engine.whiten is not None:
         chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
-        noise = noise_power(boxes_of(chosen), bank)
-    done: list[NDArray[np.intp]] = []  # which particles, in the order of the work
-    task = partial(_match_piece, bank=bank, noise=noise)
-    tasks = _tasks(work, orientations, done)
+        bank = engine.whiten(bank, boxes_of(chosen))
+    task = partial(_match_task, match=engine.match, bank=bank)
+    tasks = ((each, orientations[each.indices]) for each in work)
     with closing(run(task, tasks, executor)) as running:
-        matches = list(_with_bar(running, count, progress))
+        done = list(_with_bar(running, count, progress))
+    indices, matches = zip(*done, strict=True)
     found = Match.concat(matches)
     blank = int(found.blank.sum())
     if blank:
@@ -454,7 +466,7 @@ def _align_parts(
             f"{blank} of {count} boxes hold nothing, or nothing that was measured: "
             "those particles stay where they are, with a score of 0"
         )
-    found = found.take(np.argsort(np.concatenate(done), kind="stable"))
+    found = found.take(np.argsort(np.concatenate(indices), kind="stable"))
     return Alignment(
         found.rotations,
         found.shifts * scale,
@@ -466,30 +478,31 @@ def _align_parts(
     )
 
 
-def _tasks(
-    work: Iterable[Piece], orientations: Rotation, done: list[NDArray[np.intp]]
-) -> Iterator[tuple[Array, Rotation, Tilt]]:
-    for part, boxes, tilt in work:
-        done.append(part)
-        yield boxes, orientations[part], tilt
+_Done: TypeAlias = tuple[NDArray[np.intp], Match]
 
 
-def _match_piece(
-    boxes: Array,
+def _match_task(
+    piece: Piece,
     orientations: Rotation,
-    tilt: Tilt,
     *,
-    bank: Bank,
-    noise: Any,
+    match: Callable[..., Match],
+    bank: Any,
     go_on: Callable[[], None],
-) -> Match:
-    return match(boxes, orientations, bank=bank, tilt=tilt, noise=noise, go_on=go_on)
+) -> _Done:
+    """Return which particles a piece holds, and their poses."""
+    indices, boxes, tilt = piece
+    found = match(boxes, orientations, bank=bank, tilt=tilt, go_on=go_on)
+    if len(found.scores) != len(boxes):
+        raise ValueError(
+            f"engine must match each box: {len(found.scores)} poses of {len(boxes)}"
+        )
+    return indices, found
 
 
-def _with_bar(found: Iterable[Match], count: int, progress: bool) -> Iterator[Match]:
+def _with_bar(found: Iterable[_Done], count: int, progress: bool) -> Iterator[_Done]:
     from tqdm import tqdm
 
     with tqdm(total=count, unit="particle", disable=not progress) as bar:
-        for each in found:
-            bar.update(len(each.scores))
-            yield each
+        for indices, each in found:
+            bar.update(len(indices))
+            yield indices, each

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.base import arguments as check_argument
 from funpipe.boxes.cutting import count_leaving, wholly_outside
 from funpipe.boxes.tomograms import Piece, pieces
-from funpipe.engine.matching import masked, match, template_bank
+from funpipe.engine.matching import ENGINE, masked
+from funpipe.engine.seam import Engine
 from funpipe.jobs.findings import Finding
 from funpipe.jobs.planning import Plan, plan
+from funpipe.jobs.searching import search_for
 from funpipe.space.geometry import RotationGrid, coarse_grid
 
 __all__ = ["Finding", "check"]
@@ -37,12 +37,8 @@ def check(
     tilt: Any = None,
     resolution: float | None = None,
     symmetry: str = "C1",
-    refine: bool = True,
-    whiten: bool = False,
     tomogram_feature: str = "tomogram",
-    preflight: bool = True,
-    executor: Executor | None = None,
-    progress: bool = True,
+    engine: Engine = ENGINE,
 ) -> list[Finding]:
     """Tell what looks wrong before particles are aligned.
 
@@ -50,10 +46,8 @@ def check(
     ----------
     tomogram, molecules, template, mask, scale, max_shifts, rotations, tilt
         See `align`.
-    resolution, symmetry, tomogram_feature
+    resolution, symmetry, tomogram_feature, engine
         See `align`.
-    refine, whiten, preflight, executor, progress
-        As of `align`, so that the same options do for both; they change nothing.
 
     Returns
     -------
@@ -93,27 +87,21 @@ def check(
     ...     print(finding.name, finding.figure)
     particles doubled 2
     """
-    check_argument.executor("executor", executor)
-    for name, value in (
-        ("refine", refine),
-        ("whiten", whiten),
-        ("preflight", preflight),
-        ("progress", progress),
-    ):
-        check_argument.flag(name, value)
-    planned = plan(
-        tomogram,
-        molecules,
-        template=template,
-        mask=mask,
-        scale=scale,
+    search = search_for(
         max_shifts=max_shifts,
         rotations=rotations,
         tilt=tilt,
         resolution=resolution,
         symmetry=symmetry,
-        refine=refine,
-        whiten=whiten,
+        engine=engine,
+    )
+    planned = plan(
+        tomogram,
+        molecules,
+        search,
+        template=template,
+        mask=mask,
+        scale=scale,
         tomogram_feature=tomogram_feature,
     )
     found = planned.findings()
@@ -179,7 +167,7 @@ def _sample(planned: Plan, inside: NDArray[np.intp]) -> _Sample:
 
 
 def _contrast(sample: _Sample, planned: Plan, coarse: RotationGrid) -> list[Finding]:
-    grid = planned.search.grid
+    grid = planned.sampling.grid
     grid = grid if len(grid.rotations) <= len(coarse.rotations) else coarse
     better = _better(sample, -sample.templates, planned, grid)
     if better is None:
@@ -227,12 +215,22 @@ def _scores(
     sample: _Sample, templates: NDArray[np.float32], planned: Plan, grid: RotationGrid
 ) -> NDArray[np.float64]:
     """Return the best scores of some particles."""
-    search = planned.search
-    bank = template_bank(templates, grid, search.window, search.finest, refined=True)
+    engine, (window, _, finest) = planned.search.engine, planned.sampling
+    bank = engine.prepare(templates, grid, window, finest, refined=True)
     turns = planned.particles.rotations
     return np.concatenate(
         [
-            match(each.boxes, turns[each.indices], bank=bank, tilt=each.tilt).scores
+            engine.match(
+                each.boxes,
+                turns[each.indices],
+                bank=bank,
+                tilt=each.tilt,
+                go_on=_go_on,
+            ).scores
             for each in sample.pieces
         ]
     )
+
+
+def _go_on() -> None:
+    """Go on: nobody calls this work off."""

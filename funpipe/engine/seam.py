@@ -1,0 +1,156 @@
+"""What an engine is: two functions, by which poses are found; write one of your own.
+
+`align`, `align_subtomograms` and `check` know nothing of how poses are found. They
+call the functions of an `Engine`, by default `funpipe.engine.matching.ENGINE`, and
+take another by ``align(..., engine=Engine(prepare, match))``. Both are pure functions
+of a module (no lambdas, no closures), since an executor pickles them, and so is what
+``prepare`` returns, the *bank*: of whatever kind, made once, read by all processes.
+
+``prepare(templates, grid, window, finest, *, refined) -> bank``
+    All of a search that does not depend on the particles.
+
+    - templates: (m, z, y, x) float32, under their masks, as ``masked`` leaves them;
+      m ≥ 1, of any scale and level.
+    - grid: `funpipe.space.geometry.RotationGrid`. Its ``rotations``, r of them, take
+      the template to the box, on zyx vectors; of rotations that symmetry makes alike
+      only one is among them. ``spacing`` is in degrees, ``limit`` the largest angle
+      that refined poses may have.
+    - window: (float, float, float), the largest shifts along z, y, x, in voxels.
+    - finest: float, the finest period that counts, in voxels, 2 or more; waves that
+      are shorter have no part in the score.
+    - refined: whether poses go on from the grid to the continuous optimum. An engine
+      that cannot may leave it.
+
+``match(boxes, orientations, *, bank, tilt, go_on) -> Match``
+    The best pose of each box; a box's pose does not depend on what else is asked.
+
+    - boxes: (n, z, y, x) of real numbers, n ≥ 1, of the templates' shape, each in its
+      particle's own frame and of a level and a scale of its own.
+    - orientations: a `Rotation` of length n, particle frame to tomogram, on zyx
+      vectors.
+    - bank: what ``prepare`` returned.
+    - tilt: function of frequency vectors (3, ...), z, y, x, in the tomogram's frame
+      and in periods per voxel (their lengths do not matter); it returns weights of
+      shape (...), 0 or more: W at k in the box's frame is ``tilt(O @ k)``.
+    - go_on: function without arguments, to be called about once a second; it raises
+      when the work is called off, and that must go through.
+
+    `Match` says what is found: template point q lies in box i at
+    ``R_i @ (q − c) + c + t_i``, c = (n − 1) / 2 and t in voxels. A score is the one at
+    the top of `funpipe.engine.matching`, so that scores of engines can be compared.
+
+``whiten(bank, boxes) -> bank``
+    Optional: the bank with the noise's power spectrum, from (n, z, y, x) boxes evenly
+    spread over the particles. Without it ``whiten=True`` is refused.
+
+What memory a search takes is estimated, and refused where there is too little, as for
+the package's own engine.
+
+Examples
+--------
+An engine that finds everything where it is:
+
+>>> import numpy as np
+>>> from scipy.spatial.transform import Rotation
+>>> def prepare(templates, grid, window, finest, *, refined):
+...     return templates / np.linalg.norm(templates)
+>>> def match(boxes, orientations, *, bank, tilt, go_on):
+...     go_on()
+...     n = len(boxes)
+...     none, unknown = np.zeros(n, bool), np.full(n, np.nan)
+...     norms = np.sqrt(np.square(boxes).sum(axis=(1, 2, 3)))
+...     scores = (boxes * bank[0]).sum(axis=(1, 2, 3)) / norms
+...     return Match(
+...         *(Rotation.identity(n), np.zeros((n, 3)), scores, np.zeros(n, int)),
+...         *(unknown, unknown, none, none),
+...     )
+>>> import funpipe as fp
+>>> box = fp.from_gaussian((8.0, 8.0, 8.0), sigma=1.0)(1.0)
+>>> found = fp.align_subtomograms(
+...     [box, -box],
+...     template=box,
+...     scale=1.0,
+...     progress=False,
+...     engine=Engine(prepare, match),
+... )
+>>> found.scores.round(1)
+array([ 1., -1.], dtype=float32)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from funpipe.base.wording import fail
+
+if TYPE_CHECKING:
+    from scipy.spatial.transform import Rotation
+
+__all__ = ["Engine", "Match", "check_engine"]
+
+
+class Match(NamedTuple):
+    """The best pose of each of n boxes."""
+
+    rotations: Rotation
+    """n, template to box."""
+    shifts: NDArray[np.float64]
+    """(n, 3), voxels, z, y, x."""
+    scores: NDArray[np.float64]
+    """(n,), from −1 to 1."""
+    templates: NDArray[np.int64]
+    """(n,), which of the templates."""
+    shift_errors: NDArray[np.float64]
+    """(n,), voxels: the root of the expected squared distance from the truth; half
+    the box's diagonal at the most, where it is not known; NaN if not estimated."""
+    angle_errors: NDArray[np.float64]
+    """(n,), degrees: the root of the expected squared angle from the truth; 180 where
+    it is not known; NaN if not estimated."""
+    at_limit: NDArray[np.bool_]
+    """(n,), whether the pose ended on a limit of the search."""
+    blank: NDArray[np.bool_]
+    """(n,), whether there is nothing in the box, or nothing of it measured; its pose
+    is the one it had, its score 0."""
+
+    @staticmethod
+    def concat(several: Sequence[Match]) -> Match:
+        """Return several in a row."""
+        from scipy.spatial.transform import Rotation
+
+        rotations, *others = zip(*several, strict=True)
+        return Match(
+            Rotation.from_quat(np.concatenate([each.as_quat() for each in rotations])),
+            *map(np.concatenate, others),
+        )
+
+    def take(self, chosen: NDArray[Any]) -> Match:
+        """Return some of them."""
+        return Match._make(each[chosen] for each in self)
+
+
+class Engine(NamedTuple):
+    """How poses are found: pure functions, see `funpipe.engine.seam`."""
+
+    prepare: Callable[..., Any]
+    """``prepare(templates, grid, window, finest, *, refined) -> bank``."""
+    match: Callable[..., Match]
+    """``match(boxes, orientations, *, bank, tilt, go_on) -> Match``."""
+    whiten: Callable[..., Any] | None = None
+    """``whiten(bank, boxes) -> bank``; None where it cannot."""
+
+
+def check_engine(name: str, engine: Any) -> Engine:
+    """Return an engine, or refuse what is none."""
+    wanted = "a funpipe.engine.Engine of functions prepare and match"
+    if not isinstance(engine, Engine):
+        fail(name, wanted, engine)
+    prepare, match, whiten = engine
+    if not (callable(prepare) and callable(match)):
+        fail(name, wanted, engine)
+    if not (whiten is None or callable(whiten)):
+        fail(name, f"{wanted}, whiten a function or None", engine)
+    return engine
