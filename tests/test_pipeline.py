@@ -817,3 +817,26 @@ def test_a_missing_matplotlib_names_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"matplotlib is .* 'funpipe\[plot\]'"):
         central_slices({"a": IMAGE})
+
+
+@provider_function
+def tabled(scale: float, table: dict, names: set = frozenset()):
+    return np.full((2, 2, 2), table["level"].sum())
+
+
+def test_dictionaries_and_sets_of_values_are_compared_by_content():
+    one, other = (tabled({"level": np.ones(3), "n": [1]}, {"a"}) for _ in range(2))
+    assert one == other == tabled({"n": [1], "level": np.ones(3)}, {"a"})
+    assert hash(one) == hash(other)
+    assert one != tabled({"level": np.zeros(3), "n": [1]}, {"a"})
+    assert one != tabled({"level": np.ones(3), "n": [1]}, {"b"})
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert eval(repr(one), {"tabled": tabled, "array": np.array}) == one
+
+
+def test_what_a_dictionary_holds_later_changes_no_pipeline():
+    table = {"level": np.ones(3)}
+    made = tabled(table)
+    table["level"][:] = 0
+    table.clear()
+    assert made(1.0).max() == 3

@@ -1,6 +1,8 @@
 """The algebra of pipelines: arrays and toolz, and nothing of cryo-ET.
 
 - `binding`: arguments bound to a stage's parameters when a pipeline is built
+- `currying`: what stage functions and verbs share: they wait, and say for what
+- `verbs`: the decorator `verb`, of functions that take their data last
 - `operators`: ``+ - * / ** & | ~ < <= > >=`` as pointwise operations
 - `source_text`: the ``repr`` of pipelines
 - `mistakes`: what is said of pipelines that are put together the wrong way

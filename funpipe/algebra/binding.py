@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeAlias, get_type_hints
@@ -23,6 +24,7 @@ __all__ = [
     "content",
     "defaults",
     "freeze",
+    "named",
     "own_parameters",
     "waiting",
     "written_parameters",
@@ -112,6 +114,18 @@ def bind(
     ...
     TypeError: blur: got an unexpected keyword argument 'sgima'; it takes (sigma)
     """
+    return {
+        name: (
+            value
+            if name in accepted
+            else _accept(f"{stage}: {name}", parameters[name], value)
+        )
+        for name, value in named(stage, parameters, args, kwargs).items()
+    }
+
+
+def named(stage: str, parameters: Parameters, args: Any, kwargs: Any) -> Values:
+    """Return the arguments by name, as they are."""
     takes = f"it takes ({', '.join(parameters)})"
     positional = [
         name for name, each in parameters.items() if each.kind is not each.KEYWORD_ONLY
@@ -121,17 +135,9 @@ def bind(
         raise TypeError(f"{stage}: surplus argument {surplus}; {takes}")
     signature = inspect.Signature(list(parameters.values()))
     try:
-        bound = signature.bind_partial(*args, **kwargs).arguments
+        return dict(signature.bind_partial(*args, **kwargs).arguments)
     except TypeError as error:
         raise TypeError(f"{stage}: {error}; {takes}") from None
-    return {
-        name: (
-            value
-            if name in accepted
-            else _accept(f"{stage}: {name}", parameters[name], value)
-        )
-        for name, value in bound.items()
-    }
 
 
 def defaults(stage: str, parameters: Parameters) -> Values:
@@ -162,11 +168,25 @@ def content(value: Any) -> Any:
     """
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, value.tobytes())
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return tuple(map(content, value))
+    if isinstance(value, dict):
+        return _ByKey({key: content(each) for key, each in value.items()})
+    if isinstance(value, set):
+        return frozenset(value)
     if isinstance(value, float) and math.isnan(value):
         return math.nan  # one object for all, and so equal to itself in a tuple
     return value
+
+
+@dataclass(frozen=True)
+class _ByKey:
+    """The content of a dictionary, equal in whatever order it was filled."""
+
+    values: Values
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.values.items()))
 
 
 def _accept(name: str, parameter: inspect.Parameter, value: Any) -> Any:
@@ -177,7 +197,7 @@ def _accept(name: str, parameter: inspect.Parameter, value: Any) -> Any:
 
 
 def freeze(value: Any) -> Any:
-    """Return a value that nothing outside can change: arrays copied, lists tuples."""
+    """Return a value that nothing outside can change: lists and sets frozen too."""
     if isinstance(value, np.ndarray) and (
         value.flags.writeable or not value.flags.owndata
     ):
@@ -187,4 +207,8 @@ def freeze(value: Any) -> Any:
         value = value.item()
     elif type(value) in (list, tuple):
         value = tuple(map(freeze, value))
+    elif type(value) is dict:
+        value = {key: freeze(each) for key, each in value.items()}
+    elif type(value) is set:
+        value = frozenset(value)
     return value

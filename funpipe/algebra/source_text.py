@@ -67,6 +67,12 @@ def value_text(value: Any, *, shorten: bool = False) -> str:
     if isinstance(value, tuple):
         inner = ", ".join(value_text(each, shorten=shorten) for each in value)
         return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if type(value) is dict:
+        items = (
+            f"{value_text(key)}: {value_text(each, shorten=shorten)}"
+            for key, each in value.items()
+        )
+        return f"{{{', '.join(items)}}}"
     if callable(value) and hasattr(value, "__name__"):
         return str(value.__name__)
     return repr(value)

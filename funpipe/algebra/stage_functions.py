@@ -15,6 +15,7 @@ from funpipe.algebra.binding import (
     waiting,
     written_parameters,
 )
+from funpipe.algebra.currying import Strict
 from funpipe.algebra.operators import PointwiseOperators
 from funpipe.algebra.pipeline import ImageConverter, ImageProvider
 from funpipe.algebra.signatures import Curried
@@ -26,7 +27,7 @@ __all__ = ["StageFunction", "converter_function", "provider_function"]
 P = ParamSpec("P")
 
 
-class StageFunction(PointwiseOperators, toolz.curry):
+class StageFunction(PointwiseOperators, Strict):
     """A stage that waits for arguments; with all that it requires, a pipeline."""
 
     kind: type[ImageProvider] | type[ImageConverter]
@@ -60,17 +61,8 @@ class StageFunction(PointwiseOperators, toolz.curry):
             else ImageConverter((stage,))
         )
 
-    def __repr__(self) -> str:
-        return f"<{self.__name__}, {self._state()}>"
-
-    __str__ = __repr__  # toolz.curry has a __str__ of its own
-
     def _given(self, parameters: Iterable[str]) -> set[str]:
         return {*list(parameters)[: len(self.args)], *self.keywords}
-
-    def _state(self) -> str:
-        names = waiting(self.__signature__.parameters, {})
-        return f"waiting for {', '.join(names) or 'its call'}"
 
     def refuse(self, *_: Any) -> NoReturn:
         """Say that this is no pipeline yet, and what it waits for."""

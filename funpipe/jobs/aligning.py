@@ -12,12 +12,12 @@ from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import toolz
 from numpy.typing import NDArray
 
+from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.caller import warn
 from funpipe.base.molecules import Molecules, as_molecules
@@ -56,12 +56,6 @@ ALIGNED = (
 """The features that an alignment adds."""
 
 Array: TypeAlias = NDArray[Any]
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def _curried(function: Function) -> Function:
-    """Curry a function, and let it keep its signature for type checkers."""
-    return cast("Function", toolz.curry(function))
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +85,7 @@ class Alignment:
         return len(self.scores)
 
 
-@_curried
+@verb
 def align(
     tomogram: Any,
     molecules: Any,
@@ -246,7 +240,7 @@ def align(
     return apply_alignment(particles, found)
 
 
-@_curried
+@verb
 def align_subtomograms(
     boxes: Any,
     *,

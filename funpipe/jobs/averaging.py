@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.arguments import Image
 from funpipe.base.molecules import as_molecules
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["average"]
 
 
+@verb
 def average(
     tomogram: Any,
     molecules: Any,

@@ -8,6 +8,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from funpipe.algebra.verbs import verb
 from funpipe.boxes.cutting import count_leaving, wholly_outside
 from funpipe.boxes.tomograms import Piece, pieces
 from funpipe.engine.matching import ENGINE, masked
@@ -25,6 +26,7 @@ _CHANCE = 1e-4  # of a finding where scores differ by chance alone
 _MARGIN = 0.05  # of the score that another template must be better by
 
 
+@verb
 def check(
     tomogram: Any,
     molecules: Any,
