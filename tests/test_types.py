@@ -24,16 +24,10 @@ Error: TypeAlias = tuple[Path, int, str]
 CALLS = Path(__file__).with_name("typed_calls.py")
 PACKAGE = ROOT / "funpipe"
 
-ARRAYS = "Molecules declares the arrays that it keeps, not what it makes them of"
 KINDS = "is typed as anything, or as its left operand"
 WAITING = "align is typed as the plain function, which does not wait"
 OPTIONAL = "a format may have no way to be recognised, and the field says so"
 REFUSED = {  # by both checkers: the line, and why
-    "molecules = Molecules([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])": ARRAYS,
-    "one = Molecules([[0.0, 0.0, 0.0]])": ARRAYS,
-    "one = Molecules([[8.0, 8.0, 8.0]])": ARRAYS,
-    "assert_type(Molecules([[1.0, 2, 3]]), Molecules)": ARRAYS,
-    'Molecules(np.ones((2, 3)), features={"score": [0.5, 1]})': ARRAYS,
     "assert_type(blob + smooth, ImageConverter)": KINDS,
     "assert_type(fp.compose(), ImageConverter)": KINDS,
     "assert_type(fp.compose(smooth, smooth), ImageConverter)": KINDS,

@@ -1,13 +1,16 @@
 """Calls as users write them, and their types; read by type checkers, not run."""
 
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe import ImageConverter, ImageProvider, Molecules, SubtomogramLoader
 from funpipe.base.arguments import Image
+from funpipe.base.euler import Euler
 
 image = np.zeros((8, 8, 8))
 blob = fp.from_gaussian((8.0, 8.0, 8.0), sigma=1.5)
@@ -49,6 +52,18 @@ assert_type(fp.lift(np.hypot)(blob, smooth), ImageConverter)
 # Particles.
 assert_type(Molecules([[1.0, 2, 3]]), Molecules)
 Molecules(np.ones((2, 3)), features={"score": [0.5, 1]})
+
+particles = Molecules([[1.0, 2, 3]])
+assert_type(particles.translate([1, 2, 3], frame="particle"), Molecules)
+assert_type(particles.rotate(Rotation.identity()), Molecules)
+assert_type(Molecules.from_euler([[1, 2, 3]], [1, 2, 3], "relion"), Molecules)
+assert_type(particles.euler(Euler("ZXZ", inverse=True)), NDArray[np.float64])
+assert_type(Molecules.from_axes([[1, 2, 3]], z=[1, 0, 0], y=[0, 1, 0]), Molecules)
+assert_type(particles.groupby("tube"), dict[Any, Molecules])
+assert_type(particles.sort_by("score", descending=True), Molecules)
+assert_type(particles.split(0.5, seed=1), tuple[Molecules, ...])
+assert_type(Molecules.concat(particles, fill={"score": 0.0}), Molecules)
+assert_type(Molecules.from_csv("picks.csv"), Molecules)
 assert_type(SubtomogramLoader("tomogram.mrc", np.ones((2, 3))), SubtomogramLoader)
 loader = SubtomogramLoader(Path("tomogram.mrc"), Molecules(np.ones((2, 3))), scale=1.0)
 assert_type(loader.molecules, Molecules)
