@@ -25,7 +25,6 @@ CALLS = Path(__file__).with_name("typed_calls.py")
 PACKAGE = ROOT / "funpipe"
 
 KINDS = "is typed as anything, or as its left operand"
-WAITING = "align is typed as the plain function, which does not wait"
 OPTIONAL = "a format may have no way to be recognised, and the field says so"
 REFUSED = {  # by both checkers: the line, and why
     "assert_type(blob + smooth, ImageConverter)": KINDS,
@@ -34,7 +33,6 @@ REFUSED = {  # by both checkers: the line, and why
     "assert_type(fp.compose(smooth, smooth, blob), ImageProvider)": KINDS,
     "assert_type(fp.lift(np.hypot)(blob, 1.0), ImageProvider)": KINDS,
     "assert_type(fp.lift(np.hypot)(blob, smooth), ImageConverter)": KINDS,
-    'fp.align(template=blob, mask=smooth)("tomogram.mrc", np.ones((2, 3)))': WAITING,
     'Format(list, list, (".mine",), frozenset(), recognises).recognises(b"MINE 1")': (
         OPTIONAL
     ),
