@@ -40,4 +40,6 @@ def moments(image, scale):
         (image * (axis - middle) ** 2).sum(dtype=float) / mass
         for axis, middle in zip(grid, centre, strict=True)
     ]
-    return Moments(mass * scale**3, centre, np.sqrt(squares))
+    # Below a voxel the ripples of the band limit may leave less than nothing.
+    widths = np.sqrt(np.maximum(squares, 0))
+    return Moments(mass * scale**3, centre, widths)
