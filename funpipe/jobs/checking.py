@@ -133,9 +133,9 @@ def _outside(planned: Plan) -> tuple[list[Finding], NDArray[np.intp]]:
     box = planned.prepared.template.shape[1:]
     leaving, inside = 0, []
     for share in planned.shares:
-        source, some = share.open(), planned.particles[share.indices]
-        leaving += count_leaving(source, some, box, planned.radius())
-        inside.append(share.indices[~wholly_outside(source, some, box)])
+        some = planned.particles[share.indices]
+        leaving += count_leaving(share, some, box, planned.radius())
+        inside.append(share.indices[~wholly_outside(share, some, box)])
     rest = np.sort(np.concatenate(inside))
     if not leaving:
         return [], rest
