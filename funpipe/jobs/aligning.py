@@ -32,7 +32,8 @@ from funpipe.boxes.tomograms import (
     pieces,
     warn_of_empty,
 )
-from funpipe.engine.matching import ENGINE, masked
+from funpipe.engine.bank import masked
+from funpipe.engine.matching import ENGINE
 from funpipe.engine.seam import Engine, Match
 from funpipe.jobs.planning import plan
 from funpipe.jobs.preparing import Prepared, prepare_all

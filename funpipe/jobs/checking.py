@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from funpipe.algebra.verbs import verb
 from funpipe.boxes.cutting import count_leaving, wholly_outside
 from funpipe.boxes.tomograms import Piece, pieces
-from funpipe.engine.matching import ENGINE, masked
+from funpipe.engine.bank import masked
+from funpipe.engine.matching import ENGINE
 from funpipe.engine.seam import Engine
 from funpipe.jobs.findings import Finding
 from funpipe.jobs.planning import Plan, plan

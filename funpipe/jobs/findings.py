@@ -15,7 +15,7 @@ import scipy
 from funpipe.base.arguments import Image
 from funpipe.base.molecules import Molecules
 from funpipe.boxes.cutting import Source
-from funpipe.engine.matching import masked
+from funpipe.engine.bank import masked
 from funpipe.space.geometry import centre
 
 __all__ = [
