@@ -10,7 +10,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe.engine.matching import masked, match, template_bank
+from funpipe.engine.bank import masked, template_bank
+from funpipe.engine.matching import match
 from funpipe.engine.spectra import sample, template_fields
 from funpipe.simulate import (
     Blobs,

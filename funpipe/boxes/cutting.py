@@ -25,6 +25,7 @@ from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import describe
 from funpipe.io.volumes import open_volume
 from funpipe.io.voxels import read_block
+from funpipe.space.fourier import Tilt, no_tilt
 from funpipe.space.geometry import centre, turned_grid
 from funpipe.space.precision import levelled_values
 
@@ -56,14 +57,29 @@ class Tomogram(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A tomogram that is open, maybe on disk, and its scale."""
+    """A tomogram that has been opened, and which of the particles lie in it."""
 
     array: Any
-    """Has ``shape``, ``dtype`` and slicing; axes z, y, x."""
+    """Has ``shape``, ``dtype`` and slicing; axes z, y, x. Or a path, of one of many,
+    which is opened anew when it is cut."""
     scale: float
     """nm per voxel."""
+    shape: tuple[int, ...]
+    """Voxels along z, y, x."""
     stated: float | None = None
     """The scale in its file's header, where it has one."""
+    tilt: Tilt = no_tilt
+    """What its tilt series measured."""
+    indices: NDArray[np.intp] = np.arange(0)
+    """The particles."""
+    name: str | None = None
+    """Of the tomogram; None where there is but one."""
+
+    def opened(self) -> Source:
+        """Return it with its array open."""
+        if not isinstance(self.array, str | os.PathLike):
+            return self
+        return self._replace(array=open_tomogram(self.array, self.scale).array)
 
 
 def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
@@ -71,7 +87,7 @@ def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
 
     Parameters
     ----------
-    tomogram : array-like, path, Tomogram, or Source
+    tomogram : array-like, path, or Tomogram
         3-D, or a file that `funpipe.io.volumes.open_volume` opens.
     scale : float, optional
         nm per voxel; by default what the file's header says. A `Tomogram`'s own wins.
@@ -84,14 +100,14 @@ def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
     """
     if scale is not None:
         scale = check.positive("scale", scale)
-    if isinstance(tomogram, Source):
-        return tomogram._replace(scale=scale or tomogram.scale)
     if isinstance(tomogram, Tomogram):
         return open_tomogram(tomogram.array, own_scale(tomogram, scale))
     if isinstance(tomogram, str | os.PathLike):
         path = check.path("tomogram", tomogram)
         volume = open_volume(path, at=scale)
-        return Source(volume.array, volume.scale_or(scale, path), volume.scale)
+        scale = volume.scale_or(scale, path)
+        shape = tuple(map(int, volume.array.shape))
+        return Source(volume.array, scale, shape, volume.scale)
     if not _is_volume(tomogram):
         wanted = "a path or a 3-D array of real numbers"
         raise TypeError(f"tomogram must be {wanted}, not {describe(tomogram)}")
@@ -101,7 +117,7 @@ def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
         )
     if scale is None:
         raise ValueError("scale must be given, in nm per voxel: an array has none")
-    return Source(tomogram, scale)
+    return Source(tomogram, scale, tuple(map(int, tomogram.shape)))
 
 
 def own_scale(tomogram: Any, scale: float | None) -> float | None:
@@ -261,18 +277,6 @@ def _interpolate(
     )
 
 
-def check_finite(
-    source: Source,
-    all_molecules: Molecules,
-    box: tuple[int, int, int],
-    indices: NDArray[np.intp],
-) -> None:
-    """Refuse a tomogram with NaN or infinity where a box of some molecules needs it."""
-    if np.dtype(source.array.dtype).kind == "f":
-        for _ in _blocks(source, all_molecules[indices], box, indices):
-            pass
-
-
 def warn_of_leaving(leaving: int, count: int) -> None:
     """Warn, once for all of them, of boxes that leave the tomogram."""
     if leaving:
@@ -298,7 +302,7 @@ def wholly_outside(
     """Tell which molecules' boxes lie wholly outside the tomogram."""
     reach = _half_extent(molecules, box)
     middle = _in_voxels(source, molecules)
-    size = np.array(source.array.shape)
+    size = np.array(source.shape)
     out = ((middle + reach < -0.5) | (middle - reach > size - 0.5)).any(axis=1)
     for i in np.flatnonzero(~out & _leaving(source, molecules, box)):
         out[i] = not _inside(source, molecules, int(i), box).any()
@@ -324,7 +328,7 @@ def check_inside(
 
 def _refuse_outside(source: Source, molecules: Molecules, i: int) -> NoReturn:
     z, y, x = molecules.positions[i]
-    nz, ny, nx = (np.array(source.array.shape) - 1) * source.scale
+    nz, ny, nx = (np.array(source.shape) - 1) * source.scale
     raise ValueError(
         f"molecules[{i}] at ({z:.6g}, {y:.6g}, {x:.6g}) nm lies wholly outside "
         f"the tomogram, which spans 0 to ({nz:.6g}, {ny:.6g}, {nx:.6g}) nm"
@@ -351,7 +355,7 @@ def _leaving(
     """Return which boxes leave the tomogram: its voxels reach half a voxel out."""
     reach = np.minimum(_half_extent(molecules, box), radius)
     middle = _in_voxels(source, molecules)
-    limits = np.array(source.array.shape) - 0.5
+    limits = np.array(source.shape) - 0.5
     out = (middle - reach < -0.5) | (middle + reach > limits)
     return np.asarray(out.any(axis=1))
 
@@ -362,7 +366,7 @@ def _inside(
     """Return which voxels of a box lie in the tomogram."""
     where = turned_grid(box, molecules.rotations[i])
     where += (molecules.positions[i] / source.scale).reshape(3, 1, 1, 1)
-    limits = np.array(source.array.shape).reshape(3, 1, 1, 1) - 0.5
+    limits = np.array(source.shape).reshape(3, 1, 1, 1) - 0.5
     return np.asarray(((where >= -0.5) & (where <= limits)).all(axis=0))
 
 
@@ -398,7 +402,7 @@ def _extents(
     """Return the first voxels around the boxes, with a margin, and those after them."""
     middle = _in_voxels(source, molecules)
     reach = _half_extent(molecules, box)
-    size = np.array(source.array.shape)
+    size = np.array(source.shape)
     start = np.clip(np.floor(middle - reach).astype(int) - margin, 0, size - 1)
     stop = np.clip(np.ceil(middle + reach).astype(int) + margin + 1, 1, size)
     return start, stop

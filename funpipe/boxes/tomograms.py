@@ -1,7 +1,8 @@
 """One tomogram or many: which particles lie in which, what all have in common.
 
-A file is opened when it is checked and when it is cut, not in between, so that there
-may be more tomograms than a process can hold open.
+A `Tomogram` is what is given, a `Source` what has been opened, a `Piece` what is cut.
+Of many, a file is opened for its header and when it is cut, not in between, so that
+there may be more tomograms than a process can hold open.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from funpipe.base.wording import describe, listed
 from funpipe.boxes.cutting import (
     Source,
     Tomogram,
-    check_finite,
     check_inside,
     check_some,
     count_leaving,
@@ -33,7 +33,6 @@ from funpipe.space.fourier import Tilt, as_tilt
 
 __all__ = [
     "Piece",
-    "Share",
     "boxes_of",
     "check_shares",
     "common_scale",
@@ -43,29 +42,6 @@ __all__ = [
 ]
 
 _SAME_SCALE = 1e-3  # of the scale; headers hold single precision
-
-
-class Share(NamedTuple):
-    """A tomogram, and which of the particles lie in it."""
-
-    tomogram: Any
-    """A `Source`, or a path that is opened anew each time."""
-    scale: float
-    """nm per voxel."""
-    shape: tuple[int, ...]
-    """Voxels along z, y, x."""
-    stated: float | None
-    """The scale in its file's header, where it has one."""
-    tilt: Any
-    """As given, None where nothing is said."""
-    indices: NDArray[np.intp]
-    """The particles."""
-    name: str | None = None
-    """Of the tomogram; None where there is but one."""
-
-    def open(self) -> Source:
-        """Return the tomogram, open."""
-        return open_tomogram(self.tomogram, self.scale)
 
 
 class Piece(NamedTuple):
@@ -80,8 +56,8 @@ class Piece(NamedTuple):
 
 
 def shares_of(
-    tomogram: Any, molecules: Molecules, scale: float | None, tilt: Any, feature: str
-) -> tuple[list[Share], list[str]]:
+    tomogram: Any, molecules: Molecules, scale: float | None, tilt: Tilt, feature: str
+) -> tuple[list[Source], list[str]]:
     """Return each tomogram with its particles, and the names of those without.
 
     Parameters
@@ -92,8 +68,8 @@ def shares_of(
         The particles.
     scale : float or None
         nm per voxel of all that do not say their own.
-    tilt : None, (float, float), or tilt weights
-        Of all that do not say their own.
+    tilt : callable
+        Weights of all that do not say their own.
     feature : str
         The feature that names each particle's tomogram, where there is a mapping.
 
@@ -107,8 +83,7 @@ def shares_of(
     if not isinstance(tomogram, Mapping):
         source = open_tomogram(tomogram, scale)
         everything = np.arange(len(molecules))
-        tilt = _own_tilt(tomogram, tilt)
-        return [_share_of(source, source, tilt, everything)], []
+        return [source._replace(tilt=_own_tilt(tomogram, tilt), indices=everything)], []
     check_some(molecules)
     named = _by_text(tomogram)
     names = _names(molecules, feature)
@@ -122,52 +97,47 @@ def shares_of(
             if indices.size:
                 source = open_tomogram(each, scale)
                 array = each.array if isinstance(each, Tomogram) else each
-                shares.append(_share_of(array, source, own, indices, name))
+                shares.append(
+                    source._replace(array=array, tilt=own, indices=indices, name=name)
+                )
     _check_scales(shares)
     return shares, [name for name in named if name not in names]
 
 
-def common_scale(shares: list[Share]) -> float:
+def common_scale(shares: list[Source]) -> float:
     """Return the scale that templates are made at."""
     return shares[0].scale
 
 
 def check_shares(
-    shares: list[Share],
+    shares: list[Source],
     molecules: Molecules,
     box: tuple[int, int, int],
-    *,
-    finite: bool,
     radius: float = math.inf,
 ) -> int:
     """Refuse particles outside their tomograms; return how many boxes leave them.
 
     Parameters
     ----------
-    shares : list of Share
+    shares : list of Source
         The tomograms and their particles.
     molecules : Molecules
         All particles.
     box : (int, int, int)
         Voxels of a box.
-    finite : bool
-        Whether NaN and infinity in the tomograms are looked for, which reads them.
     radius : float
         Voxels; what of a box lies further from its centre may be outside.
     """
     leaving = 0
     for share in shares:
         with _in_tomogram(share.name):
-            source = share.open()
-            check_inside(source, molecules, box, share.indices)
-            if finite:
-                check_finite(source, molecules, box, share.indices)
-        leaving += count_leaving(source, molecules[share.indices], box, radius)
+            check_inside(share, molecules, box, share.indices)
+        leaving += count_leaving(share, molecules[share.indices], box, radius)
     return leaving
 
 
 def pieces(
-    shares: list[Share],
+    shares: list[Source],
     molecules: Molecules,
     box: tuple[int, int, int],
     *,
@@ -178,17 +148,16 @@ def pieces(
     ``levelled`` boxes are each of a level and a scale of their own, see `cut`.
     """
     for share in shares:
-        tilt = as_tilt("tilt", share.tilt)
         with _in_tomogram(share.name):
-            source = share.open()
+            source = share.opened()
         for part in parts(share.indices):
             with _in_tomogram(share.name):
                 boxes = cut(source, molecules, box, part, levelled=levelled)
-            yield Piece(part, boxes, tilt)
+            yield Piece(part, boxes, share.tilt)
 
 
 def boxes_of(
-    shares: list[Share],
+    shares: list[Source],
     molecules: Molecules,
     box: tuple[int, int, int],
     chosen: NDArray[np.intp],
@@ -210,23 +179,11 @@ def warn_of_empty(names: list[str]) -> None:
         warn(f"no particles lie in {len(names)} of the tomograms: {listed(names)}")
 
 
-def _own_tilt(tomogram: Any, tilt: Any) -> Any:
-    """Return the tilt that a tomogram has of its own, or else that of all; checked."""
+def _own_tilt(tomogram: Any, tilt: Tilt) -> Tilt:
+    """Return the tilt that a tomogram has of its own, or else that of all."""
     if isinstance(tomogram, Tomogram) and tomogram.tilt is not None:
-        tilt = tomogram.tilt
-    as_tilt("tilt", tilt)
+        return as_tilt("tilt", tomogram.tilt)
     return tilt
-
-
-def _share_of(
-    tomogram: Any,
-    source: Source,
-    tilt: Any,
-    indices: NDArray[np.intp],
-    name: str | None = None,
-) -> Share:
-    shape = tuple(map(int, source.array.shape))
-    return Share(tomogram, source.scale, shape, source.stated, tilt, indices, name)
 
 
 def _by_text(tomograms: Mapping[Any, Any]) -> dict[str, Any]:
@@ -267,7 +224,7 @@ def _check_names(named: dict[str, Any], names: NDArray[np.str_], feature: str) -
         )
 
 
-def _check_scales(shares: list[Share]) -> None:
+def _check_scales(shares: list[Source]) -> None:
     first, *others = shares
     for other in others:
         if abs(other.scale / first.scale - 1) > _SAME_SCALE:

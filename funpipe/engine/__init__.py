@@ -1,10 +1,12 @@
 """The engine: arrays in and arrays out. It knows no files, pipelines or molecules.
 
 - `seam`: what an engine is, and how to write one: `Engine`, and its answer, `Match`
+- `bank`: all of a search that does not depend on the particles
 - `matching`: the best pose of a box; the formula of the score is at its top
 - `spectra`: a template's Fourier transform between the frequencies of its box
 - `gauss_newton`: from a pose of the search to the optimum, and its uncertainty
 - `limits`: how far the poses of a search may go
+- `settings`: the constants of the search, with what each trades
 - `costs`: what memory a search takes, told before it is built
 """
 

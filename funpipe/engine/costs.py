@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funpipe.base import arguments as check
-from funpipe.engine.matching import BANK_BYTES, BATCH_BYTES
+from funpipe.engine.settings import SETTINGS
 from funpipe.space.geometry import rotation_count
 
 __all__ = ["Cost", "check_cost"]
@@ -46,13 +46,15 @@ class Cost(NamedTuple):
         waves = max(1.0, min(waves, math.prod(box) / 2))
         searched = waves
         if self.refined:
-            searched = min(waves, max(50.0, BANK_BYTES / (12 * rows)))
+            searched = min(waves, max(50.0, SETTINGS.bank_bytes / (12 * rows)))
         # The kernel's rank: what the window holds of the band, along each axis.
         widths = (4 * each / self.finest + 3 for each in self.window)
         rank = min(shifts, math.prod(widths) / 2)
         spectra = 20 * searched * rows
         kernel = searched * (8 * shifts + 8 * rank) + 8 * rank * shifts
-        batch = max(BATCH_BYTES, 4 * (rank + shifts) * rows + 8 * rank * searched)
+        batch = max(
+            SETTINGS.batch_bytes, 4 * (rank + shifts) * rows + 8 * rank * searched
+        )
         finest_field = 64 * math.prod(4 * n / self.finest + 3 for n in box)
         fields = count * max(_FIELDS, finest_field)
         return (

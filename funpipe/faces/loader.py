@@ -11,6 +11,7 @@ from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.boxes.tomograms import common_scale, shares_of
 from funpipe.jobs.aligning import align
 from funpipe.jobs.averaging import average
+from funpipe.space.fourier import as_tilt
 
 __all__ = ["SubtomogramLoader"]
 
@@ -68,7 +69,8 @@ class SubtomogramLoader:
     def __post_init__(self) -> None:
         molecules = as_molecules("molecules", self.molecules)
         shares, _ = shares_of(
-            self.image, molecules, self.scale, self.tilt, self.tomogram_feature
+            *(self.image, molecules, self.scale),
+            *(as_tilt("tilt", self.tilt), self.tomogram_feature),
         )
         scale = common_scale(shares)
         shown = f"{len(shares)} tomogram{'s' * (len(shares) != 1)}"

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import toolz
 from numpy.typing import NDArray
 
 from funpipe.algebra.verbs import verb
@@ -31,7 +32,8 @@ from funpipe.boxes.tomograms import (
     pieces,
     warn_of_empty,
 )
-from funpipe.engine.matching import ENGINE, masked
+from funpipe.engine.bank import masked
+from funpipe.engine.matching import ENGINE
 from funpipe.engine.seam import Engine, Match
 from funpipe.jobs.planning import plan
 from funpipe.jobs.preparing import Prepared, prepare_all
@@ -220,7 +222,7 @@ def align(
     )
     particles, shares, empty, _, where, prepared = planned
     box = prepared.template.shape[1:]
-    leaving = check_shares(shares, particles, box, finite=True, radius=planned.radius())
+    leaving = check_shares(shares, particles, box, planned.radius())
     warn_of_leaving(leaving, len(particles))
     warn_of_empty(empty)
     if preflight and (findings := planned.findings()):
@@ -440,6 +442,7 @@ def _align_parts(
     progress: bool,
 ) -> Alignment:
     count = len(orientations)
+    work = toolz.peek(work)[1]  # what cannot be cut is said before anything is matched
     engine = search.engine
     templates = np.stack([masked(*pair) for pair in zip(*prepared, strict=True)])
     bank = engine.prepare(

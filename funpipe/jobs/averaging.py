@@ -22,7 +22,7 @@ from funpipe.boxes.tomograms import (
     shares_of,
     warn_of_empty,
 )
-from funpipe.space.fourier import check_weights, fourier_vectors
+from funpipe.space.fourier import as_tilt, check_weights, fourier_vectors, no_tilt
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -80,12 +80,13 @@ def average(
     np.float32(544.0)
     """
     particles = as_molecules("molecules", molecules)
-    shares, empty = shares_of(tomogram, particles, scale, tilt, tomogram_feature)
+    weights = as_tilt("tilt", tilt)
+    shares, empty = shares_of(tomogram, particles, scale, weights, tomogram_feature)
     box = check.box("shape", check.shape("shape", shape))
     check_some(particles)
-    leaving = check_shares(shares, particles, box, finite=False)
+    leaving = check_shares(shares, particles, box)
     work = pieces(shares, particles, box)
-    if all(share.tilt is None for share in shares):
+    if all(share.tilt is no_tilt for share in shares):
         total = np.zeros(box)
         for piece in work:
             total += piece.boxes.sum(axis=0, dtype=np.float64)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from funpipe.algebra.verbs import verb
 from funpipe.boxes.cutting import count_leaving, wholly_outside
 from funpipe.boxes.tomograms import Piece, pieces
-from funpipe.engine.matching import ENGINE, masked
+from funpipe.engine.bank import masked
+from funpipe.engine.matching import ENGINE
 from funpipe.engine.seam import Engine
 from funpipe.jobs.findings import Finding
 from funpipe.jobs.planning import Plan, plan
@@ -133,9 +134,9 @@ def _outside(planned: Plan) -> tuple[list[Finding], NDArray[np.intp]]:
     box = planned.prepared.template.shape[1:]
     leaving, inside = 0, []
     for share in planned.shares:
-        source, some = share.open(), planned.particles[share.indices]
-        leaving += count_leaving(source, some, box, planned.radius())
-        inside.append(share.indices[~wholly_outside(source, some, box)])
+        some = planned.particles[share.indices]
+        leaving += count_leaving(share, some, box, planned.radius())
+        inside.append(share.indices[~wholly_outside(share, some, box)])
     rest = np.sort(np.concatenate(inside))
     if not leaving:
         return [], rest

@@ -14,8 +14,8 @@ import scipy
 
 from funpipe.base.arguments import Image
 from funpipe.base.molecules import Molecules
-from funpipe.boxes.tomograms import Share
-from funpipe.engine.matching import masked
+from funpipe.boxes.cutting import Source
+from funpipe.engine.bank import masked
 from funpipe.space.geometry import centre
 
 __all__ = [
@@ -57,7 +57,7 @@ class Finding(NamedTuple):
         return f"{self.name} ({self.figure:.3g}): {self.advice}"
 
 
-def scales(shares: list[Share]) -> list[Finding]:
+def scales(shares: list[Source]) -> list[Finding]:
     """Find a scale that is not the one in the tomogram's file."""
     apart = [
         abs(math.log(share.scale / share.stated)) if share.stated else 0.0
@@ -171,7 +171,7 @@ def off_centre(templates: Image, masks: Image, scale: float) -> list[Finding]:
     ]
 
 
-def doubles(shares: list[Share], molecules: Molecules) -> list[Finding]:
+def doubles(shares: list[Source], molecules: Molecules) -> list[Finding]:
     """Find particles that are nearly another one."""
     count = sum(_doubled(molecules[share.indices], share.scale) for share in shares)
     if not count:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from funpipe.base.molecules import Molecules, as_molecules
-from funpipe.boxes.cutting import check_some
-from funpipe.boxes.tomograms import Share, common_scale, shares_of
+from funpipe.boxes.cutting import Source, check_some
+from funpipe.boxes.tomograms import common_scale, shares_of
 from funpipe.jobs.findings import (
     Finding,
     doubles,
@@ -26,7 +26,7 @@ class Plan(NamedTuple):
     """The arguments of an alignment, checked, before any tomogram is read."""
 
     particles: Molecules
-    shares: list[Share]
+    shares: list[Source]
     """The tomograms and their particles."""
     empty: list[str]
     """Names of tomograms without particles."""
@@ -74,7 +74,7 @@ def plan(
     return Plan(particles, shares, empty, search, where, prepared)
 
 
-def _check_fits(shares: list[Share], box: tuple[int, ...]) -> None:
+def _check_fits(shares: list[Source], box: tuple[int, ...]) -> None:
     for share in shares:
         if any(inner > outer for inner, outer in zip(box, share.shape, strict=True)):
             which = "the tomogram" if share.name is None else f"{share.name!r}"

@@ -29,6 +29,8 @@ from relion import relion_aligned
 
 import funpipe as fp
 from funpipe.engine import matching
+from funpipe.engine.bank import masked, template_bank
+from funpipe.engine.gauss_newton import Spectra
 from funpipe.io.volumes import write_mrc
 from funpipe.simulate import (
     asymmetric_molecule,
@@ -231,8 +233,8 @@ def local_search(box, count, rounds, peer, relion=False):
 def arithmetic_rate(box, count):
     """Return the search's share of the rate of one large product of matrices."""
     template, mask, them, _ = made(box, 0, count, 1.0)
-    bank = matching.template_bank(
-        matching.masked(template, mask)[None],
+    bank = template_bank(
+        masked(template, mask)[None],
         rotation_grid(GRID),
         (WINDOW,) * 3,
         RESOLUTION,
@@ -248,7 +250,7 @@ def arithmetic_rate(box, count):
     def search():
         for i in range(0, count, size):
             part = slice(i, i + size)
-            matching._search(matching.Spectra(k, F[part], W[part]), bank)
+            matching._search(Spectra(k, F[part], W[part]), bank)
 
     shares = []
     search(), large @ large
