@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import turns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -18,6 +19,12 @@ A = [
 ]
 SAME = [(RELION, ANGLES), (DYNAMO, (-40, 40, 120)), (STOPGAP, (60, 40, -140))]
 
+FORMULAS = [
+    (RELION, turns.relion),
+    (DYNAMO, turns.dynamo),
+    (STOPGAP, turns.stopgap),
+]
+
 degrees = st.floats(-360, 360)
 poles = st.sampled_from([0.0, 90.0, -90.0, 180.0, -180.0, 1e-9, 1e-6, 180 - 1e-7])
 angles = st.tuples(degrees | poles, degrees | poles, degrees | poles)
@@ -33,9 +40,19 @@ def test_the_known_matrix_has_the_known_angles(convention, angles):
     np.testing.assert_allclose(convention.angles(from_xyz(A)), [angles], atol=1e-4)
 
 
-def test_relion_is_the_inverse_of_scipys_zyz():
-    inverse = Rotation.from_euler("ZYZ", ANGLES, degrees=True).inv()
-    np.testing.assert_allclose(inverse.as_matrix(), A, atol=1e-6)
+@pytest.mark.parametrize(("convention", "formula"), FORMULAS)
+@given(angles=angles)
+def test_any_angles_make_the_matrix_of_the_formula(convention, formula, angles):
+    found = to_xyz(convention.rotations(angles))[0]
+    np.testing.assert_allclose(found, formula(*angles), atol=1e-9)
+
+
+@pytest.mark.parametrize(("convention", "formula"), FORMULAS)
+@given(angles=angles)
+def test_the_angles_of_any_matrix_make_it_by_the_formula(convention, formula, angles):
+    matrix = turns.relion(*angles)
+    found = convention.angles(from_xyz(matrix))[0]
+    np.testing.assert_allclose(formula(*found), matrix, atol=3e-7)
 
 
 def test_a_rotation_acts_on_zyx_vectors_as_the_matrix_does_on_xyz():

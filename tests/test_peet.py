@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import turns
 from scipy.spatial.transform import Rotation
 
 from funpipe import Molecules, read_molecules, write_molecules
-from funpipe.base.euler import RELION, to_xyz
+from funpipe.base.euler import to_xyz
 from funpipe.faces.command_line import main
 
 pytest.importorskip("imodmodel", reason="imodmodel is not installed")
@@ -63,16 +64,12 @@ def test_a_motive_list_is_read_as_peet_means_it(tmp_path):
     path = listed(tmp_path / "a_MOTL.csv", row(2, (1, 2, 3), (60, -140, 40)))
     found = read_molecules(path)
     np.testing.assert_allclose(found.positions / SCALE, [[30, 20, 10]], atol=1e-5)
-    expected = to_xyz(RELION.rotations((30, 40, 50)))
-    np.testing.assert_allclose(to_xyz(found.rotations), expected, atol=1e-9)
-    about_z, about_x = ([axis, 90] for axis in "zx")
-    turns = [Rotation.from_euler(*each, degrees=True) for each in (about_z, about_x)]
+    expected = turns.relion(30, 40, 50)
+    np.testing.assert_allclose(to_xyz(found.rotations)[0], expected, atol=1e-9)
     listed(path, row(1, angles=(90, 0, 90)))  # z first, then x, both fixed
-    np.testing.assert_allclose(
-        to_xyz(read_molecules(path).rotations)[0],
-        (turns[1] * turns[0]).as_matrix(),
-        atol=1e-9,
-    )
+    expected = turns.about_x(90) @ turns.about_z(90)
+    found = read_molecules(path)
+    np.testing.assert_allclose(to_xyz(found.rotations)[0], expected, atol=1e-9)
 
 
 def test_columns_come_along_under_their_titles(tmp_path):

@@ -165,9 +165,9 @@ def test_the_density_of_atoms_has_their_centre_of_mass_and_extent(case, scale, w
     about = atoms.mean(axis=0)
     image = fp.from_atoms(atoms, weights, sigma=sigma)(scale)
     expected = np.average(atoms, axis=0, weights=weights)
-    mass, middle, widths = moments(image, scale)
-    assert mass == pytest.approx(weights.sum(), rel=1e-5)
+    assert image.sum(dtype=float) * scale**3 == pytest.approx(weights.sum(), rel=1e-5)
     if width >= 1:  # else the band limit's ripples reach the faces
+        _, middle, widths = moments(image, scale)
         np.testing.assert_allclose(middle, expected - about, atol=0.01 * scale)
         square = np.average(((atoms - expected) ** 2).sum(1), weights=weights)
         assert math.hypot(*widths) == pytest.approx(
