@@ -152,7 +152,7 @@ def _align(options: argparse.Namespace) -> None:
     molecules = _read(options, source, target)
     tomogram = _tomogram(options, molecules)
     scale = None
-    if source in _IN_NM and target not in _IN_NM:
+    if _in_nm(source) and not _in_nm(target):
         scale = _scale_of(tomogram, options.scale)
     _rehearse(molecules, options, source, target, scale)
     aligned = align(
@@ -201,8 +201,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "inspect": _inspect,
     "demo": _demo,
 }
-
-_IN_NM = ("csv", "parquet", "m")  # formats whose positions are lengths already
 
 
 def _read(options: argparse.Namespace, source: str, target: str) -> Molecules:
@@ -266,7 +264,7 @@ def _write(
         scale = options.out_scale
     elif options.like:
         scale = None  # what that list says
-    elif target not in _IN_NM:
+    elif not _in_nm(target):
         scale = options.list_scale or scale
     with _speaking(scale="--out-scale", first="--out-first"):
         write_molecules(
@@ -278,6 +276,11 @@ def _write(
             first=options.out_first,
             **_taken_by(target, _of_both(options)),
         )
+
+
+def _in_nm(kind: str) -> bool:
+    """Tell whether a format's positions are lengths already."""
+    return FORMATS[kind].counts_in == "nm"
 
 
 def _of_both(options: argparse.Namespace) -> dict[str, Any]:

@@ -25,10 +25,10 @@ from funpipe.base.sources import read_bytes
 from funpipe.base.whole import alone, replacing
 from funpipe.base.wording import MissingError
 from funpipe.io.columns import PixelList, tomogram_texts
-from funpipe.io.formats import warn_of_left_out
+from funpipe.io.formats import Format, warn_of_left_out
 from funpipe.io.table_map import Pairs, encodes, names_of, plan, put, read_map
 
-__all__ = ["map_beside", "read", "scale_of", "write"]
+__all__ = ["FORMAT", "map_beside", "read", "scale_of", "write"]
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 
@@ -280,3 +280,15 @@ def _written(name: str, values: NDArray[Any]) -> NDArray[Any]:
 def _word(text: str, name: str = "tomogram") -> None:
     if len(text.split()) != 1 or text.split()[0] != text or not encodes(text):
         raise ValueError(f"{name}: a Dynamo table cannot hold the text {text!r}")
+
+
+FORMAT = Format(
+    read,
+    write,
+    (".tbl",),
+    frozenset({"scale", "first", "box"}),
+    title="Dynamo",
+    scale_of=scale_of,
+    beside=map_beside,
+    keeps_scale="list",
+)

@@ -26,11 +26,11 @@ from funpipe.io.columns import (
     needed_scale,
     warn_of_numbers,
 )
-from funpipe.io.formats import warn_of_left_out
+from funpipe.io.formats import Format, VolumeFormat, warn_of_left_out
 from funpipe.io.rows import stored_array
 from funpipe.io.voxels import Volume
 
-__all__ = ["open_em", "read", "write"]
+__all__ = ["FORMAT", "VOLUME", "open_em", "read", "write"]
 
 _COLUMNS = (
     *("em_score", "em_geom1", "em_geom2", "em_subtomo", "tomo", "em_object"),
@@ -216,3 +216,14 @@ def _shape(
 def _bytes(shape: list[int], data: np.dtype[Any]) -> int:
     z, y, x = shape
     return _HEADER + z * y * x * data.itemsize if min(shape) > 0 else -1
+
+
+FORMAT = Format(
+    read,
+    write,
+    (".em",),
+    frozenset({"scale", "first", "box"}),
+    title="EM motive lists of TOM, AV3 and kin",
+)
+
+VOLUME = VolumeFormat(open_em, (".em",), "EM")

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
 from funpipe.base.extras import require
+from funpipe.io.formats import VolumeFormat
 from funpipe.io.voxels import Box, Lazy, Volume, check_claim, isotropic, one_line
 
-__all__ = ["open_hdf5"]
+__all__ = ["VOLUME", "open_hdf5"]
 
 _SCANNED = 2**20  # bytes at the begin and the end of a file
 _LARGEST_BITS = 32  # that a number may be packed into
@@ -199,3 +200,6 @@ def _unreadable_chunk(data: Any, box: Box) -> tuple[int, ...] | None:
 def _grid(shape: tuple[int, ...], chunks: tuple[int, ...]) -> list[range]:
     """Return where chunks begin along each axis."""
     return [range(0, n, chunk) for n, chunk in zip(shape, chunks, strict=True)]
+
+
+VOLUME = VolumeFormat(open_hdf5, (".hdf", ".h5", ".hdf5"), "HDF5")

@@ -122,6 +122,7 @@ FORMAT = Format(
     frozenset({"box", "like"}),
     recognises,
     "M, particles of a species",
+    counts_in="nm",
 )
 
 

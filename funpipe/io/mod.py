@@ -23,14 +23,17 @@ from funpipe.base.molecules import Molecules
 from funpipe.base.sources import read_bytes
 from funpipe.base.whole import replacing
 from funpipe.base.wording import MissingError
+from funpipe.io.formats import Format
 
 __all__ = [
     "FIRST",
+    "FORMAT",
     "indices",
     "made",
     "put",
     "read",
     "read_points",
+    "recognises",
     "scale_of",
     "write",
 ]
@@ -269,3 +272,20 @@ def indices(molecules: Molecules, name: str) -> NDArray[np.int64]:
             "list can be converted to)"
         )
     return values.astype(np.int64)
+
+
+def recognises(head: bytes) -> bool:
+    """Tell whether a file begins as a model of IMOD."""
+    return head.startswith(b"IMOD")
+
+
+FORMAT = Format(
+    read,
+    write,
+    (".mod",),
+    frozenset({"scale"}),
+    recognises,
+    "IMOD, and points of PEET",
+    scale_of,
+    keeps_scale="list",
+)

@@ -20,10 +20,11 @@ from funpipe.base.caller import warn
 from funpipe.base.sources import open_unpacked
 from funpipe.base.whole import replacing
 from funpipe.base.wording import fail
+from funpipe.io.formats import VolumeFormat
 from funpipe.io.rows import stored_array
 from funpipe.io.voxels import Volume, check_claim, isotropic, no_volume, one_line
 
-__all__ = ["ENDINGS", "PACKED", "open_mrc", "write_volume"]
+__all__ = ["ENDINGS", "PACKED", "VOLUME", "open_mrc", "write_volume"]
 
 ENDINGS = (".mrc", ".map", ".rec", ".ccp4", ".st")
 PACKED = (".gz", ".bz2")
@@ -326,3 +327,6 @@ def _unsigned(header: Any) -> bool:
     order = ">" if header.mode.dtype.byteorder == ">" else "<"
     stamp, flags = np.frombuffer(words, dtype=f"{order}i4")
     return bool(stamp == _IMOD_STAMP and not flags & 1)
+
+
+VOLUME = VolumeFormat(open_mrc, ENDINGS, "MRC", PACKED)

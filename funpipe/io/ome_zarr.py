@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
 from funpipe.base.extras import require
+from funpipe.io.formats import VolumeFormat
 from funpipe.io.voxels import (
     Box,
     Lazy,
@@ -27,7 +28,7 @@ from funpipe.io.voxels import (
     one_line,
 )
 
-__all__ = ["open_ome_zarr"]
+__all__ = ["VOLUME", "open_ome_zarr"]
 
 
 def open_ome_zarr(name: str, at: float | None = None) -> Volume:
@@ -217,3 +218,20 @@ def _level(
     nm = [length * nm_per(unit) for length, unit in zip(size, units, strict=True)]
     lazy = Lazy(tuple(array.shape[-3:]), array.dtype, partial(_read, name, array))
     return Volume(lazy, *isotropic(nm[-3:], "multiscales")), array
+
+
+def _holds(folder: Path) -> bool:
+    """Tell whether a folder is called so, or has a group's own file in it."""
+    marks = ("zarr.json", ".zgroup")
+    return folder.suffix.lower() == ".zarr" or any(
+        (folder / each).exists() for each in marks
+    )
+
+
+VOLUME = VolumeFormat(
+    open_ome_zarr,
+    (".zarr",),
+    "OME-Zarr, a folder",
+    takes=frozenset({"at"}),
+    holds=_holds,
+)

@@ -171,6 +171,7 @@ FORMAT = Format(
     title="motive lists of PEET",
     scale_of=scale_of,
     beside=model_beside,
+    keeps_scale="list",
 )
 
 

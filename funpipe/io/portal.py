@@ -21,9 +21,10 @@ from funpipe.base.texts import MOST_COLUMNS, check_unique, text_array
 from funpipe.base.whole import replacing
 from funpipe.base.wording import describe, quoted
 from funpipe.io.columns import needed_scale
+from funpipe.io.formats import Format
 from funpipe.io.json_values import finite_numbers, once, rotation_matrix
 
-__all__ = ["read", "write"]
+__all__ = ["FORMAT", "read", "recognises", "write"]
 
 _POSE = ("location", "xyz_rotation_matrix")
 _KINDS = ("a truth value", "a number", "a text")
@@ -196,3 +197,18 @@ def _matrix(where: str, row: dict[str, Any]) -> Any:
     if "xyz_rotation_matrix" not in row:
         return np.eye(3)
     return rotation_matrix(f"{where}: xyz_rotation_matrix", row["xyz_rotation_matrix"])
+
+
+def recognises(head: bytes) -> bool:
+    """Tell whether a file begins with an object that has a location."""
+    return head.lstrip().startswith(b"{") and b'"location"' in head
+
+
+FORMAT = Format(
+    read,
+    write,
+    (".ndjson", ".jsonl"),
+    frozenset({"scale"}),
+    recognises,
+    "CryoET Data Portal",
+)

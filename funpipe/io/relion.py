@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import listed
 from funpipe.io.columns import Columns
+from funpipe.io.formats import Format
 from funpipe.io.relion_poses import (
     CENTRED,
     NAMES,
@@ -33,7 +34,7 @@ from funpipe.io.relion_poses import (
 from funpipe.io.relion_tomograms import is_centred, sizes_of
 from funpipe.io.star import Block, Star, read_star, simple_columns, write_star
 
-__all__ = ["read", "scale_of", "write"]
+__all__ = ["FORMAT", "read", "recognises", "scale_of", "write"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -265,3 +266,22 @@ def _contradicted(stated: Array | None, scale: float | None, *, fresh: bool) -> 
     if stated is None:
         return fresh
     return bool((np.abs(stated - 10 * scale) > 1e-6 * stated).any())
+
+
+def recognises(head: bytes) -> bool:
+    """Tell whether a file begins as a STAR file, which no other program's list is."""
+    lines = (each.strip() for each in head.splitlines())
+    kept = (each for each in lines if each and not each.startswith(b"#"))
+    return next(kept, b"").startswith(b"data_")
+
+
+FORMAT = Format(
+    read,
+    write,
+    (".star",),
+    frozenset({"scale", "tomograms", "box", "like"}),
+    recognises,
+    "RELION 3.0 to 5",
+    scale_of,
+    keeps_scale="particle",
+)

@@ -20,8 +20,9 @@ from funpipe.base.texts import check_encodable, check_unique, text_array
 from funpipe.base.whole import replacing
 from funpipe.base.wording import quoted
 from funpipe.io.columns import numbers
+from funpipe.io.formats import Format
 
-__all__ = ["read_csv", "read_parquet", "write_csv", "write_parquet"]
+__all__ = ["CSV", "PARQUET", "read_csv", "read_parquet", "write_csv", "write_parquet"]
 
 _POSITION = ("z", "y", "x")
 _ROTATION = ("zvec", "yvec", "xvec")
@@ -166,3 +167,27 @@ def _values(name: str, title: str, column: Any) -> NDArray[Any]:
         f"{name}: column {quoted(title)} holds {str(kind)[:60]}, not numbers, truth "
         "values or texts"
     )
+
+
+def _is_parquet(head: bytes) -> bool:
+    return head.startswith(b"PAR1")
+
+
+CSV = Format(
+    read_csv,
+    write_csv,
+    (".csv",),
+    frozenset({"scale"}),
+    title="acryo, cylindra, or plain, in nm",
+    counts_in="nm",
+)
+
+PARQUET = Format(
+    read_parquet,
+    write_parquet,
+    (".parquet", ".pq"),
+    frozenset({"scale"}),
+    _is_parquet,
+    "acryo, cylindra, or plain, in nm",
+    counts_in="nm",
+)

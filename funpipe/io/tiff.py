@@ -14,6 +14,7 @@ import numpy as np
 
 from funpipe.base.caller import warn
 from funpipe.base.extras import require
+from funpipe.io.formats import VolumeFormat
 from funpipe.io.rows import stored_array
 from funpipe.io.voxels import (
     Volume,
@@ -24,7 +25,7 @@ from funpipe.io.voxels import (
     one_line,
 )
 
-__all__ = ["open_tiff"]
+__all__ = ["VOLUME", "open_tiff"]
 
 
 def open_tiff(name: str) -> Volume:
@@ -108,3 +109,6 @@ def _voxel_size(file: Any) -> list[float]:
         pixels, units = tags[tag].value if tag in tags else (0, 1)
         sizes.append(nm * units / pixels if pixels else 0.0)
     return [nm * float(imagej.get("spacing", 0.0)), *sizes]
+
+
+VOLUME = VolumeFormat(open_tiff, (".tif", ".tiff"), "TIFF")

@@ -142,4 +142,5 @@ FORMAT = Format(
     frozenset({"scale", "tomograms", "box"}),
     recognises,
     "Warp, picks of template matching (.star)",
+    counts_in="parts",
 )
