@@ -10,8 +10,8 @@ import pytest
 
 import funpipe as fp
 from funpipe import Molecules, read_molecules, write_molecules
+from funpipe.base.errors import MissingError
 from funpipe.base.whole import replacing
-from funpipe.base.wording import MissingError
 from funpipe.faces.command_line import main
 from funpipe.io.formats import Format, VolumeFormat
 from funpipe.io.particles import LISTS, format_of, known_lists

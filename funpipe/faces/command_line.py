@@ -12,13 +12,14 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from funpipe.base.errors import Argument, WrongError, WrongValueError, moved
 from funpipe.base.molecules import Molecules
 from funpipe.base.whole import check_target
 from funpipe.base.wording import printable
@@ -89,12 +90,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _one_line(error: BaseException) -> str:
     """Return an error and its notes as one line, with this program's own options."""
-    texts = [str(error) or type(error).__name__, *getattr(error, "__notes__", [])]
+    notes = getattr(error, "__notes__", [])
+    if isinstance(error, WrongError) and not notes:
+        error = error.by(_SPOKEN)  # what a stage lacks is said by no option
+    texts = [str(error) or type(error).__name__, *notes]
     if isinstance(error, MemoryError):
         texts.insert(0, "out of memory:")
-    text = printable(" ".join(" ".join(texts).split()))
-    # What a stage lacks is said in its own text, not by an option.
-    return text if hasattr(error, "__notes__") else _translated(text, _SPOKEN)
+    return printable(" ".join(" ".join(texts).split()))
 
 
 _SPOKEN = {  # arguments in the library's errors, and the options that give them
@@ -117,16 +119,8 @@ def _speaking(**options: str) -> Iterator[None]:
     """Let the library's errors name arguments by these options."""
     try:
         yield
-    except ValueError as error:
-        raise ValueError(_translated(str(error), options)) from None
-
-
-def _translated(text: str, options: Mapping[str, str]) -> str:
-    for name, option in options.items():
-        text = re.sub(rf"(?<![\w-]){name}=\.\.\.", option, text)
-        text = re.sub(rf"(?<![\w-]){name}=(?=\S)", f"{option} ", text)
-        text = re.sub(rf"^{name}(?= must |\[)", option, text)
-    return text
+    except WrongValueError as error:
+        raise error.by(options) from None
 
 
 @contextmanager
@@ -209,10 +203,8 @@ def _read(options: argparse.Namespace, source: str, target: str) -> Molecules:
     for name, value in both.items():
         known = FORMATS[source].takes | FORMATS[target].takes
         if value is not None and name not in known:
-            raise ValueError(
-                f"{_SPOKEN[name]} means nothing to lists of format {source!r} and "
-                f"{target!r}"
-            )
+            text = f" means nothing to lists of format {source!r} and {target!r}"
+            raise WrongValueError(Argument(name), text, name=name)
     with _speaking(scale=options.scale_option, first="--first"):
         return read_molecules(
             options.particles,
@@ -239,16 +231,18 @@ def _rehearse(
     ):
         warnings.simplefilter("ignore")  # they are said when it is written
         path = str(Path(folder, out.name))
+        places = {path: options.out, str(Path(folder)): str(out.parent)}
         for each in filter(os.path.isfile, files_of(out, target)):
             shutil.copyfile(each, Path(folder, Path(each).name))
         try:
             _write(
                 molecules.with_features(**found), options, path, source, target, scale
             )
+        except WrongValueError as error:
+            raise error.moved(places) from None
         except (OSError, ValueError) as error:
-            text = str(error).replace(path, options.out)
-            text = text.replace(str(Path(folder)), str(out.parent))
-            raise type(error)(text) from None
+            kind = OSError if isinstance(error, OSError) else ValueError
+            raise kind(moved(str(error), places)) from None
 
 
 def _write(

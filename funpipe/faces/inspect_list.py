@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import MissingError
 from funpipe.base.molecules import Molecules
-from funpipe.base.wording import MissingError
 from funpipe.io.particles import FORMATS, read_molecules
 from funpipe.io.relion_poses import PIXEL_SIZES, SIZES
 from funpipe.io.volumes import open_volume, volume_stem

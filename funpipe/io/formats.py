@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
+from funpipe.base.errors import FileError
 from funpipe.io.voxels import Volume
 
 __all__ = [
@@ -138,15 +139,17 @@ def only_one(path: str, name: str, values: NDArray[Any]) -> Any:
     >>> only_one("picks.json", "tomogram", np.array(["TS_01", "TS_02"]))
     Traceback (most recent call last):
     ...
-    ValueError: picks.json: a file holds one tomogram, not 2 (TS_01, TS_02): write
+    funpipe.base.errors.FileError: picks.json: a file holds one tomogram, not 2
+    (TS_01, TS_02): write
     the particles of each to a file of its own
     """
     found = np.unique(values).tolist()
     if len(found) > 1:
         shown = ", ".join(map(str, found[:3])) + (", ..." if len(found) > 3 else "")
-        raise ValueError(
-            f"{path}: a file holds one {name}, not {len(found)} ({shown}): write the "
-            "particles of each to a file of its own"
+        raise FileError(
+            path,
+            f": a file holds one {name}, not {len(found)} ({shown}): write the "
+            "particles of each to a file of its own",
         )
     return found[0]
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
+from funpipe.base.errors import FileError
 from funpipe.base.extras import require
 from funpipe.io.formats import VolumeFormat
 from funpipe.io.voxels import Box, Lazy, Volume, check_claim, isotropic, one_line
@@ -41,12 +42,12 @@ def open_hdf5(name: str) -> Volume:
             if len(found) == 1:
                 volume, missing = _opened(name, found[0])
     except Exception as error:  # h5py meets damage with errors of many kinds
-        raise ValueError(
-            f"{name} is not a readable HDF5 file: {one_line(error)}"
+        raise FileError(
+            name, f" is not a readable HDF5 file: {one_line(error)}"
         ) from None
     if len(names) != 1:
-        raise ValueError(
-            f"{name} must hold one 3-D volume, but holds {', '.join(names) or 'none'}"
+        raise FileError(
+            name, f" must hold one 3-D volume, but holds {', '.join(names) or 'none'}"
         )
     if missing:
         warn(f"{name}: {missing}")
@@ -175,7 +176,7 @@ def _read(
         raise
     except Exception as error:
         where = path if chunk is None else f"the chunk at {chunk} of {path}"
-        raise ValueError(f"{name}: {where} cannot be read: {one_line(error)}") from None
+        raise FileError(name, f": {where} cannot be read: {one_line(error)}") from None
     if factor == 1.0 and offset == 0.0:
         return np.asarray(block)
     return np.asarray(block.astype(np.float32) * factor + offset)

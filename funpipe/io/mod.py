@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
+from funpipe.base.errors import Argument, FileError, MissingError
 from funpipe.base.extras import in_one_line, require
 from funpipe.base.molecules import Molecules
 from funpipe.base.sources import read_bytes
 from funpipe.base.whole import replacing
-from funpipe.base.wording import MissingError
+from funpipe.base.wording import fail
 from funpipe.io.formats import Format
 
 __all__ = [
@@ -102,11 +103,11 @@ def read_points(
         for point in np.asarray(contour.points).tolist()
     ]
     if not found:
-        raise ValueError(f"{name} holds no points")
+        raise FileError(name, " holds no points")
     table = np.array(found)
     if not np.isfinite(table).all():
         row = int(np.flatnonzero(~np.isfinite(table).all(axis=1))[0])
-        raise ValueError(f"{name}: point {row + 1} is not finite: {table[row, 2:]}")
+        raise FileError(name, f": point {row + 1} is not finite: {table[row, 2:]}")
     parts = table[:, :2].astype(np.int64)
     return table[:, 2:], {"object": parts[:, 0], "contour": parts[:, 1]}, _scale(model)
 
@@ -117,8 +118,8 @@ def _model(name: str) -> Any:
 
     content = read_bytes(name, _LARGEST)
     if not content.startswith(b"IMOD"):
-        raise ValueError(
-            f"{name} is not a readable IMOD model: it starts with {content[:4]!r}"
+        raise FileError(
+            name, f" is not a readable IMOD model: it starts with {content[:4]!r}"
         )
     try:
         points = _points_only(content)
@@ -126,8 +127,8 @@ def _model(name: str) -> Any:
             warnings.simplefilter("ignore")
             return parse_model(_Model(points))
     except Exception as error:  # imodmodel meets damage with errors of many kinds
-        raise ValueError(
-            f"{name} is not a readable IMOD model: {in_one_line(error)}"
+        raise FileError(
+            name, f" is not a readable IMOD model: {in_one_line(error)}"
         ) from None
 
 
@@ -198,7 +199,8 @@ def write(
         If a particle is turned, or has other features: a model holds points only.
     """
     if scale is None:
-        raise ValueError(f"{os.fspath(path)}: pass scale=... in nm per voxel")
+        pass_scale = (": pass ", Argument("scale", "..."), " in nm per voxel")
+        raise FileError(os.fspath(path), *pass_scale, name="scale")
     objects, contours = (indices(molecules, each) for each in ("object", "contour"))
     points = (molecules.positions / scale)[:, ::-1] + FIRST
     model = made(points, objects, contours, scale)
@@ -234,7 +236,7 @@ def made(
             f"not {np.abs(points).max():.6g}: they are in nm, and the scale {scale:g}"
         )
     if not _SMALLEST < scale < 1 / _SMALLEST:
-        raise ValueError(f"scale must be one that float32 holds, not {scale}")
+        fail("scale", "one that float32 holds", scale)
     model: Any = ImodModel()
     model.header.pixelsize, model.header.units = scale, -9
     maxima = np.ceil(points.max(axis=0)).clip(1).astype(int).tolist()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from funpipe.base.arguments import as_array, positive, vector
 from funpipe.base.arguments import path as as_path
 from funpipe.base.caller import warn
+from funpipe.base.errors import FileError
 from funpipe.base.sources import open_unpacked
 from funpipe.base.whole import replacing
 from funpipe.base.wording import fail
@@ -143,9 +144,10 @@ def write_volume(
     name = Path(as_path("path", path))
     ending = Path(name.stem if name.suffix.lower() in PACKED else name).suffix
     if ending.lower() not in ENDINGS:
-        raise ValueError(
-            f"{name}: what is written is MRC, so its name must end in one of "
-            f"{' '.join(ENDINGS)}, each maybe with .gz or .bz2"
+        raise FileError(
+            name,
+            f": what is written is MRC, so its name must end in one of "
+            f"{' '.join(ENDINGS)}, each maybe with .gz or .bz2",
         )
     wanted = "a 3-D array of real numbers, or an ImageProvider"
     if _is_pipeline(image):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
+from funpipe.base.errors import FileError
 from funpipe.base.extras import require
 from funpipe.io.formats import VolumeFormat
 from funpipe.io.voxels import (
@@ -57,8 +58,8 @@ def open_ome_zarr(name: str, at: float | None = None) -> Volume:
         chosen, array = _chosen(levels, at)
         missing = _missing(Path(name, array.path), array)
     except Exception as error:  # zarr meets damage with errors of many kinds
-        raise ValueError(
-            f"{name} is not a readable OME-Zarr image: {one_line(error)}"
+        raise FileError(
+            name, f" is not a readable OME-Zarr image: {one_line(error)}"
         ) from None
     if missing:
         warn(f"{name}: {missing}")
@@ -139,9 +140,10 @@ def _read(name: str, array: Any, box: Box) -> NDArray[Any]:
             _check_blosc(Path(name, array.path, key), array)
             block[place] = array[(*before, *part)]
         except Exception as error:  # zarr meets damage with errors of many kinds
-            raise ValueError(
-                f"{name}: chunk {key} of level {array.basename} cannot be read: "
-                f"{one_line(error)}"
+            raise FileError(
+                name,
+                f": chunk {key} of level {array.basename} cannot be read: "
+                f"{one_line(error)}",
             ) from None
     return block
 

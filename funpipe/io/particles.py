@@ -21,6 +21,13 @@ from typing import Any
 import numpy as np
 
 from funpipe.base import arguments as check
+from funpipe.base.errors import (
+    Argument,
+    FileError,
+    Part,
+    WrongTypeError,
+    WrongValueError,
+)
 from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.sources import check_source
 from funpipe.base.wording import fail
@@ -33,6 +40,7 @@ __all__ = [
     "format_of",
     "format_to_write",
     "known_lists",
+    "lists_known",
     "read_molecules",
     "write_molecules",
 ]
@@ -133,10 +141,13 @@ def read_molecules(
     try:
         with np.errstate(all="ignore"):  # what is not finite is refused
             molecules = FORMATS[kind].read(name, **options)
+    except WrongValueError as error:
+        raise error.within(name) from None
+    except WrongTypeError as error:
+        facts = {"name": error.name, "wanted": error.wanted, "value": error.value}
+        raise FileError(name, ": ", *error.parts, **facts) from None
     except (TypeError, ValueError) as error:
-        if name in str(error):
-            raise
-        raise ValueError(f"{name}: {error}") from None
+        raise FileError(name, f": {error}") from None
     return _moved(molecules, middle)
 
 
@@ -256,10 +267,16 @@ def known_lists() -> str:
     >>> known_lists()[:53]
     'a particle list is one of .star .tbl .em .ndjson .jso'
     """
+    return "".join(map(str, lists_known()))
+
+
+def lists_known() -> tuple[Part, ...]:
+    """Return what `known_lists` says, as parts of an error."""
     endings = dict.fromkeys(one for each in FORMATS.values() for one in each.endings)
     return (
-        f"a particle list is one of {' '.join(endings)}, or of what format=... says: "
-        f"{' '.join(FORMATS)}"
+        f"a particle list is one of {' '.join(endings)}, or of what ",
+        Argument("format", "..."),
+        f" says: {' '.join(FORMATS)}",
     )
 
 
@@ -292,7 +309,7 @@ def _by_ending(name: str, model: str | None = None) -> str:
     ]
     if not found:
         stack = "; .mrcs is a stack of 2-D images" if lower.endswith(".mrcs") else ""
-        raise ValueError(f"{name}: unknown ending; {known_lists()}{stack}")
+        raise FileError(name, ": unknown ending; ", *lists_known(), stack)
     longest = max(found)[0]
     kinds = [kind for length, kind in found if length == longest]
     return model if model in kinds else kinds[0]
@@ -312,7 +329,8 @@ def _options(kind: str, **given: Any) -> dict[str, Any]:
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
         if name not in FORMATS[kind].takes:
-            raise ValueError(f"{name}=... means nothing to a list of format {kind!r}")
+            text = f" means nothing to a list of format {kind!r}"
+            raise WrongValueError(Argument(name, "..."), text, name=name)
     return options
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import FileError
 from funpipe.base.euler import STOPGAP
 from funpipe.base.molecules import Molecules
 from funpipe.io.columns import (
@@ -143,7 +144,7 @@ def _block(name: str, star: Star) -> Block:
     for block in star.blocks.values():
         if _LIST.coordinates[0] in block:
             return block
-    raise ValueError(f"{name} has no column 'orig_x': no motive list of STOPGAP")
+    raise FileError(name, " has no column 'orig_x': no motive list of STOPGAP")
 
 
 def recognises(head: bytes) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from funpipe.base.caller import warn
+from funpipe.base.errors import FileError
 from funpipe.base.extras import require
 from funpipe.io.formats import VolumeFormat
 from funpipe.io.rows import stored_array
@@ -46,8 +47,8 @@ def open_tiff(name: str) -> Volume:
                 array, missing = _array(file, series, name)
             size = _voxel_size(file)
     except Exception as error:  # tifffile meets damage with errors of many kinds
-        raise ValueError(
-            f"{name} is not a readable TIFF file: {one_line(error)}"
+        raise FileError(
+            name, f" is not a readable TIFF file: {one_line(error)}"
         ) from None
     if not volume:
         no_volume(name, series.shape, series.dtype)

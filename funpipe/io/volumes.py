@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from funpipe.base.errors import FileError
 from funpipe.base.sources import check_source
 from funpipe.base.wording import describe
 from funpipe.io.formats import Table, VolumeFormat
@@ -132,9 +133,10 @@ def _format(name: str) -> VolumeFormat:
         if each.packings
     ]
     stack = "; .mrcs is a stack of 2-D images, not a volume"
-    raise ValueError(
-        f"{name}: unknown ending; a volume is one of {' '.join(endings)}, "
-        f"{', '.join(packed)}{stack if ending == '.mrcs' else ''}"
+    raise FileError(
+        name,
+        f": unknown ending; a volume is one of {' '.join(endings)}, "
+        f"{', '.join(packed)}{stack if ending == '.mrcs' else ''}",
     )
 
 
