@@ -83,10 +83,13 @@ def _float(value: Any) -> float:
         return float("nan")
 
 
-def needed_scale(name: str, scale: float | None) -> float:
-    """Return the scale, or say that it must be given."""
+def needed_scale(
+    name: str,
+    scale: float | None,
+    reason: str = "coordinates are in voxels, and the file does not say of what size",
+) -> float:
+    """Return the scale, or say why it must be given."""
     if scale is None:
-        reason = "coordinates are in voxels, and the file does not say of what size"
         raise MissingError(name, reason, "scale", "in nm per voxel")
     return scale
 

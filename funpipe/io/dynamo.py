@@ -18,13 +18,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.base.errors import FileError, MissingError
+from funpipe.base.errors import FileError
 from funpipe.base.euler import DYNAMO
 from funpipe.base.extras import in_one_line, require
 from funpipe.base.molecules import Molecules
 from funpipe.base.sources import read_bytes
 from funpipe.base.whole import alone, replacing
-from funpipe.io.columns import PixelList, tomogram_texts
+from funpipe.io.columns import PixelList, needed_scale, tomogram_texts
 from funpipe.io.formats import Format, warn_of_left_out
 from funpipe.io.table_map import Pairs, encodes, names_of, plan, put, read_map
 
@@ -256,10 +256,8 @@ def _apix(columns: Any) -> float | None:
 
 def _scale(name: str, columns: Any, scale: float | None) -> float:
     found = _apix(columns) if scale is None else scale
-    if found is None:
-        reason = "coordinates are in voxels, and no column apix says of what size"
-        raise MissingError(name, reason, "scale", "in nm per voxel")
-    return found
+    reason = "coordinates are in voxels, and no column apix says of what size"
+    return needed_scale(name, found, reason)
 
 
 def _written(name: str, values: NDArray[Any]) -> NDArray[Any]:

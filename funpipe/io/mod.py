@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
-from funpipe.base.errors import Argument, FileError, MissingError
+from funpipe.base.errors import Argument, FileError
 from funpipe.base.extras import in_one_line, require
 from funpipe.base.molecules import Molecules
 from funpipe.base.sources import read_bytes
 from funpipe.base.whole import replacing
 from funpipe.base.wording import fail
+from funpipe.io.columns import needed_scale
 from funpipe.io.formats import Format
 
 __all__ = [
@@ -74,16 +75,14 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
     """
     name = os.fspath(path)
     points, parts, known = read_points(name)
-    scale = needed_scale(name, known if scale is None else scale)
+    scale = scale_needed(name, known if scale is None else scale)
     return Molecules((points - FIRST)[:, ::-1] * scale, None, parts)
 
 
-def needed_scale(name: str, scale: float | None) -> float:
+def scale_needed(name: str, scale: float | None) -> float:
     """Return the scale, or say that it must be given."""
-    if scale is None:
-        reason = "coordinates are in pixels, and the header says no size of one"
-        raise MissingError(name, reason, "scale", "in nm per voxel")
-    return scale
+    reason = "coordinates are in pixels, and the header says no size of one"
+    return needed_scale(name, scale, reason)
 
 
 def scale_of(path: str | os.PathLike[str]) -> float | None:

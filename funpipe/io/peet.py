@@ -90,7 +90,7 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
     which = _which(name, model, columns["pIndex"], len(points)) - 1
     columns |= dict(zip(_POINT, points[which].T, strict=True))
     columns |= {title: values[which] for title, values in parts.items()}
-    scale = mod.needed_scale(model, known if scale is None else scale)
+    scale = mod.scale_needed(model, known if scale is None else scale)
     return _LIST.molecules(name, columns, scale)
 
 
