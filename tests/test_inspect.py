@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from real_files import DATA, needs_data
 
 from funpipe import Molecules
-from funpipe.base.wording import MissingError, printable
+from funpipe.base.errors import MissingError
+from funpipe.base.wording import printable
 from funpipe.faces.command_line import main
 from funpipe.faces.inspect_file import inspect_file
 from funpipe.io.volumes import write_mrc

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from funpipe import Molecules, read_molecules, write_molecules
-from funpipe.base.wording import MissingError
+from funpipe.base.errors import MissingError
 from funpipe.io.relion_tomograms import TomogramInfo
 from funpipe.io.star import read_star
 

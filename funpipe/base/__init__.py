@@ -1,5 +1,6 @@
 """What everything stands on; imports nothing else of the package but its own.
 
+- `errors`: errors that carry what they are about: the argument, the file
 - `wording`: how errors are worded: what must be, what is, what to write instead
 - `arguments`: checks of arguments, by name and value; the types in signatures
 - `caller`: warnings, blamed on the line of whoever called the package

@@ -103,7 +103,7 @@ def positive(name: str, value: Any) -> float:
     >>> positive("scale", 0)
     Traceback (most recent call last):
     ...
-    ValueError: scale must be a number above 0, not 0
+    funpipe.base.errors.WrongValueError: scale must be a number above 0, not 0
     """
     return _real(name, "a number above 0", value, _positive)
 
@@ -151,7 +151,7 @@ def flag(name: str, value: Any) -> bool:
     >>> flag("refine", "no")
     Traceback (most recent call last):
     ...
-    ValueError: refine must be True or False, not 'no'
+    funpipe.base.errors.WrongValueError: refine must be True or False, not 'no'
     """
     if not isinstance(value, bool | np.bool_):
         fail(name, "True or False", value)

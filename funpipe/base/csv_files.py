@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import FileError
 from funpipe.base.sources import read_bytes
 from funpipe.base.texts import (
     check_encodable,
@@ -44,7 +45,7 @@ def read_table(path: str) -> dict[str, tuple[str, ...]]:
     try:
         text = io.StringIO(content.decode("utf-8-sig"), newline="")
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not a CSV table: it is not text") from None
+        raise FileError(path, " is not a CSV table: it is not text") from None
     reader = csv.reader(text, strict=True)
     rows, lines = [], []
     try:
@@ -52,20 +53,21 @@ def read_table(path: str) -> dict[str, tuple[str, ...]]:
             rows.append(row)
             lines.append(reader.line_num)
     except csv.Error as error:
-        raise ValueError(
-            f"{path}, line {reader.line_num}, is not a CSV table: {error}"
+        raise FileError(
+            path, f", line {reader.line_num}, is not a CSV table: {error}"
         ) from None
     while rows and not rows[-1]:
         rows.pop()
     if not rows:
-        raise ValueError(f"{path} is empty, not a CSV table")
+        raise FileError(path, " is empty, not a CSV table")
     header = rows[0]
     check_unique(path, header)
     for line, row in zip(lines, rows, strict=False):
         if len(row) != len(header):
-            raise ValueError(
-                f"{path}, line {line}: {len(row)} values for {len(header)} columns, "
-                f"{describe(row)}"
+            raise FileError(
+                path,
+                f", line {line}: {len(row)} values for {len(header)} columns, "
+                f"{describe(row)}",
             )
     columns = zip(*rows[1:], strict=True) if rows[1:] else [()] * len(header)
     return dict(zip(header, columns, strict=True))
@@ -121,7 +123,7 @@ def column_of(
     try:
         return name, _cast(texts, kind) if kind else typed(texts, gaps=True)
     except (ArithmeticError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: column {quoted(title)}: {error}") from None
+        raise FileError(path, f": column {quoted(title)}: {error}") from None
 
 
 def digits(values: NDArray[Any]) -> list[str]:

@@ -23,6 +23,7 @@ from funpipe.base.csv_files import (
     read_table,
     write_table,
 )
+from funpipe.base.errors import FileError
 from funpipe.base.extras import require
 from funpipe.base.features import POSITION, ROTATION, Table, is_table, table_columns
 from funpipe.base.texts import check_encodable, check_unique
@@ -198,8 +199,8 @@ def _pose_columns(path: str, columns: Mapping[str, Any]) -> tuple[str, ...]:
     wanted = POSITION + ROTATION if turned else POSITION
     missing = [each for each in wanted if each not in columns]
     if missing:
-        raise ValueError(
-            f"{path} has no column {missing[0]!r}, but only {listed(columns)}"
+        raise FileError(
+            path, f" has no column {missing[0]!r}, but only {listed(columns)}"
         )
     return wanted
 
@@ -220,7 +221,7 @@ def _of_columns(
     try:
         return cls(positions, rotations, features)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise FileError(path, f": {error}") from None
 
 
 def _numbers(
@@ -230,4 +231,4 @@ def _numbers(
         table = np.array([columns[name] for name in names], dtype=float)
         return points("values", table.T.reshape(-1, 3))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: columns {', '.join(names)}: {error}") from None
+        raise FileError(path, f": columns {', '.join(names)}: {error}") from None

@@ -11,6 +11,8 @@ import zlib
 from pathlib import Path
 from typing import IO, Any
 
+from funpipe.base.errors import FileError
+
 __all__ = ["LARGEST_LIST", "check_source", "open_unpacked", "read_bytes"]
 
 LARGEST_LIST = 2**30
@@ -69,16 +71,16 @@ def read_bytes(path: str | os.PathLike[str], most: int = LARGEST_LIST) -> bytes:
     name = os.fspath(path)
     check_source(path)
     if os.stat(name).st_size > most:
-        raise ValueError(f"{name} holds more than {most} bytes: too many to read")
+        raise FileError(name, f" holds more than {most} bytes: too many to read")
     try:
         with open_unpacked(path) as file:
             content = file.read(most + 1)
     except (EOFError, zlib.error, OSError) as error:
         if getattr(error, "errno", None) is not None:
             raise  # the system's own word; damaged packing has no number
-        raise ValueError(f"{name} cannot be unpacked: {error}") from None
+        raise FileError(name, f" cannot be unpacked: {error}") from None
     if len(content) > most:
-        raise ValueError(f"{name} holds more than {most} bytes: too many to read")
+        raise FileError(name, f" holds more than {most} bytes: too many to read")
     return content
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import FileError
 from funpipe.base.wording import quoted
 
 __all__ = [
@@ -167,15 +168,15 @@ def check_unique(path: str, names: Sequence[str]) -> None:
     >>> check_unique("picks.csv", ["x", "y", "x"])
     Traceback (most recent call last):
     ...
-    ValueError: picks.csv has the column 'x' twice
+    funpipe.base.errors.FileError: picks.csv has the column 'x' twice
     """
     if len(names) > MOST_COLUMNS:
-        raise ValueError(
-            f"{path} has {len(names)} columns; a particle list has at most "
-            f"{MOST_COLUMNS}"
+        raise FileError(
+            path,
+            f" has {len(names)} columns; a particle list has at most {MOST_COLUMNS}",
         )
     seen: set[str] = set()
     for each in names:
         if each in seen:
-            raise ValueError(f"{path} has the column {quoted(each)} twice")
+            raise FileError(path, f" has the column {quoted(each)} twice")
         seen.add(each)

@@ -11,8 +11,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from funpipe.base.errors import (
+    Argument,
+    WrongError,
+    WrongTypeError,
+    WrongValueError,
+)
+
 __all__ = [
-    "MissingError",
     "describe",
     "fail",
     "listed",
@@ -30,12 +36,15 @@ def fail(name: str, wanted: str, value: object, advice: str = "") -> NoReturn:
     The advice says what to write instead. A value of a wrong kind is a TypeError, a
     wrong value of the right kind a ValueError.
     """
-    kind: type[Exception] = TypeError
+    kind: type[WrongError] = WrongTypeError
+    argument, bracket, rest = name.partition("[")
     with suppress(Exception):  # of an object that does not say what it is
         if isinstance(value, numbers.Number | str | tuple | np.ndarray):
-            kind = ValueError
-    text = f"{name} must be {wanted}, not {describe(value)}"
-    raise kind(f"{text}: {advice}" if advice else text)
+            kind = WrongValueError
+    text = f"{bracket}{rest} must be {wanted}, not {describe(value)}"
+    if advice:
+        text = f"{text}: {advice}"
+    raise kind(Argument(argument), text, name=name, wanted=wanted, value=value)
 
 
 def refuse_path(name: str, wanted: str, value: Any, reader: str) -> None:
@@ -44,34 +53,6 @@ def refuse_path(name: str, wanted: str, value: Any, reader: str) -> None:
         with suppress(Exception):  # of an object that is half a path
             value = os.fspath(value)
         fail(name, wanted, value, f"write {reader}({describe(value)})")
-
-
-class MissingError(ValueError):
-    """What is read does not say something that has to be given: by which argument.
-
-    Attributes
-    ----------
-    where : str
-        What was read.
-    reason : str
-        Why it is not enough.
-    name : str
-        The argument to pass.
-    wanted : str
-        What it takes.
-
-    Examples
-    --------
-    >>> print(MissingError("a.em", "it counts in voxels", "scale", "in nm per voxel"))
-    a.em: it counts in voxels; pass scale=... in nm per voxel
-    """
-
-    def __init__(self, where: str, reason: str, name: str, wanted: str) -> None:
-        super().__init__(where, reason, name, wanted)
-        self.where, self.reason, self.name, self.wanted = where, reason, name, wanted
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.reason}; pass {self.name}=... {self.wanted}"
 
 
 def describe(value: object) -> str:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
 from funpipe.base.caller import warn
+from funpipe.base.errors import Argument, WrongValueError
 from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import describe
 from funpipe.io.volumes import open_volume
@@ -116,7 +117,8 @@ def open_tomogram(tomogram: Any, scale: float | None = None) -> Source:
             "tomogram must have no masked values: fill them, as with array.filled(0)"
         )
     if scale is None:
-        raise ValueError("scale must be given, in nm per voxel: an array has none")
+        text = " must be given, in nm per voxel: an array has none"
+        raise WrongValueError(Argument("scale"), text, name="scale")
     return Source(tomogram, scale, tuple(map(int, tomogram.shape)))
 
 

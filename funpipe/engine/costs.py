@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funpipe.base import arguments as check
+from funpipe.base.errors import Argument, WrongValueError
 from funpipe.engine.settings import SETTINGS
 from funpipe.space.geometry import rotation_count
 
@@ -89,10 +90,13 @@ def check_cost(cost: Cost, given: Any, rotations: float, built: float = 0.0) -> 
         way = "give a smaller max_shifts, a smaller box, or a coarser resolution"
     else:
         way = _coarser(cost, given, most, rotations / max(built, rotations))
-    raise ValueError(
-        f"rotations must fit into memory: {max(rotations, built):,.0f} of them with "
+    raise WrongValueError(
+        Argument("rotations"),
+        f" must fit into memory: {max(rotations, built):,.0f} of them with "
         f"{shifts:,.0f} shifts take up to {needed / 1e9:,.0f} GB, of which there are "
-        f"{check.memory() / 1e9:,.0f}; {way}"
+        f"{check.memory() / 1e9:,.0f}; {way}",
+        name="rotations",
+        value=given,
     )
 
 

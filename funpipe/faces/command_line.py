@@ -12,13 +12,14 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from funpipe.base.errors import Argument, WrongError, WrongValueError, moved
 from funpipe.base.molecules import Molecules
 from funpipe.base.whole import check_target
 from funpipe.base.wording import printable
@@ -89,12 +90,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _one_line(error: BaseException) -> str:
     """Return an error and its notes as one line, with this program's own options."""
-    texts = [str(error) or type(error).__name__, *getattr(error, "__notes__", [])]
+    notes = getattr(error, "__notes__", [])
+    if isinstance(error, WrongError) and not notes:
+        error = error.by(_SPOKEN)  # what a stage lacks is said by no option
+    texts = [str(error) or type(error).__name__, *notes]
     if isinstance(error, MemoryError):
         texts.insert(0, "out of memory:")
-    text = printable(" ".join(" ".join(texts).split()))
-    # What a stage lacks is said in its own text, not by an option.
-    return text if hasattr(error, "__notes__") else _translated(text, _SPOKEN)
+    return printable(" ".join(" ".join(texts).split()))
 
 
 _SPOKEN = {  # arguments in the library's errors, and the options that give them
@@ -117,16 +119,8 @@ def _speaking(**options: str) -> Iterator[None]:
     """Let the library's errors name arguments by these options."""
     try:
         yield
-    except ValueError as error:
-        raise ValueError(_translated(str(error), options)) from None
-
-
-def _translated(text: str, options: Mapping[str, str]) -> str:
-    for name, option in options.items():
-        text = re.sub(rf"(?<![\w-]){name}=\.\.\.", option, text)
-        text = re.sub(rf"(?<![\w-]){name}=(?=\S)", f"{option} ", text)
-        text = re.sub(rf"^{name}(?= must |\[)", option, text)
-    return text
+    except WrongValueError as error:
+        raise error.by(options) from None
 
 
 @contextmanager
@@ -152,7 +146,7 @@ def _align(options: argparse.Namespace) -> None:
     molecules = _read(options, source, target)
     tomogram = _tomogram(options, molecules)
     scale = None
-    if source in _IN_NM and target not in _IN_NM:
+    if _in_nm(source) and not _in_nm(target):
         scale = _scale_of(tomogram, options.scale)
     _rehearse(molecules, options, source, target, scale)
     aligned = align(
@@ -202,8 +196,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "demo": _demo,
 }
 
-_IN_NM = ("csv", "parquet", "m")  # formats whose positions are lengths already
-
 
 def _read(options: argparse.Namespace, source: str, target: str) -> Molecules:
     """Return the particles; refuse options that neither list could take."""
@@ -211,10 +203,8 @@ def _read(options: argparse.Namespace, source: str, target: str) -> Molecules:
     for name, value in both.items():
         known = FORMATS[source].takes | FORMATS[target].takes
         if value is not None and name not in known:
-            raise ValueError(
-                f"{_SPOKEN[name]} means nothing to lists of format {source!r} and "
-                f"{target!r}"
-            )
+            text = f" means nothing to lists of format {source!r} and {target!r}"
+            raise WrongValueError(Argument(name), text, name=name)
     with _speaking(scale=options.scale_option, first="--first"):
         return read_molecules(
             options.particles,
@@ -241,16 +231,18 @@ def _rehearse(
     ):
         warnings.simplefilter("ignore")  # they are said when it is written
         path = str(Path(folder, out.name))
+        places = {path: options.out, str(Path(folder)): str(out.parent)}
         for each in filter(os.path.isfile, files_of(out, target)):
             shutil.copyfile(each, Path(folder, Path(each).name))
         try:
             _write(
                 molecules.with_features(**found), options, path, source, target, scale
             )
+        except WrongValueError as error:
+            raise error.moved(places) from None
         except (OSError, ValueError) as error:
-            text = str(error).replace(path, options.out)
-            text = text.replace(str(Path(folder)), str(out.parent))
-            raise type(error)(text) from None
+            kind = OSError if isinstance(error, OSError) else ValueError
+            raise kind(moved(str(error), places)) from None
 
 
 def _write(
@@ -266,7 +258,7 @@ def _write(
         scale = options.out_scale
     elif options.like:
         scale = None  # what that list says
-    elif target not in _IN_NM:
+    elif not _in_nm(target):
         scale = options.list_scale or scale
     with _speaking(scale="--out-scale", first="--out-first"):
         write_molecules(
@@ -278,6 +270,11 @@ def _write(
             first=options.out_first,
             **_taken_by(target, _of_both(options)),
         )
+
+
+def _in_nm(kind: str) -> bool:
+    """Tell whether a format's positions are lengths already."""
+    return FORMATS[kind].counts_in == "nm"
 
 
 def _of_both(options: argparse.Namespace) -> dict[str, Any]:

@@ -46,18 +46,6 @@ _ALIGN: dict[str, Any] = {
 }
 _CONVERT: dict[str, Any] = {
     "help": "turn a particle list into one of another program",
-    "description": "Turn a particle list into one of another program.\n\n"
-    "  .star     RELION 3.0 to 5; STOPGAP with --out-format stopgap\n"
-    "  .tbl      Dynamo\n"
-    "  .em       EM motive list\n"
-    "  .ndjson   CryoET Data Portal\n"
-    "  .mod      IMOD, PEET\n"
-    "  .csv .parquet   acryo, cylindra, or plain, in nm\n"
-    + "\n".join(
-        f"  {' '.join(each.endings):<9} {each.title}"
-        for each in FORMATS.values()
-        if each.title
-    ),
 }
 _INSPECT: dict[str, Any] = {
     "help": "say what a particle list or a volume holds",
@@ -84,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, add, texts in (
         ("align", _add_align, _ALIGN),
-        ("convert", _add_convert, _CONVERT),
+        ("convert", _add_convert, {**_CONVERT, "description": _lists()}),
         ("inspect", _add_inspect, _INSPECT),
         ("demo", _add_demo, _DEMO),
     ):
@@ -96,6 +84,14 @@ def parser() -> argparse.ArgumentParser:
         )
         add(command)
     return whole
+
+
+def _lists() -> str:
+    """Say what is converted, a line for each format that says what it is."""
+    rows = [(" ".join(each.endings), each.title) for each in FORMATS.values()]
+    return "Turn a particle list into one of another program.\n\n" + "\n".join(
+        f"  {endings:<16} {title}" for endings, title in rows if title
+    )
 
 
 def _add_align(command: _Parser) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from funpipe.base import arguments as check
+from funpipe.base.errors import FileError
 from funpipe.base.sources import check_source
 from funpipe.base.wording import fail, printable
 from funpipe.faces.inspect_list import Seen, by, particles
 from funpipe.io.mrc import open_mrc
-from funpipe.io.particles import format_of, known_lists
+from funpipe.io.particles import format_of, lists_known
 from funpipe.io.relion_tomograms import holds_tomograms, read_tomograms
 from funpipe.io.structures import read_structure
 from funpipe.io.volumes import Volume, open_volume, volume_stem
@@ -116,10 +117,8 @@ def _other(name: str, scale: float | None) -> Seen | None:
     try:
         kind = format_of(name)
     except ValueError:
-        raise ValueError(
-            f"{name}: unknown ending, neither of a volume nor of a structure; "
-            f"{known_lists()}"
-        ) from None
+        said = ": unknown ending, neither of a volume nor of a structure; "
+        raise FileError(name, said, *lists_known()) from None
     return _tomograms(name) if kind == "relion" and holds_tomograms(name) else None
 
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import MissingError
 from funpipe.base.molecules import Molecules
-from funpipe.base.wording import MissingError
-from funpipe.io.particles import read_molecules
+from funpipe.io.particles import FORMATS, read_molecules
 from funpipe.io.relion_poses import PIXEL_SIZES, SIZES
 from funpipe.io.volumes import open_volume, volume_stem
 
@@ -89,7 +89,7 @@ def _read(
         except MissingError as error:
             if error.name in options:
                 raise
-            if error.name == "tomograms" and kind == "warp":
+            if error.name == "tomograms" and FORMATS[kind].counts_in == "parts":
                 options["tomograms"] = tomogram or (1, 1, 1)
                 if tomogram is not None:
                     continue

@@ -10,7 +10,7 @@ Volumes:
 
 Particle lists:
 
-- `formats`: what a format of particle lists says of itself
+- `formats`: what a format of lists or volumes says of itself, and tables of them
 - `columns`: what lists of columns have in common
 - `star`: STAR files as blocks of columns
 - `json_values`: JSON files, bounded, each field once, finite numbers

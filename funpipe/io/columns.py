@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
+from funpipe.base.errors import FileError, MissingError
 from funpipe.base.euler import Euler
 from funpipe.base.molecules import Molecules
-from funpipe.base.wording import MissingError, describe, listed
+from funpipe.base.wording import describe, listed
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -51,12 +52,13 @@ def numbers(path: str, columns: Columns, names: Sequence[str]) -> NDArray[np.flo
     >>> numbers("list.star", {"x": np.array(["1", "two"])}, ["x"])
     Traceback (most recent call last):
     ...
-    ValueError: list.star: column 'x', row 2: 'two' is not a finite number
+    funpipe.base.errors.FileError: list.star: column 'x', row 2: 'two' is not a finite
+    number
     """
     missing = [each for each in names if each not in columns]
     if missing:
-        raise ValueError(
-            f"{path} has no column {missing[0]!r}, but only {listed(columns)}"
+        raise FileError(
+            path, f" has no column {missing[0]!r}, but only {listed(columns)}"
         )
     return np.array([_number(path, each, columns[each]) for each in names]).T
 
@@ -66,9 +68,10 @@ def _number(path: str, name: str, values: Array) -> NDArray[np.float64]:
     bad = np.flatnonzero(~np.isfinite(found))
     if bad.size:
         row = int(bad[0])
-        raise ValueError(
-            f"{path}: column {name!r}, row {row + 1}: "
-            f"{describe(values[row].item())} is not a finite number"
+        raise FileError(
+            path,
+            f": column {name!r}, row {row + 1}: "
+            f"{describe(values[row].item())} is not a finite number",
         )
     return found
 
@@ -80,10 +83,13 @@ def _float(value: Any) -> float:
         return float("nan")
 
 
-def needed_scale(name: str, scale: float | None) -> float:
-    """Return the scale, or say that it must be given."""
+def needed_scale(
+    name: str,
+    scale: float | None,
+    reason: str = "coordinates are in voxels, and the file does not say of what size",
+) -> float:
+    """Return the scale, or say why it must be given."""
     if scale is None:
-        reason = "coordinates are in voxels, and the file does not say of what size"
         raise MissingError(name, reason, "scale", "in nm per voxel")
     return scale
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import FileError
 from funpipe.base.euler import from_xyz, to_xyz
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import describe
@@ -60,13 +61,13 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
     name = os.fspath(path)
     picks = read_json(path)
     if _OBJECT not in picks:
-        raise ValueError(f"{name} has no field {_OBJECT!r}: these are no copick picks")
+        raise FileError(name, f" has no field {_OBJECT!r}: these are no copick picks")
     unit = picks.get("unit", "angstrom")
     if unit != "angstrom":
-        raise ValueError(f"{name}: the unit must be 'angstrom', not {describe(unit)}")
+        raise FileError(name, f": the unit must be 'angstrom', not {describe(unit)}")
     points = picks.get("points")
     if not isinstance(points, list) or not points:
-        raise ValueError(f"{name} holds no points")
+        raise FileError(name, " holds no points")
     poses = [_pose(f"{name}, point {i}", each) for i, each in enumerate(points, 1)]
     trusted = _optional(name, picks, "trust_orientation", bool, True)
     features: dict[str, Any] = {
@@ -198,7 +199,7 @@ def _points(
 def _pose(where: str, point: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return a particle's x, y, z in Å and its matrix on (x, y, z) vectors."""
     if not isinstance(point, dict) or not isinstance(point.get("location"), dict):
-        raise ValueError(f"{where}: location must be an object of x, y, z")
+        raise FileError(where, ": location must be an object of x, y, z")
     place = [point["location"].get(axis) for axis in "xyz"]
     position = np.array(finite_numbers(f"{where}: location", place, 3))
     rows = point.get("transformation_")
@@ -206,11 +207,11 @@ def _pose(where: str, point: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         return position, np.eye(3)
     where = f"{where}: transformation_"
     if not isinstance(rows, list) or len(rows) != 4:
-        raise ValueError(f"{where} must be 4 rows of 4 numbers, not {describe(rows)}")
+        raise FileError(where, f" must be 4 rows of 4 numbers, not {describe(rows)}")
     matrix = np.array([finite_numbers(where, row, 4) for row in rows])
     if not np.allclose(matrix[3], (0, 0, 0, 1)):
-        raise ValueError(
-            f"{where}: the last row must be 0, 0, 0, 1, not {describe(rows[3])}"
+        raise FileError(
+            where, f": the last row must be 0, 0, 0, 1, not {describe(rows[3])}"
         )
     turn = rotation_matrix(where, matrix[:3, :3].tolist())
     return position + matrix[:3, 3], turn
@@ -238,7 +239,7 @@ def _optional(
         return finite_numbers(f"{where}: {key}", [value], 1)[0]
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     if not fits or (kind is int and not -(2**63) <= value < 2**63):
-        raise ValueError(f"{where}: {key} must be of the kind {kind.__name__}")
+        raise FileError(where, f": {key} must be of the kind {kind.__name__}")
     return value
 
 

@@ -18,6 +18,7 @@ import os
 import re
 from typing import NoReturn
 
+from funpipe.base.errors import FileError
 from funpipe.base.molecules import Molecules
 from funpipe.base.sources import check_source
 from funpipe.io.formats import Format
@@ -45,8 +46,9 @@ def read(path: str | os.PathLike[str]) -> Molecules:
     name = os.fspath(path)
     count, names = fields(path)
     located = "location/center_x_frac" in names
-    raise ValueError(
-        f"{name} is a cryoSPARC dataset of {count} rows and {len(names)} fields, "
+    raise FileError(
+        name,
+        f" is a cryoSPARC dataset of {count} rows and {len(names)} fields, "
         + (
             "whose particles are at x and y in micrographs (location/center_x_frac, "
             "location/center_y_frac)"
@@ -54,15 +56,15 @@ def read(path: str | os.PathLike[str]) -> Molecules:
             else "without locations"
         )
         + ": cryoSPARC keeps no z, so these are no particles of a tomogram. Read the "
-        "list that they were imported or extracted from"
+        "list that they were imported or extracted from",
     )
 
 
 def write(molecules: Molecules, path: str | os.PathLike[str]) -> NoReturn:
     """Refuse to write: a dataset has no place for a particle's z."""
-    raise ValueError(
-        f"{os.fspath(path)}: cryoSPARC datasets hold no positions in tomograms, and "
-        "are not written"
+    raise FileError(
+        os.fspath(path),
+        ": cryoSPARC datasets hold no positions in tomograms, and are not written",
     )
 
 
@@ -84,17 +86,18 @@ def fields(path: str | os.PathLike[str]) -> tuple[int, tuple[str, ...]]:
     with open(path, "rb") as file:
         head = file.read(_LONGEST)
     if not recognises(head):
-        raise ValueError(
-            f"{name} is not a readable cryoSPARC dataset: it starts with {head[:6]!r}"
+        raise FileError(
+            name, f" is not a readable cryoSPARC dataset: it starts with {head[:6]!r}"
         )
     try:
         count, names = _of_stream(head) if head[:1] == _STREAM[:1] else _of_array(head)
     except (ValueError, TypeError, LookupError, RecursionError):
         count, names = -1, []
     if count < 0 or not names:
-        raise ValueError(
-            f"{name} is not a readable cryoSPARC dataset: its header does not say rows "
-            f"and fields, or not in {_LONGEST} bytes"
+        raise FileError(
+            name,
+            f" is not a readable cryoSPARC dataset: its header does not say rows "
+            f"and fields, or not in {_LONGEST} bytes",
         )
     return count, tuple(names)
 

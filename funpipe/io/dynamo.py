@@ -18,17 +18,17 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import FileError
 from funpipe.base.euler import DYNAMO
 from funpipe.base.extras import in_one_line, require
 from funpipe.base.molecules import Molecules
 from funpipe.base.sources import read_bytes
 from funpipe.base.whole import alone, replacing
-from funpipe.base.wording import MissingError
-from funpipe.io.columns import PixelList, tomogram_texts
-from funpipe.io.formats import warn_of_left_out
+from funpipe.io.columns import PixelList, needed_scale, tomogram_texts
+from funpipe.io.formats import Format, warn_of_left_out
 from funpipe.io.table_map import Pairs, encodes, names_of, plan, put, read_map
 
-__all__ = ["map_beside", "read", "scale_of", "write"]
+__all__ = ["FORMAT", "map_beside", "read", "scale_of", "write"]
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 
@@ -116,7 +116,7 @@ def write(
 
     name = os.fspath(path)
     if not name.endswith(".tbl"):
-        raise ValueError(f"{name}: a Dynamo table's name ends in .tbl")
+        raise FileError(name, ": a Dynamo table's name ends in .tbl")
     known = _scale(name, molecules.features, scale)
     table_map = Path(map_beside(name))
     with alone(path):
@@ -188,7 +188,7 @@ def _columns_and_map(name: str, table_map: Path) -> tuple[Columns, Pairs | None]
         columns = _columns(name)
         if read_map(table_map) == before:
             return columns, before
-    raise ValueError(f"{name} and {table_map} are being replaced: read them later")
+    raise FileError(name, f" and {table_map} are being replaced: read them later")
 
 
 _TRIES = 100
@@ -201,18 +201,18 @@ def _columns(name: str) -> Columns:
     try:
         table = dynamotable.read(io.BytesIO(content))
     except Exception as error:  # pandas fails in many ways
-        raise ValueError(
-            f"{name} is not a readable Dynamo table: {in_one_line(error)}"
+        raise FileError(
+            name, f" is not a readable Dynamo table: {in_one_line(error)}"
         ) from None
     if table.shape != shape:  # quotation marks, which mean nothing to Dynamo
-        raise ValueError(f"{name} is not a readable Dynamo table: it holds '\"'")
+        raise FileError(name, " is not a readable Dynamo table: it holds '\"'")
     return {str(each): _exact(table[each].to_numpy()) for each in table.columns}
 
 
 def _check(name: str, content: bytes) -> tuple[int, int]:
     """Return how many rows and columns; refuse what is not text, empty, or ragged."""
     if b"\0" in content or not content.isascii():
-        raise ValueError(f"{name} is not a readable Dynamo table: it is not text")
+        raise FileError(name, " is not a readable Dynamo table: it is not text")
     count = rows = 0
     for number, line in enumerate(content.splitlines(), start=1):
         values = len(line.split(None, _MOST))
@@ -220,15 +220,15 @@ def _check(name: str, content: bytes) -> tuple[int, int]:
             continue
         count, rows = count or values, rows + 1
         if values != count:
-            raise ValueError(
-                f"{name}, line {number}: {values} values, but {count} in the first line"
+            raise FileError(
+                name, f", line {number}: {values} values, but {count} in the first line"
             )
     if count == 0:
-        raise ValueError(f"{name} is empty")
+        raise FileError(name, " is empty")
     if not 26 <= count <= 42:
-        raise ValueError(
-            f"{name} is not a readable Dynamo table: it has {count} columns, not 26 "
-            "to 42"
+        raise FileError(
+            name,
+            f" is not a readable Dynamo table: it has {count} columns, not 26 to 42",
         )
     return rows, count
 
@@ -256,10 +256,8 @@ def _apix(columns: Any) -> float | None:
 
 def _scale(name: str, columns: Any, scale: float | None) -> float:
     found = _apix(columns) if scale is None else scale
-    if found is None:
-        reason = "coordinates are in voxels, and no column apix says of what size"
-        raise MissingError(name, reason, "scale", "in nm per voxel")
-    return found
+    reason = "coordinates are in voxels, and no column apix says of what size"
+    return needed_scale(name, found, reason)
 
 
 def _written(name: str, values: NDArray[Any]) -> NDArray[Any]:
@@ -280,3 +278,15 @@ def _written(name: str, values: NDArray[Any]) -> NDArray[Any]:
 def _word(text: str, name: str = "tomogram") -> None:
     if len(text.split()) != 1 or text.split()[0] != text or not encodes(text):
         raise ValueError(f"{name}: a Dynamo table cannot hold the text {text!r}")
+
+
+FORMAT = Format(
+    read,
+    write,
+    (".tbl",),
+    frozenset({"scale", "first", "box"}),
+    title="Dynamo",
+    scale_of=scale_of,
+    beside=map_beside,
+    keeps_scale="list",
+)

@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import FileError
 from funpipe.base.euler import STOPGAP
 from funpipe.base.extras import require
 from funpipe.base.molecules import Molecules
@@ -26,11 +27,11 @@ from funpipe.io.columns import (
     needed_scale,
     warn_of_numbers,
 )
-from funpipe.io.formats import warn_of_left_out
+from funpipe.io.formats import Format, VolumeFormat, warn_of_left_out
 from funpipe.io.rows import stored_array
 from funpipe.io.voxels import Volume
 
-__all__ = ["open_em", "read", "write"]
+__all__ = ["FORMAT", "VOLUME", "open_em", "read", "write"]
 
 _COLUMNS = (
     *("em_score", "em_geom1", "em_geom2", "em_subtomo", "tomo", "em_object"),
@@ -143,13 +144,13 @@ def _table(name: str) -> NDArray[Any]:
         size = os.fstat(file.fileno()).st_size
         _check_size(name, size)
         if size > LARGEST_LIST:
-            raise ValueError(f"{name} holds more than {LARGEST_LIST} bytes, as no list")
+            raise FileError(name, f" holds more than {LARGEST_LIST} bytes, as no list")
         shape, data = _shape(name, size, emfile.read(_again(file), header_only=True)[0])
         z, y, x = shape
         if z != 1 or x != len(_COLUMNS):
-            raise ValueError(
-                f"{name} is no motive list: it is {x} x {y} x {z} (x, y, z), not "
-                "20 x n x 1"
+            raise FileError(
+                name,
+                f" is no motive list: it is {x} x {y} x {z} (x, y, z), not 20 x n x 1",
             )
         table: NDArray[Any] = emfile.read(_again(file))[1][0]
     return table.astype(data.newbyteorder("="))
@@ -184,8 +185,8 @@ def open_em(name: str) -> Volume:
 
 def _check_size(name: str, size: int) -> None:
     if size < _HEADER:
-        raise ValueError(
-            f"{name} is not a readable EM file: {size} bytes, shorter than its header"
+        raise FileError(
+            name, f" is not a readable EM file: {size} bytes, shorter than its header"
         )
 
 
@@ -196,19 +197,20 @@ def _shape(
     shape = [header[f"{axis}dim"] for axis in "zyx"]
     code = header["dtype"]
     if code not in _TYPES:
-        raise ValueError(
-            f"{name} is not a readable EM file of real numbers: type {code}"
+        raise FileError(
+            name, f" is not a readable EM file of real numbers: type {code}"
         )
     data = np.dtype(_TYPES[code])
     if _bytes(shape, data) != size:
         turned = [int(np.int32(each).byteswap()) for each in shape]
         if _bytes(turned, data) == size:
-            raise ValueError(
-                f"{name} is written in big-endian order, which emfile does not read"
+            raise FileError(
+                name, " is written in big-endian order, which emfile does not read"
             )
-        raise ValueError(
-            f"{name} is not a readable EM file: {size} bytes, but its header says "
-            f"{' x '.join(map(str, shape))} (z, y, x) of {data.name}"
+        raise FileError(
+            name,
+            f" is not a readable EM file: {size} bytes, but its header says "
+            f"{' x '.join(map(str, shape))} (z, y, x) of {data.name}",
         )
     return shape, data
 
@@ -216,3 +218,14 @@ def _shape(
 def _bytes(shape: list[int], data: np.dtype[Any]) -> int:
     z, y, x = shape
     return _HEADER + z * y * x * data.itemsize if min(shape) > 0 else -1
+
+
+FORMAT = Format(
+    read,
+    write,
+    (".em",),
+    frozenset({"scale", "first", "box"}),
+    title="EM motive lists of TOM, AV3 and kin",
+)
+
+VOLUME = VolumeFormat(open_em, (".em",), "EM")

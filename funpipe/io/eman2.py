@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
+from funpipe.base.errors import FileError, MissingError
 from funpipe.base.molecules import Molecules
-from funpipe.base.wording import MissingError, describe
+from funpipe.base.wording import describe
 from funpipe.io.columns import needed_scale
 from funpipe.io.formats import Format, only_one, warn_of_left_out
 from funpipe.io.json_values import finite_numbers, read_json, write_json
@@ -65,7 +66,7 @@ def read(
     info = read_json(path)
     boxes = info.get("boxes_3d")
     if not isinstance(boxes, list) or not boxes:
-        raise ValueError(f"{name} holds no boxes_3d: there are no boxes")
+        raise FileError(name, " holds no boxes_3d: there are no boxes")
     rows = [_row(f"{name}, box {i}", each) for i, each in enumerate(boxes, 1)]
     places = np.array([row[:3] for row in rows])[:, ::-1]
     columns: dict[str, Any] = {
@@ -123,7 +124,7 @@ def write(
     """
     name, features = os.fspath(path), molecules.features
     if not name.endswith(".json"):
-        raise ValueError(f"{name}: an info file's name ends in .json")
+        raise FileError(name, ": an info file's name ends in .json")
     content = {} if like is None else read_json(like)
     if scale is None and "apix_unbin" in features:
         apix = only_one(name, "apix_unbin", features["apix_unbin"])
@@ -137,7 +138,7 @@ def write(
     with np.errstate(all="ignore"):
         places = np.round((molecules.positions - middle) / scale, 6)[:, ::-1] + 0.0
     if not np.isfinite(places).all():
-        raise ValueError(f"{name}: positions in voxels of {scale} nm are not finite")
+        raise FileError(name, f": positions in voxels of {scale} nm are not finite")
     count = len(molecules)
     numbers, classes = _numbered(name, features, count)
     methods = features.get("method", np.full(count, "funpipe")).tolist()
@@ -177,9 +178,10 @@ def _numbered(
     for number, title, size in zip(found, titles, sizes, strict=True):
         said = {"name": title, "boxsize": size}
         if classes.setdefault(str(number), said) != said:
-            raise ValueError(
-                f"{name}: class {number} has one class_name and boxsize in an info "
-                f"file, not {classes[str(number)]} and {said}"
+            raise FileError(
+                name,
+                f": class {number} has one class_name and boxsize in an info "
+                f"file, not {classes[str(number)]} and {said}",
             )
     return found, classes
 
@@ -187,9 +189,10 @@ def _numbered(
 def _whole(path: str, name: str, values: NDArray[Any]) -> list[int]:
     least = 1 if name == "boxsize" else -_MOST
     if values.dtype.kind not in "iu" or values.min() < least or values.max() > _MOST:
-        raise ValueError(
-            f"{path}: {name} must be whole numbers from {least} to {_MOST}: leave the "
-            f"feature {name!r} out, or number it so"
+        raise FileError(
+            path,
+            f": {name} must be whole numbers from {least} to {_MOST}: leave the "
+            f"feature {name!r} out, or number it so",
         )
     found: list[int] = values.tolist()
     return found
@@ -224,8 +227,8 @@ def _unbinned(name: str, info: dict[str, Any]) -> float | None:
     except (TypeError, ValueError, OverflowError):
         apix = 0.0
     if isinstance(value, bool) or not 0 < apix < np.inf:
-        raise ValueError(
-            f"{name}: apix_unbin must be a number above 0, not {describe(value)}"
+        raise FileError(
+            name, f": apix_unbin must be a number above 0, not {describe(value)}"
         )
     return apix / 10
 
@@ -237,14 +240,14 @@ def _tomogram(name: str) -> str:
 def _row(where: str, box: Any) -> tuple[Any, ...]:
     """Return x, y, z, method, score and class of a box."""
     if not isinstance(box, list) or not 3 <= len(box) <= 16:
-        raise ValueError(
-            f"{where} must be x, y, z, method, score and class, not {describe(box)}"
+        raise FileError(
+            where, f" must be x, y, z, method, score and class, not {describe(box)}"
         )
     said = box[3:6]
     method, *rest = said + list(_BOX[len(said) :])
     x, y, z, score, number = finite_numbers(where, box[:3] + rest, 5)
     if not isinstance(method, str) or not number.is_integer() or abs(number) > _MOST:
-        raise ValueError(f"{where}: method must be a text and class a whole number")
+        raise FileError(where, ": method must be a text and class a whole number")
     return x, y, z, method, score, int(number)
 
 
@@ -260,7 +263,7 @@ def _classes(name: str, listed: Any) -> dict[int, tuple[str, int]]:
         where = f"{name}: class_list, class {describe(key)}"
         size = finite_numbers(where, [said.get("boxsize", _BOX_SIZE)], 1)[0]
         if not re.fullmatch(r"-?\d{1,10}", key) or not 1 <= size <= _MOST:
-            raise ValueError(f"{where} must be a number, with a boxsize of 1 or more")
+            raise FileError(where, " must be a number, with a boxsize of 1 or more")
         title = said.get("name")
         found[int(key)] = (_class(int(key))[0] if title is None else str(title), size)
     return {key: (title, int(size)) for key, (title, size) in found.items()}

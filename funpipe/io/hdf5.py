@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
+from funpipe.base.errors import FileError
 from funpipe.base.extras import require
+from funpipe.io.formats import VolumeFormat
 from funpipe.io.voxels import Box, Lazy, Volume, check_claim, isotropic, one_line
 
-__all__ = ["open_hdf5"]
+__all__ = ["VOLUME", "open_hdf5"]
 
 _SCANNED = 2**20  # bytes at the begin and the end of a file
 _LARGEST_BITS = 32  # that a number may be packed into
@@ -40,12 +42,12 @@ def open_hdf5(name: str) -> Volume:
             if len(found) == 1:
                 volume, missing = _opened(name, found[0])
     except Exception as error:  # h5py meets damage with errors of many kinds
-        raise ValueError(
-            f"{name} is not a readable HDF5 file: {one_line(error)}"
+        raise FileError(
+            name, f" is not a readable HDF5 file: {one_line(error)}"
         ) from None
     if len(names) != 1:
-        raise ValueError(
-            f"{name} must hold one 3-D volume, but holds {', '.join(names) or 'none'}"
+        raise FileError(
+            name, f" must hold one 3-D volume, but holds {', '.join(names) or 'none'}"
         )
     if missing:
         warn(f"{name}: {missing}")
@@ -174,7 +176,7 @@ def _read(
         raise
     except Exception as error:
         where = path if chunk is None else f"the chunk at {chunk} of {path}"
-        raise ValueError(f"{name}: {where} cannot be read: {one_line(error)}") from None
+        raise FileError(name, f": {where} cannot be read: {one_line(error)}") from None
     if factor == 1.0 and offset == 0.0:
         return np.asarray(block)
     return np.asarray(block.astype(np.float32) * factor + offset)
@@ -199,3 +201,6 @@ def _unreadable_chunk(data: Any, box: Box) -> tuple[int, ...] | None:
 def _grid(shape: tuple[int, ...], chunks: tuple[int, ...]) -> list[range]:
     """Return where chunks begin along each axis."""
     return [range(0, n, chunk) for n, chunk in zip(shape, chunks, strict=True)]
+
+
+VOLUME = VolumeFormat(open_hdf5, (".hdf", ".h5", ".hdf5"), "HDF5")

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import FileError
 from funpipe.base.sources import read_bytes
 from funpipe.base.whole import replacing
 from funpipe.base.wording import describe
 
-__all__ = ["finite_numbers", "once", "read_json", "rotation_matrix", "write_json"]
+__all__ = ["finite_numbers", "parsed", "read_json", "rotation_matrix", "write_json"]
 
 _LARGEST = 2**27
 """Bytes of the largest document, which takes some ten times as much in memory."""
@@ -38,20 +39,34 @@ def read_json(path: str | os.PathLike[str], most: int = _LARGEST) -> dict[str, A
         object, or has a field twice.
     """
     name = os.fspath(path)
+    content = read_bytes(path, most)
     try:
-        content = read_bytes(path, most).decode("utf-8-sig")
-        found = json.loads(content, object_pairs_hook=once)
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError(f"{name} is not readable JSON: it is not text") from None
-    except RecursionError:
-        raise ValueError(f"{name} is not readable JSON: it nests too deeply") from None
-    except ValueError as error:
-        if name in str(error):
-            raise
-        raise ValueError(f"{name} is not readable JSON: {error}") from None
+        raise FileError(name, " is not readable JSON: it is not text") from None
+    found = parsed(name, text)
     if not isinstance(found, dict):
-        raise ValueError(f"{name} must hold a JSON object")
+        raise FileError(name, " must hold a JSON object")
     return found
+
+
+def parsed(where: str, text: str) -> Any:
+    """Return what a JSON text says, or say that what stands there is none.
+
+    Examples
+    --------
+    >>> parsed("picks.json", '{"x": 1, "x": 2}')
+    Traceback (most recent call last):
+    ...
+    funpipe.base.errors.FileError: picks.json is not readable JSON: the field 'x' is
+    there twice
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except RecursionError:
+        raise FileError(where, " is not readable JSON: it nests too deeply") from None
+    except ValueError as error:
+        raise FileError(where, f" is not readable JSON: {error}") from None
 
 
 def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
@@ -70,13 +85,14 @@ def finite_numbers(where: str, values: Any, count: int) -> list[float]:
     >>> finite_numbers("picks.json: location", [1, 2.5, None], 3)
     Traceback (most recent call last):
     ...
-    ValueError: picks.json: location must be 3 finite numbers, not [1, 2.5, None]
+    funpipe.base.errors.FileError: picks.json: location must be 3 finite numbers, not
+    [1, 2.5, None]
     """
     known = values if isinstance(values, list) else []
     found = [float(each) for each in known if _is_number(each)]
     if len(known) != count or not len(found) == count == np.isfinite(found).sum():
-        raise ValueError(
-            f"{where} must be {count} finite numbers, not {describe(values)}"
+        raise FileError(
+            where, f" must be {count} finite numbers, not {describe(values)}"
         )
     return found
 
@@ -88,7 +104,7 @@ def rotation_matrix(where: str, rows: Any) -> NDArray[np.float64]:
     matrix = np.reshape(finite_numbers(where, flat, 9), (3, 3))
     turns = np.abs(matrix).max() < 2 and np.linalg.det(matrix) > 0
     if not turns or np.abs(matrix @ matrix.T - np.eye(3)).max() > 1e-3:
-        raise ValueError(f"{where} is not a rotation: {describe(rows)}")
+        raise FileError(where, f" is not a rotation: {describe(rows)}")
     return matrix
 
 
@@ -100,7 +116,7 @@ def _is_number(value: Any) -> bool:
     )
 
 
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the fields of a JSON object, or say which is there twice."""
     found: dict[str, Any] = {}
     for name, value in pairs:

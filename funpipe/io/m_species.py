@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import Argument, FileError, WrongValueError
 from funpipe.base.euler import RELION
 from funpipe.base.molecules import Molecules
 from funpipe.io.columns import Columns, numbers, replace, same_place, same_turn
@@ -122,6 +123,7 @@ FORMAT = Format(
     frozenset({"box", "like"}),
     recognises,
     "M, particles of a species",
+    counts_in="nm",
 )
 
 
@@ -129,7 +131,7 @@ def _columns(name: str, star: Star) -> dict[str, Array]:
     for block in star.blocks.values():
         if f"{_PLACE[0]}1" in block:
             return simple_columns(name, block)
-    raise ValueError(f"{name} has no column '{_PLACE[0]}1': no particles of M")
+    raise FileError(name, f" has no column '{_PLACE[0]}1': no particles of M")
 
 
 def _names(columns: Columns, prefixes: tuple[str, ...]) -> list[str]:
@@ -203,10 +205,11 @@ def _sources(columns: Columns, model: Columns) -> dict[str, Array]:
     for each in map(str, columns[_NAME].tolist()):
         name = each if each in known else f"{each}.tomostar"
         if name not in known:
-            raise ValueError(
-                f"the tomogram {each!r} has no hash, by which M knows it: pass "
-                "like=..., particles of a species in it, or add the feature "
-                "'wrpSourceHash'"
+            raise WrongValueError(
+                f"the tomogram {each!r} has no hash, by which M knows it: pass ",
+                Argument("like", "..."),
+                ", particles of a species in it, or add the feature 'wrpSourceHash'",
+                name="like",
             )
         names.append(name)
     return {_NAME: np.array(names), _HASH: np.array([known[each] for each in names])}

@@ -18,19 +18,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
+from funpipe.base.errors import Argument, FileError
 from funpipe.base.extras import in_one_line, require
 from funpipe.base.molecules import Molecules
 from funpipe.base.sources import read_bytes
 from funpipe.base.whole import replacing
-from funpipe.base.wording import MissingError
+from funpipe.base.wording import fail
+from funpipe.io.columns import needed_scale
+from funpipe.io.formats import Format
 
 __all__ = [
     "FIRST",
+    "FORMAT",
     "indices",
     "made",
     "put",
     "read",
     "read_points",
+    "recognises",
     "scale_of",
     "write",
 ]
@@ -70,16 +75,14 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
     """
     name = os.fspath(path)
     points, parts, known = read_points(name)
-    scale = needed_scale(name, known if scale is None else scale)
+    scale = scale_needed(name, known if scale is None else scale)
     return Molecules((points - FIRST)[:, ::-1] * scale, None, parts)
 
 
-def needed_scale(name: str, scale: float | None) -> float:
+def scale_needed(name: str, scale: float | None) -> float:
     """Return the scale, or say that it must be given."""
-    if scale is None:
-        reason = "coordinates are in pixels, and the header says no size of one"
-        raise MissingError(name, reason, "scale", "in nm per voxel")
-    return scale
+    reason = "coordinates are in pixels, and the header says no size of one"
+    return needed_scale(name, scale, reason)
 
 
 def scale_of(path: str | os.PathLike[str]) -> float | None:
@@ -99,11 +102,11 @@ def read_points(
         for point in np.asarray(contour.points).tolist()
     ]
     if not found:
-        raise ValueError(f"{name} holds no points")
+        raise FileError(name, " holds no points")
     table = np.array(found)
     if not np.isfinite(table).all():
         row = int(np.flatnonzero(~np.isfinite(table).all(axis=1))[0])
-        raise ValueError(f"{name}: point {row + 1} is not finite: {table[row, 2:]}")
+        raise FileError(name, f": point {row + 1} is not finite: {table[row, 2:]}")
     parts = table[:, :2].astype(np.int64)
     return table[:, 2:], {"object": parts[:, 0], "contour": parts[:, 1]}, _scale(model)
 
@@ -114,8 +117,8 @@ def _model(name: str) -> Any:
 
     content = read_bytes(name, _LARGEST)
     if not content.startswith(b"IMOD"):
-        raise ValueError(
-            f"{name} is not a readable IMOD model: it starts with {content[:4]!r}"
+        raise FileError(
+            name, f" is not a readable IMOD model: it starts with {content[:4]!r}"
         )
     try:
         points = _points_only(content)
@@ -123,8 +126,8 @@ def _model(name: str) -> Any:
             warnings.simplefilter("ignore")
             return parse_model(_Model(points))
     except Exception as error:  # imodmodel meets damage with errors of many kinds
-        raise ValueError(
-            f"{name} is not a readable IMOD model: {in_one_line(error)}"
+        raise FileError(
+            name, f" is not a readable IMOD model: {in_one_line(error)}"
         ) from None
 
 
@@ -195,7 +198,8 @@ def write(
         If a particle is turned, or has other features: a model holds points only.
     """
     if scale is None:
-        raise ValueError(f"{os.fspath(path)}: pass scale=... in nm per voxel")
+        pass_scale = (": pass ", Argument("scale", "..."), " in nm per voxel")
+        raise FileError(os.fspath(path), *pass_scale, name="scale")
     objects, contours = (indices(molecules, each) for each in ("object", "contour"))
     points = (molecules.positions / scale)[:, ::-1] + FIRST
     model = made(points, objects, contours, scale)
@@ -231,7 +235,7 @@ def made(
             f"not {np.abs(points).max():.6g}: they are in nm, and the scale {scale:g}"
         )
     if not _SMALLEST < scale < 1 / _SMALLEST:
-        raise ValueError(f"scale must be one that float32 holds, not {scale}")
+        fail("scale", "one that float32 holds", scale)
     model: Any = ImodModel()
     model.header.pixelsize, model.header.units = scale, -9
     maxima = np.ceil(points.max(axis=0)).clip(1).astype(int).tolist()
@@ -269,3 +273,20 @@ def indices(molecules: Molecules, name: str) -> NDArray[np.int64]:
             "list can be converted to)"
         )
     return values.astype(np.int64)
+
+
+def recognises(head: bytes) -> bool:
+    """Tell whether a file begins as a model of IMOD."""
+    return head.startswith(b"IMOD")
+
+
+FORMAT = Format(
+    read,
+    write,
+    (".mod",),
+    frozenset({"scale"}),
+    recognises,
+    "IMOD, and points of PEET",
+    scale_of,
+    keeps_scale="list",
+)

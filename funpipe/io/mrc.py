@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from funpipe.base.arguments import as_array, positive, vector
 from funpipe.base.arguments import path as as_path
 from funpipe.base.caller import warn
+from funpipe.base.errors import FileError
 from funpipe.base.sources import open_unpacked
 from funpipe.base.whole import replacing
 from funpipe.base.wording import fail
+from funpipe.io.formats import VolumeFormat
 from funpipe.io.rows import stored_array
 from funpipe.io.voxels import Volume, check_claim, isotropic, no_volume, one_line
 
-__all__ = ["ENDINGS", "PACKED", "open_mrc", "write_volume"]
+__all__ = ["ENDINGS", "PACKED", "VOLUME", "open_mrc", "write_volume"]
 
 ENDINGS = (".mrc", ".map", ".rec", ".ccp4", ".st")
 PACKED = (".gz", ".bz2")
@@ -142,9 +144,10 @@ def write_volume(
     name = Path(as_path("path", path))
     ending = Path(name.stem if name.suffix.lower() in PACKED else name).suffix
     if ending.lower() not in ENDINGS:
-        raise ValueError(
-            f"{name}: what is written is MRC, so its name must end in one of "
-            f"{' '.join(ENDINGS)}, each maybe with .gz or .bz2"
+        raise FileError(
+            name,
+            f": what is written is MRC, so its name must end in one of "
+            f"{' '.join(ENDINGS)}, each maybe with .gz or .bz2",
         )
     wanted = "a 3-D array of real numbers, or an ImageProvider"
     if _is_pipeline(image):
@@ -326,3 +329,6 @@ def _unsigned(header: Any) -> bool:
     order = ">" if header.mode.dtype.byteorder == ">" else "<"
     stamp, flags = np.frombuffer(words, dtype=f"{order}i4")
     return bool(stamp == _IMOD_STAMP and not flags & 1)
+
+
+VOLUME = VolumeFormat(open_mrc, ENDINGS, "MRC", PACKED)

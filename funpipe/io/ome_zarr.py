@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
+from funpipe.base.errors import FileError
 from funpipe.base.extras import require
+from funpipe.io.formats import VolumeFormat
 from funpipe.io.voxels import (
     Box,
     Lazy,
@@ -27,7 +29,7 @@ from funpipe.io.voxels import (
     one_line,
 )
 
-__all__ = ["open_ome_zarr"]
+__all__ = ["VOLUME", "open_ome_zarr"]
 
 
 def open_ome_zarr(name: str, at: float | None = None) -> Volume:
@@ -56,8 +58,8 @@ def open_ome_zarr(name: str, at: float | None = None) -> Volume:
         chosen, array = _chosen(levels, at)
         missing = _missing(Path(name, array.path), array)
     except Exception as error:  # zarr meets damage with errors of many kinds
-        raise ValueError(
-            f"{name} is not a readable OME-Zarr image: {one_line(error)}"
+        raise FileError(
+            name, f" is not a readable OME-Zarr image: {one_line(error)}"
         ) from None
     if missing:
         warn(f"{name}: {missing}")
@@ -138,9 +140,10 @@ def _read(name: str, array: Any, box: Box) -> NDArray[Any]:
             _check_blosc(Path(name, array.path, key), array)
             block[place] = array[(*before, *part)]
         except Exception as error:  # zarr meets damage with errors of many kinds
-            raise ValueError(
-                f"{name}: chunk {key} of level {array.basename} cannot be read: "
-                f"{one_line(error)}"
+            raise FileError(
+                name,
+                f": chunk {key} of level {array.basename} cannot be read: "
+                f"{one_line(error)}",
             ) from None
     return block
 
@@ -217,3 +220,20 @@ def _level(
     nm = [length * nm_per(unit) for length, unit in zip(size, units, strict=True)]
     lazy = Lazy(tuple(array.shape[-3:]), array.dtype, partial(_read, name, array))
     return Volume(lazy, *isotropic(nm[-3:], "multiscales")), array
+
+
+def _holds(folder: Path) -> bool:
+    """Tell whether a folder is called so, or has a group's own file in it."""
+    marks = ("zarr.json", ".zgroup")
+    return folder.suffix.lower() == ".zarr" or any(
+        (folder / each).exists() for each in marks
+    )
+
+
+VOLUME = VolumeFormat(
+    open_ome_zarr,
+    (".zarr",),
+    "OME-Zarr, a folder",
+    takes=frozenset({"at"}),
+    holds=_holds,
+)

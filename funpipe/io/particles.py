@@ -13,83 +13,62 @@ Which point of a reference a list's position means
 from __future__ import annotations
 
 import os
-import re
+from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 
 from funpipe.base import arguments as check
+from funpipe.base.errors import (
+    Argument,
+    FileError,
+    Part,
+    WrongTypeError,
+    WrongValueError,
+)
 from funpipe.base.molecules import Molecules, as_molecules
-from funpipe.base.sources import check_source, read_bytes
+from funpipe.base.sources import check_source
 from funpipe.base.wording import fail
-from funpipe.io import copick, cryosparc, eman2, m_species, peet, warp
-from funpipe.io.formats import HEAD, Format
+from funpipe.io.formats import HEAD, Format, Table
 
 __all__ = [
     "FORMATS",
+    "LISTS",
     "files_of",
     "format_of",
     "format_to_write",
     "known_lists",
+    "lists_known",
     "read_molecules",
     "write_molecules",
 ]
 
 
-_VOXELS = frozenset({"scale", "first", "box"})
 _SIZES = ("apix", "apix_unbin", "voxel_spacing")
 """Features of lists that say the size of their voxels in Å."""
 _NONE = np.zeros(1)
-_SAYS_ITSELF = ("dynamo", "mod", "peet")
-"""Formats whose scale is that of their list, rather than that of each particle."""
 
-FORMATS: dict[str, Format] = {
-    "relion": Format(
-        "relion:read",
-        "relion:write",
-        (".star",),
-        frozenset({"scale", "tomograms", "box", "like"}),
-        scale_of="relion:scale_of",
-    ),
-    "stopgap": Format("stopgap:read", "stopgap:write", (), _VOXELS | {"like"}),
-    "m": m_species.FORMAT,
-    "warp": warp.FORMAT,
-    "dynamo": Format(
-        "dynamo:read",
-        "dynamo:write",
-        (".tbl",),
-        _VOXELS,
-        scale_of="dynamo:scale_of",
-        beside="dynamo:map_beside",
-    ),
-    "em": Format("em:read", "em:write", (".em",), _VOXELS),
-    "portal": Format(
-        "portal:read", "portal:write", (".ndjson", ".jsonl"), frozenset({"scale"})
-    ),
-    "copick": copick.FORMAT,
-    "eman2": eman2.FORMAT,
-    "cryosparc": cryosparc.FORMAT,
-    "peet": peet.FORMAT,
-    "mod": Format(
-        "mod:read",
-        "mod:write",
-        (".mod",),
-        frozenset({"scale"}),
-        scale_of="mod:scale_of",
-    ),
-    "csv": Format(
-        "tables:read_csv", "tables:write_csv", (".csv",), frozenset({"scale"})
-    ),
-    "parquet": Format(
-        "tables:read_parquet",
-        "tables:write_parquet",
-        (".parquet", ".pq"),
-        frozenset({"scale"}),
-    ),
+LISTS = {
+    "relion": "funpipe.io.relion:FORMAT",
+    "stopgap": "funpipe.io.stopgap:FORMAT",
+    "m": "funpipe.io.m_species:FORMAT",
+    "warp": "funpipe.io.warp:FORMAT",
+    "dynamo": "funpipe.io.dynamo:FORMAT",
+    "em": "funpipe.io.em:FORMAT",
+    "portal": "funpipe.io.portal:FORMAT",
+    "copick": "funpipe.io.copick:FORMAT",
+    "eman2": "funpipe.io.eman2:FORMAT",
+    "cryosparc": "funpipe.io.cryosparc:FORMAT",
+    "peet": "funpipe.io.peet:FORMAT",
+    "mod": "funpipe.io.mod:FORMAT",
+    "csv": "funpipe.io.tables:CSV",
+    "parquet": "funpipe.io.tables:PARQUET",
 }
+"""Where the record of each format is: a new one is a line here, and its module."""
+
+FORMATS: Mapping[str, Format] = Table(LISTS)
 
 
 def read_molecules(
@@ -161,11 +140,14 @@ def read_molecules(
     middle = _centre_offset(options.pop("box", None))
     try:
         with np.errstate(all="ignore"):  # what is not finite is refused
-            molecules = _function(FORMATS[kind].read)(name, **options)
+            molecules = FORMATS[kind].read(name, **options)
+    except WrongValueError as error:
+        raise error.within(name) from None
+    except WrongTypeError as error:
+        facts = {"name": error.name, "wanted": error.wanted, "value": error.value}
+        raise FileError(name, ": ", *error.parts, **facts) from None
     except (TypeError, ValueError) as error:
-        if name in str(error):
-            raise
-        raise ValueError(f"{name}: {error}") from None
+        raise FileError(name, f": {error}") from None
     return _moved(molecules, middle)
 
 
@@ -229,14 +211,14 @@ def write_molecules(
         raise ValueError("molecules must be one particle or more, not none")
     name = check.path("path", path)
     model = None if like is None else _kind(check.path("like", like))
-    kind = _chosen(format) if format is not None else _kind_to_write(name, model)
+    kind = _chosen(format) if format is not None else _by_ending(name, model)
     options = _options(kind, scale=scale, tomograms=tomograms, first=first, box=box)
     if "like" in FORMATS[kind].takes and model == kind:
         options["like"] = like
-    if "scale" in FORMATS[kind].takes and kind not in ("csv", "parquet"):
+    if "scale" in FORMATS[kind].takes and FORMATS[kind].counts_in != "nm":
         options.setdefault("scale", _known_scale(kind, particles, like, model))
     middle = _centre_offset(options.pop("box", None))
-    _function(FORMATS[kind].write)(_moved(particles, -middle), name, **options)
+    FORMATS[kind].write(_moved(particles, -middle), name, **options)
 
 
 def format_of(path: str | os.PathLike[str], format: str | None = None) -> str:
@@ -262,7 +244,7 @@ def format_to_write(path: str | os.PathLike[str], model: str | None = None) -> s
     >>> format_to_write("list.tbl"), format_to_write("list.star", "stopgap")
     ('dynamo', 'stopgap')
     """
-    return _kind_to_write(check.path("path", path), model)
+    return _by_ending(check.path("path", path), model)
 
 
 def files_of(path: str | os.PathLike[str], format: str) -> list[str]:
@@ -274,7 +256,7 @@ def files_of(path: str | os.PathLike[str], format: str) -> list[str]:
     (['a.star'], ['a.tbl', 'a.doc'])
     """
     name, beside = os.fspath(path), FORMATS[format].beside
-    return [name] if beside is None else [name, _function(beside)(name)]
+    return [name] if beside is None else [name, beside(name)]
 
 
 def known_lists() -> str:
@@ -285,17 +267,17 @@ def known_lists() -> str:
     >>> known_lists()[:53]
     'a particle list is one of .star .tbl .em .ndjson .jso'
     """
+    return "".join(map(str, lists_known()))
+
+
+def lists_known() -> tuple[Part, ...]:
+    """Return what `known_lists` says, as parts of an error."""
     endings = dict.fromkeys(one for each in FORMATS.values() for one in each.endings)
     return (
-        f"a particle list is one of {' '.join(endings)}, or of what format=... says: "
-        f"{' '.join(FORMATS)}"
+        f"a particle list is one of {' '.join(endings)}, or of what ",
+        Argument("format", "..."),
+        f" says: {' '.join(FORMATS)}",
     )
-
-
-def _function(function: Any) -> Any:
-    if isinstance(function, str):
-        return resolve_name(f"funpipe.io.{function}")
-    return function
 
 
 def _chosen(format: str) -> str:
@@ -309,29 +291,11 @@ def _kind(name: str) -> str:
     check_source(name)
     with open(name, "rb") as file:
         start = file.read(HEAD)
-    for kind, each in FORMATS.items():
-        if each.recognises is not None and each.recognises(start):
+    for kind in reversed(list(FORMATS)):
+        recognises = FORMATS[kind].recognises
+        if recognises is not None and recognises(start):
             return kind
-    ending = Path(name).suffix.lower()
-    if start.startswith(b"IMOD"):
-        return "mod"
-    if start.startswith(b"PAR1"):
-        return "parquet"
-    if ending == ".star" or _has_block(start):
-        content = read_bytes(name)
-        # A list of RELION may have come from one of STOPGAP, with all its columns.
-        kinds = (rb"(?m)^[ \t]*_orig_x\b", rb"(?m)^[ \t]*_rln\w*CoordinateX")
-        of_stopgap, of_relion = (re.search(each, content) for each in kinds)
-        return "stopgap" if of_stopgap and not of_relion else "relion"
-    if start.lstrip().startswith(b"{") and b'"location"' in start:
-        return "portal"
     return _by_ending(name)
-
-
-def _has_block(start: bytes) -> bool:
-    lines = [each.strip() for each in start.splitlines()]
-    lines = [each for each in lines if each and not each.startswith(b"#")]
-    return bool(lines) and lines[0].startswith(b"data_")
 
 
 def _by_ending(name: str, model: str | None = None) -> str:
@@ -345,15 +309,10 @@ def _by_ending(name: str, model: str | None = None) -> str:
     ]
     if not found:
         stack = "; .mrcs is a stack of 2-D images" if lower.endswith(".mrcs") else ""
-        raise ValueError(f"{name}: unknown ending; {known_lists()}{stack}")
+        raise FileError(name, ": unknown ending; ", *lists_known(), stack)
     longest = max(found)[0]
     kinds = [kind for length, kind in found if length == longest]
     return model if model in kinds else kinds[0]
-
-
-def _kind_to_write(name: str, model: str | None) -> str:
-    kind = _by_ending(name, model)
-    return "stopgap" if kind == "relion" and model == "stopgap" else kind
 
 
 def _options(kind: str, **given: Any) -> dict[str, Any]:
@@ -370,7 +329,8 @@ def _options(kind: str, **given: Any) -> dict[str, Any]:
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
         if name not in FORMATS[kind].takes:
-            raise ValueError(f"{name}=... means nothing to a list of format {kind!r}")
+            text = f" means nothing to a list of format {kind!r}"
+            raise WrongValueError(Argument(name, "..."), text, name=name)
     return options
 
 
@@ -380,19 +340,20 @@ def _known_scale(
     """Return the scale that ``like`` says, or else the features."""
     from funpipe.io.relion_poses import pixel_size
 
-    if kind == model == "relion":
+    keeps = FORMATS[kind].keeps_scale
+    if kind == model and keeps == "particle":
         return None  # it is with the optics groups
     says = None if model is None else FORMATS[model].scale_of
-    if says is not None and (model != kind or kind in _SAYS_ITSELF):
-        found: float | None = _function(says)(like)
+    if says is not None and (model != kind or keeps == "list"):
+        found = says(like)
         if found is not None:
             return found
     sizes = pixel_size("features", molecules.features)
     if sizes is None:
         named = (molecules.features.get(each) for each in _SIZES)
         sizes = next((np.asarray(each) for each in named if each is not None), _NONE)
-    elif kind == "relion":
-        return None  # each particle has its own
+    elif keeps == "particle":
+        return None  # they have it
     if sizes.dtype.kind not in "if" or sizes.min() <= 0 or np.ptp(sizes) > 1e-6:
         return None
     return float(sizes[0]) / 10

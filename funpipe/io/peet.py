@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import Argument, FileError, WrongValueError
 from funpipe.base.euler import STOPGAP
 from funpipe.base.molecules import Molecules
 from funpipe.base.sources import check_source, read_bytes
@@ -80,15 +81,16 @@ def read(path: str | os.PathLike[str], *, scale: float | None = None) -> Molecul
     model = _model_of(name)
     points, parts, known = mod.read_points(model)
     if made_for is not None and made_for != _digest(points):
-        raise ValueError(
+        raise WrongValueError(
             f"{model} has other points than those that {name} was written with: one "
             f"was replaced without the other; to take them nonetheless, take "
-            f"'{_MADE}{made_for}' out of the list's first line"
+            f"'{_MADE}{made_for}' out of the list's first line",
+            where=name,
         )
     which = _which(name, model, columns["pIndex"], len(points)) - 1
     columns |= dict(zip(_POINT, points[which].T, strict=True))
     columns |= {title: values[which] for title, values in parts.items()}
-    scale = mod.needed_scale(model, known if scale is None else scale)
+    scale = mod.scale_needed(model, known if scale is None else scale)
     return _LIST.molecules(name, columns, scale)
 
 
@@ -123,7 +125,8 @@ def write(
     name = os.fspath(path)
     _check_ending(name)
     if scale is None:
-        raise ValueError(f"{name}: pass scale=... in nm per voxel")
+        pass_scale = (": pass ", Argument("scale", "..."), " in nm per voxel")
+        raise FileError(name, *pass_scale, name="scale")
     if "tomogram" in molecules.features:
         only_one(name, "tomogram", molecules.features["tomogram"])
     parts = {each: mod.indices(molecules, each) for each in ("object", "contour")}
@@ -171,6 +174,7 @@ FORMAT = Format(
     title="motive lists of PEET",
     scale_of=scale_of,
     beside=model_beside,
+    keeps_scale="list",
 )
 
 
@@ -179,7 +183,7 @@ def _columns(name: str) -> tuple[str | None, dict[str, NDArray[Any]]]:
     try:
         text = read_bytes(name).decode("ascii")
     except UnicodeDecodeError:
-        raise ValueError(f"{name} is no motive list of PEET: it is not text") from None
+        raise FileError(name, " is no motive list of PEET: it is not text") from None
     lines = text.split("\n")
     titled = recognises(lines[0].encode())
     made_for = re.search(rf"{_MADE}([0-9a-f]+)", lines[0]) if titled else None
@@ -191,13 +195,14 @@ def _columns(name: str) -> tuple[str | None, dict[str, NDArray[Any]]]:
         if row[-1] == "" and len(row) > len(_COLUMNS):
             row.pop()
         if len(row) != len(_COLUMNS):
-            raise ValueError(
-                f"{name}, line {number}: {len(row)} values, not {len(_COLUMNS)}: no "
-                "motive list of PEET, or a damaged one"
+            raise FileError(
+                name,
+                f", line {number}: {len(row)} values, not {len(_COLUMNS)}: no "
+                "motive list of PEET, or a damaged one",
             )
         rows.append(row)
     if not rows:
-        raise ValueError(f"{name} holds no particles")
+        raise FileError(name, " holds no particles")
     columns = {
         title: typed(list(texts))
         for title, texts in zip(_COLUMNS, zip(*rows, strict=True), strict=True)
@@ -214,9 +219,10 @@ def _which(
     bad = np.flatnonzero((good < 1) | (good > count))
     if bad.size:
         row = int(bad[0])
-        raise ValueError(
-            f"{name}: column 'pIndex', row {row + 1}: {numbers.tolist()[row]!r} is "
-            f"none of the {count} points in {model}"
+        raise FileError(
+            name,
+            f": column 'pIndex', row {row + 1}: {numbers.tolist()[row]!r} is "
+            f"none of the {count} points in {model}",
         )
     return good.astype(np.int64)
 
@@ -236,13 +242,14 @@ def _model_of(name: str) -> str:
     model = str(path.with_name(f"{base}.mod"))
     if tomogram == 1 and os.path.exists(model):
         return model
-    raise ValueError(
-        f"{name}: the model with its points is not there: put it beside the list (or a "
+    raise FileError(
+        name,
+        f": the model with its points is not there: put it beside the list (or a "
         f"link to it) as {base}.mod, or the .prm that names it, with fnOutput = "
         f"'{base}'"
         if tomogram == 1
-        else f"{name}: beside it is no .prm with fnOutput = '{base}' that names the "
-        f"model of tomogram {tomogram}"
+        else f": beside it is no .prm with fnOutput = '{base}' that names the "
+        f"model of tomogram {tomogram}",
     )
 
 
@@ -260,7 +267,7 @@ def _models(path: Path, output: str) -> list[str]:
 
 def _check_ending(name: str) -> None:
     if not name.lower().endswith(".csv"):
-        raise ValueError(f"{name}: the name of a motive list of PEET ends in .csv")
+        raise FileError(name, ": the name of a motive list of PEET ends in .csv")
 
 
 def _target_model(name: str) -> str:
@@ -272,9 +279,10 @@ def _target_model(name: str) -> str:
     except (OSError, ValueError):  # there is none
         found = None
     if found not in (None, model) or _tomogram(name) != 1:
-        raise ValueError(
-            f"{name} is the name of a list of PEET's own, whose model a .prm names: "
-            "write NAME_MOTL.csv, whose model is NAME.mod"
+        raise FileError(
+            name,
+            " is the name of a list of PEET's own, whose model a .prm names: "
+            "write NAME_MOTL.csv, whose model is NAME.mod",
         )
     if os.path.lexists(model) and not os.path.exists(name):
         raise ValueError(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import Argument, FileError, WrongValueError
 from funpipe.base.euler import from_xyz, to_xyz
 from funpipe.base.molecules import Molecules
 from funpipe.base.sources import read_bytes
@@ -21,9 +22,10 @@ from funpipe.base.texts import MOST_COLUMNS, check_unique, text_array
 from funpipe.base.whole import replacing
 from funpipe.base.wording import describe, quoted
 from funpipe.io.columns import needed_scale
-from funpipe.io.json_values import finite_numbers, once, rotation_matrix
+from funpipe.io.formats import Format
+from funpipe.io.json_values import finite_numbers, parsed, rotation_matrix
 
-__all__ = ["read", "write"]
+__all__ = ["FORMAT", "read", "recognises", "write"]
 
 _POSE = ("location", "xyz_rotation_matrix")
 _KINDS = ("a truth value", "a number", "a text")
@@ -77,7 +79,8 @@ def write(
     with np.errstate(over="ignore"):
         voxels = np.round(molecules.positions / scale, 9) + 0.0
     if not np.isfinite(voxels).all():
-        raise ValueError(f"scale={scale}: positions in voxels of that are not finite")
+        told = (Argument("scale", f"{scale}"), ": positions in voxels of that are not")
+        raise WrongValueError(*told, " finite", name="scale", value=scale)
     matrices = np.round(to_xyz(molecules.rotations), 15) + 0.0
     turned = molecules.rotations.magnitude() >= 1e-12
     lines = []
@@ -111,16 +114,17 @@ def _feature(field: str, rows: list[tuple[str, dict[str, Any]]]) -> NDArray[Any]
     for (where, row), kind in zip(rows, kinds, strict=True):
         missing = not kind and (field not in row or wanted == "a truth value")
         if missing or kind not in ("", wanted) or wanted not in _KINDS:
-            raise ValueError(
-                f"{where}: {quoted(field)} must be a number, truth value or text, of "
-                f"one kind in all lines, not {describe(row.get(field))}"
+            raise FileError(
+                where,
+                f": {quoted(field)} must be a number, truth value or text, of "
+                f"one kind in all lines, not {describe(row.get(field))}",
             )
     values = [row[field] for _, row in rows]
     if wanted == "a text":
         try:
             return text_array([each or "" for each in values])
         except ValueError as error:
-            raise ValueError(f"{rows[0][0]}: {quoted(field)}: {error}") from None
+            raise FileError(rows[0][0], f": {quoted(field)}: {error}") from None
     if wanted == "a truth value":
         return np.array(values, dtype=bool)
     whole = all(isinstance(each, int) for each in values)
@@ -133,9 +137,10 @@ def _feature(field: str, rows: list[tuple[str, dict[str, Any]]]) -> NDArray[Any]
         if whole or not _rounded(values):
             return array
     largest = max((each for each in values if isinstance(each, int)), key=abs)
-    raise ValueError(
-        f"{rows[values.index(largest)][0]}: {quoted(field)} must be a number that 64 "
-        f"bits hold, not {describe(largest)}"
+    raise FileError(
+        rows[values.index(largest)][0],
+        f": {quoted(field)} must be a number that 64 "
+        f"bits hold, not {describe(largest)}",
     )
 
 
@@ -162,31 +167,28 @@ def _rows(name: str) -> list[tuple[str, dict[str, Any]]]:
     try:
         lines = read_bytes(name).decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
-        raise ValueError(f"{name} is not readable ndjson: it is not text") from None
+        raise FileError(name, " is not readable ndjson: it is not text") from None
     rows = []
     for number, line in enumerate(lines, start=1):
         where = f"{name}, line {number}"
         if not line.strip():
             continue
-        try:
-            row = json.loads(line, object_pairs_hook=once)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{where} is not readable JSON: {error}") from None
+        row = parsed(where, line)
         if not isinstance(row, dict):
-            raise ValueError(f"{where} must be a JSON object")
+            raise FileError(where, " must be a JSON object")
         if len(row) > MOST_COLUMNS:
             check_unique(where, list(row))
         rows.append((where, row))
     if not rows:
-        raise ValueError(f"{name} is empty")
+        raise FileError(name, " is empty")
     return rows
 
 
 def _location(where: str, row: dict[str, Any]) -> list[float]:
     place = row.get("location")
     if not isinstance(place, dict):
-        raise ValueError(
-            f"{where}: location must be an object of x, y, z, not {describe(place)}"
+        raise FileError(
+            where, f": location must be an object of x, y, z, not {describe(place)}"
         )
     return finite_numbers(f"{where}: location", [place.get(x) for x in "zyx"], 3)
 
@@ -196,3 +198,18 @@ def _matrix(where: str, row: dict[str, Any]) -> Any:
     if "xyz_rotation_matrix" not in row:
         return np.eye(3)
     return rotation_matrix(f"{where}: xyz_rotation_matrix", row["xyz_rotation_matrix"])
+
+
+def recognises(head: bytes) -> bool:
+    """Tell whether a file begins with an object that has a location."""
+    return head.lstrip().startswith(b"{") and b'"location"' in head
+
+
+FORMAT = Format(
+    read,
+    write,
+    (".ndjson", ".jsonl"),
+    frozenset({"scale"}),
+    recognises,
+    "CryoET Data Portal",
+)

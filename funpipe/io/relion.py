@@ -12,9 +12,11 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import Argument, FileError, WrongValueError
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import listed
 from funpipe.io.columns import Columns
+from funpipe.io.formats import Format
 from funpipe.io.relion_poses import (
     CENTRED,
     NAMES,
@@ -33,7 +35,7 @@ from funpipe.io.relion_poses import (
 from funpipe.io.relion_tomograms import is_centred, sizes_of
 from funpipe.io.star import Block, Star, read_star, simple_columns, write_star
 
-__all__ = ["read", "scale_of", "write"]
+__all__ = ["FORMAT", "read", "recognises", "scale_of", "write"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -136,10 +138,13 @@ def write(
     stated = pixel_size("features", known, scale)
     contradicted = _contradicted(stated, scale, fresh=like is None)
     if contradicted and optics is not None and _is_of_images(old):
-        raise ValueError(
-            f"scale={scale:g} nm contradicts the images of {like}: coordinates are in "
-            f"their pixels ({old.size}); leave scale out, or write to a list without "
-            "like=..."
+        raise WrongValueError(
+            Argument("scale", f"{scale:g}"),
+            f" nm contradicts the images of {like}: coordinates are in their pixels "
+            f"({old.size}); leave scale out, or write to a list without ",
+            Argument("like", "..."),
+            name="scale",
+            value=scale,
         )
     after = 10 * scale if scale is not None and contradicted else stated
     came = pixel_size("features", features, scale)
@@ -182,9 +187,10 @@ def _particles(name: str, star: Star, scale: float | None = None) -> _List:
         if PIXEL[0] in block or CENTRED[0] in block
     }
     if not lists:
-        raise ValueError(
-            f"{name} has no particles: no column {PIXEL[0]!r} or {CENTRED[0]!r} of "
-            "RELION and Warp, 'orig_x' of STOPGAP or 'wrpCoordinateX1' of M"
+        raise FileError(
+            name,
+            f" has no particles: no column {PIXEL[0]!r} or {CENTRED[0]!r} of "
+            "RELION and Warp, 'orig_x' of STOPGAP or 'wrpCoordinateX1' of M",
         )
     title = "particles" if "particles" in lists else next(iter(lists))
     block = simple_columns(name, lists[title])
@@ -192,7 +198,7 @@ def _particles(name: str, star: Star, scale: float | None = None) -> _List:
     if optics is not None:
         optics = simple_columns(name, optics)
         if "rlnOpticsGroup" not in optics:
-            raise ValueError(f"{name}: the optics table has no column 'rlnOpticsGroup'")
+            raise FileError(name, ": the optics table has no column 'rlnOpticsGroup'")
     known = dict(block)
     if "rlnOpticsGroup" in block or not set(PIXEL_SIZES) & set(block):
         says = [*PIXEL_SIZES, "rlnImageDimensionality"]
@@ -216,14 +222,15 @@ def _with_optics(
     if optics is None or not set(added) & set(PIXEL_SIZES):
         return found
     if "rlnOpticsGroup" not in found:
-        raise ValueError(f"{name} has no column 'rlnOpticsGroup', but optics groups")
+        raise FileError(name, " has no column 'rlnOpticsGroup', but optics groups")
     groups = optics["rlnOpticsGroup"].tolist()
     index = []
     for row, group in enumerate(found["rlnOpticsGroup"].tolist(), start=1):
         if group not in groups:
-            raise ValueError(
-                f"{name}: row {row} is in the optics group {group}, but there are "
-                f"only {listed(map(str, groups))}"
+            raise FileError(
+                name,
+                f": row {row} is in the optics group {group}, but there are "
+                f"only {listed(map(str, groups))}",
             )
         index.append(groups.index(group))
     return {**found, **{each: optics[each][index] for each in added if each}}
@@ -265,3 +272,22 @@ def _contradicted(stated: Array | None, scale: float | None, *, fresh: bool) -> 
     if stated is None:
         return fresh
     return bool((np.abs(stated - 10 * scale) > 1e-6 * stated).any())
+
+
+def recognises(head: bytes) -> bool:
+    """Tell whether a file begins as a STAR file, which no other program's list is."""
+    lines = (each.strip() for each in head.splitlines())
+    kept = (each for each in lines if each and not each.startswith(b"#"))
+    return next(kept, b"").startswith(b"data_")
+
+
+FORMAT = Format(
+    read,
+    write,
+    (".star",),
+    frozenset({"scale", "tomograms", "box", "like"}),
+    recognises,
+    "RELION 3.0 to 5",
+    scale_of,
+    keeps_scale="particle",
+)

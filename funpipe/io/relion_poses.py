@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import Argument, FileError, MissingError
 from funpipe.base.euler import RELION
 from funpipe.base.molecules import Molecules
-from funpipe.base.wording import MissingError
 from funpipe.io.columns import Columns, numbers, replace, same_place, same_turn
 
 if TYPE_CHECKING:
@@ -149,12 +149,12 @@ def pixel_size(path: str, columns: Columns, scale: float | None = None) -> Array
     if found is None and all(each in columns for each in detector):
         size, magnification = numbers(path, columns, detector).T
         if (magnification <= 0).any():
-            raise ValueError(f"{path}: rlnMagnification must be above 0")
+            raise FileError(path, ": rlnMagnification must be above 0")
         found = 1e4 * size / magnification
     if found is None:
         found = first_of(path, columns, ("rlnPixelSize",))
     if found is not None and (found <= 0).any():
-        raise ValueError(f"{path}: a pixel size must be above 0, not {found.min()}")
+        raise FileError(path, f": a pixel size must be above 0, not {found.min()}")
     return found
 
 
@@ -227,10 +227,15 @@ def _middle(name: str, columns: Columns, scale: float | None, centred: bool) -> 
     if scale is not None and stated is not None:
         worst = stated[np.argmax(np.abs(stated - 10 * scale))]
         if abs(worst - 10 * scale) > APART * worst:
-            raise ValueError(
-                f"{name}: scale={scale:g} nm contradicts the pixel size {worst:g} Å; "
-                "coordinates from a tomogram's centre are in Å, and its size in voxels "
-                "of that size: leave scale out"
+            raise FileError(
+                name,
+                ": ",
+                Argument("scale", f"{scale:g}"),
+                f" nm contradicts the pixel size {worst:g} Å; coordinates from a "
+                "tomogram's centre are in Å, and its size in voxels of that size: "
+                "leave scale out",
+                name="scale",
+                value=scale,
             )
     sizes = numbers(name, columns, SIZES)[:, ::-1]
     return sizes / 2 * _scale(name, columns, scale)

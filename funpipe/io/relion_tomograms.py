@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.arguments import shape
+from funpipe.base.errors import FileError
 from funpipe.base.wording import listed
 from funpipe.io.columns import Columns, numbers
 from funpipe.io.relion_poses import APART, CENTRED, PIXEL, PIXEL_SIZES, SIZES, first_of
@@ -54,13 +55,13 @@ def read_tomograms(path: str | os.PathLike[str]) -> dict[str, TomogramInfo]:
     star = read_star(path)
     blocks = [each for each in star.blocks.values() if SIZES[0] in each]
     if not blocks:
-        raise ValueError(f"{name} has no column {SIZES[0]!r}: no tomograms file")
+        raise FileError(name, f" has no column {SIZES[0]!r}: no tomograms file")
     block = simple_columns(name, blocks[0])
     sizes = numbers(name, block, SIZES)
     if "rlnTomoName" not in block:
-        raise ValueError(f"{name} has no column 'rlnTomoName'")
+        raise FileError(name, " has no column 'rlnTomoName'")
     if (sizes < 1).any():
-        raise ValueError(f"{name}: a tomogram's size must be 1 or more")
+        raise FileError(name, ": a tomogram's size must be 1 or more")
     pixels = first_of(name, block, PIXEL_SIZES[:1])
     hands = first_of(name, block, ("rlnTomoHand",))
     return {
@@ -105,10 +106,11 @@ def sizes_of(
             row = int(apart[0])
             names = columns.get(label or "")
             where = "" if names is None else f" of {names.tolist()[row]!r}"
-            raise ValueError(
-                f"{name}: row {row + 1} has a pixel size of {stated[row]:g} Å, but "
+            raise FileError(
+                name,
+                f": row {row + 1} has a pixel size of {stated[row]:g} Å, but "
                 f"tomograms says {pixels[row]:g} Å{where}: give sizes in pixels of the "
-                "list's tilt series"
+                "list's tilt series",
             )
         return sizes
     # Coordinates from the centre are in Å, whatever the images' pixel size is.
@@ -143,15 +145,16 @@ def infos_of(
     if not isinstance(tomograms, Mapping):
         return [_info(tomograms)] * count
     if label is None or label not in columns:
-        raise ValueError(f"{name} has no column 'rlnTomoName': give one shape for all")
+        raise FileError(name, " has no column 'rlnTomoName': give one shape for all")
     known: dict[str, TomogramInfo] = {}
     infos = []
     for row, each in enumerate(map(str, columns[label].tolist()), start=1):
         found = each if each in tomograms else each.removesuffix(".tomostar")
         if found not in tomograms:
-            raise ValueError(
-                f"{name}: row {row} is in the tomogram {each!r}, but tomograms "
-                f"has only {listed(sorted(map(str, tomograms)))}"
+            raise FileError(
+                name,
+                f": row {row} is in the tomogram {each!r}, but tomograms "
+                f"has only {listed(sorted(map(str, tomograms)))}",
             )
         if found not in known:
             known[found] = _info(tomograms[found])

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import FileError
 from funpipe.base.extras import require
 from funpipe.base.sources import read_bytes
 from funpipe.base.texts import MOST_COLUMNS, check_encodable, check_unique, typed
@@ -114,7 +115,7 @@ def _lines(name: str) -> list[str]:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise ValueError(f"{name} is not a readable STAR file: it is not text")
+        raise FileError(name, " is not a readable STAR file: it is not text")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return [each.strip(" \t\v\f") for each in lines]
 
@@ -127,20 +128,19 @@ def _blocks(name: str, lines: list[str]) -> dict[str, Block]:
         if line.startswith("data_"):
             title = line[5:]
             if title in blocks:
-                raise ValueError(
-                    f"{name}, line {number}: a second block {quoted(line)}"
-                )
+                raise FileError(name, f", line {number}: a second block {quoted(line)}")
             blocks[title] = []
         elif line and not line.startswith("#"):
             if title is None:
-                raise ValueError(
-                    f"{name} is not a readable STAR file: line {number} stands before "
-                    "any data_ block"
+                raise FileError(
+                    name,
+                    f" is not a readable STAR file: line {number} stands before "
+                    "any data_ block",
                 )
             blocks[title].append((number, line))
     found = {title: _block(name, each) for title, each in blocks.items()}
     if not any(found.values()):
-        raise ValueError(f"{name} is not a readable STAR file: it has no data_ block")
+        raise FileError(name, " is not a readable STAR file: it has no data_ block")
     return found
 
 
@@ -150,8 +150,8 @@ def _block(name: str, lines: list[Line]) -> Block:
     if not loops:
         return _single_values(name, lines)
     if loops != [lines[0][0]]:
-        raise ValueError(
-            f"{name}, line {loops[-1]}: a loop_ among other values of its block"
+        raise FileError(
+            name, f", line {loops[-1]}: a loop_ among other values of its block"
         )
     _, *lines = lines
     first = next((i for i, (_, line) in enumerate(lines) if line[0] != "_"), len(lines))
@@ -160,8 +160,8 @@ def _block(name: str, lines: list[Line]) -> Block:
     rows = [_values(name, each) for each in lines[first:]]
     for (number, _), row in zip(lines[first:], rows, strict=True):
         if len(row) != len(titles):
-            raise ValueError(
-                f"{name}, line {number}: {len(row)} values for {len(titles)} columns"
+            raise FileError(
+                name, f", line {number}: {len(row)} values for {len(titles)} columns"
             )
     columns = zip(*rows, strict=True) if rows else [()] * len(titles)
     return {
@@ -174,9 +174,10 @@ def _single_values(name: str, lines: list[Line]) -> Block:
     rows = [_values(name, each) for each in lines]
     for (number, line), row in zip(lines, rows, strict=True):
         if line[0] != "_" or len(row) != 2:
-            raise ValueError(
-                f"{name}, line {number}: not the name of a column and one value, and "
-                "in no loop_"
+            raise FileError(
+                name,
+                f", line {number}: not the name of a column and one value, and "
+                "in no loop_",
             )
     _check_titles(name, [each[1:] for each, _ in rows], lines)
     return {title[1:]: _unquoted(value) for title, value in rows}
@@ -188,8 +189,8 @@ def _check_titles(name: str, titles: list[str], lines: list[Line]) -> None:
     seen: set[str] = set()
     for title, (number, _) in zip(titles, lines, strict=False):
         if title in seen:
-            raise ValueError(
-                f"{name}, line {number}: the column {quoted(title)} is there twice"
+            raise FileError(
+                name, f", line {number}: the column {quoted(title)} is there twice"
             )
         seen.add(title)
 
@@ -204,9 +205,10 @@ def _values(name: str, line: Line) -> list[str]:
         while place < len(text):
             found = _VALUE.match(text, place)
             if not found:
-                raise ValueError(
-                    f"{name}, line {number}: a quotation mark that is not closed, or "
-                    "within a value"
+                raise FileError(
+                    name,
+                    f", line {number}: a quotation mark that is not closed, or "
+                    "within a value",
                 )
             values.append(found[1])
             place = found.end()
@@ -225,7 +227,7 @@ def _column(name: str, title: str, values: Sequence[str]) -> NDArray[Any]:
     try:
         return typed(texts, as_text=marked or bool(_TEXTS.fullmatch(title)))
     except ValueError as error:
-        raise ValueError(f"{name}: column {quoted(title)}: {error}") from None
+        raise FileError(name, f": column {quoted(title)}: {error}") from None
 
 
 def _unquoted(value: str) -> str:
@@ -264,7 +266,7 @@ def _writable(name: str, values: Any, *, first: bool, bare: bool) -> Any:
 def simple_columns(name: str, block: Mapping[str, Any]) -> Columns:
     """Return a block's columns, not empty; single values are columns of one row."""
     if any(np.size(each) == 0 for each in block.values()):
-        raise ValueError(f"{name}: the table of {next(iter(block))!r} is empty")
+        raise FileError(name, f": the table of {next(iter(block))!r} is empty")
     return {
         name: values if isinstance(values, np.ndarray) else typed([str(values)])
         for name, values in block.items()

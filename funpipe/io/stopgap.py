@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import FileError
 from funpipe.base.euler import STOPGAP
 from funpipe.base.molecules import Molecules
 from funpipe.io.columns import (
@@ -23,10 +24,10 @@ from funpipe.io.columns import (
     needed_scale,
     warn_of_numbers,
 )
-from funpipe.io.formats import warn_of_left_out
+from funpipe.io.formats import Format, has_star_column, warn_of_left_out
 from funpipe.io.star import Block, Star, read_star, simple_columns, write_star
 
-__all__ = ["BLOCK", "read", "write"]
+__all__ = ["BLOCK", "FORMAT", "read", "recognises", "write"]
 
 BLOCK = "stopgap_motivelist"
 
@@ -143,4 +144,23 @@ def _block(name: str, star: Star) -> Block:
     for block in star.blocks.values():
         if _LIST.coordinates[0] in block:
             return block
-    raise ValueError(f"{name} has no column 'orig_x': no motive list of STOPGAP")
+    raise FileError(name, " has no column 'orig_x': no motive list of STOPGAP")
+
+
+def recognises(head: bytes) -> bool:
+    """Tell by a file's beginning whether it is a list of STOPGAP.
+
+    A list of RELION may have come from one of STOPGAP, with all its columns.
+    """
+    of_relion = has_star_column(head, r"rln\w*CoordinateX")
+    return has_star_column(head, r"orig_x\b") and not of_relion
+
+
+FORMAT = Format(
+    read,
+    write,
+    (".star",),
+    frozenset({"scale", "first", "box", "like"}),
+    recognises,
+    "STOPGAP, with --out-format stopgap",
+)

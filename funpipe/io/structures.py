@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import FileError
 from funpipe.base.extras import require
 from funpipe.base.sources import check_source, read_bytes
 from funpipe.io.voxels import one_line
@@ -60,11 +61,11 @@ def read_structure(path: str | os.PathLike[str]) -> Atoms:
         if getattr(error, "errno", None) is not None:
             raise  # the system's own word
         reason = one_line(error).removeprefix(f"{name} ")
-        raise ValueError(f"{name} is not a readable structure: {reason}") from None
+        raise FileError(name, f" is not a readable structure: {reason}") from None
     structure.remove_waters()
     atoms = list(structure[0].all()) if len(structure) else []
     if not atoms:
-        raise ValueError(f"{name} holds no atoms")
+        raise FileError(name, " holds no atoms")
     found = np.array(
         [
             (p.z, p.y, p.x, site.atom.element.atomic_number * site.atom.occ)
@@ -73,11 +74,11 @@ def read_structure(path: str | os.PathLike[str]) -> Atoms:
         ]
     )
     if not (np.abs(found[:, :3]) <= _FARTHEST).all():
-        raise ValueError(f"{name} has atoms beyond {_FARTHEST / 10:.0f} nm")
+        raise FileError(name, f" has atoms beyond {_FARTHEST / 10:.0f} nm")
     if not np.isfinite(found[:, 3]).all():
-        raise ValueError(f"{name} has atoms whose occupancy is no number")
+        raise FileError(name, " has atoms whose occupancy is no number")
     if found[:, 3].sum() <= 0:
-        raise ValueError(f"{name} holds no atoms with an occupancy above 0")
+        raise FileError(name, " holds no atoms with an occupancy above 0")
     return Atoms(found[:, :3] / 10, found[:, 3])
 
 

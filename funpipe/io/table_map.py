@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from funpipe.base.errors import FileError
 from funpipe.base.sources import read_bytes
 from funpipe.base.whole import replacing
 
@@ -54,7 +55,7 @@ def read_map(path: Path) -> Pairs | None:
         return None
     for _, name in pairs:
         if not encodes(name):
-            raise ValueError(f"{path}: the name {name!r} is not UTF-8 text")
+            raise FileError(path, f": the name {name!r} is not UTF-8 text")
     return pairs
 
 
@@ -68,7 +69,8 @@ def names_of(path: Path, pairs: Pairs, numbers: Iterable[str]) -> dict[str, str]
     >>> names_of(Path("a.doc"), [(1, "TS_1"), (1, "TS_2")], ["1"])
     Traceback (most recent call last):
     ...
-    ValueError: a.doc has two names for the tomogram 1, 'TS_1' and 'TS_2': it was not
+    funpipe.base.errors.FileError: a.doc has two names for the tomogram 1, 'TS_1' and
+    'TS_2': it was not
     written to its end, or is not this table's
     """
     known = _by_number(pairs)
@@ -76,11 +78,12 @@ def names_of(path: Path, pairs: Pairs, numbers: Iterable[str]) -> dict[str, str]
     for each in dict.fromkeys(numbers):
         names = known.get(each, [])
         if not names:
-            raise ValueError(f"{path} has no name for the tomogram {each}")
+            raise FileError(path, f" has no name for the tomogram {each}")
         if len(names) > 1:
-            raise ValueError(
-                f"{path} has two names for the tomogram {each}, {names[0]!r} and "
-                f"{names[1]!r}: it was not written to its end, or is not this table's"
+            raise FileError(
+                path,
+                f" has two names for the tomogram {each}, {names[0]!r} and "
+                f"{names[1]!r}: it was not written to its end, or is not this table's",
             )
         found[each] = names[0]
     return found
@@ -127,9 +130,10 @@ def plan(
     unsettled = any(len(names) > 1 for names in known.values())
     its_own = unsettled or numbers == old
     if not needed and not its_own:
-        raise ValueError(
-            f"{path} is a table map that names other tomograms, and it would be that "
-            "of this table: give the table another name, or move the map away"
+        raise FileError(
+            path,
+            " is a table map that names other tomograms, and it would be that "
+            "of this table: give the table another name, or move the map away",
         )
     meant = [(each, str(each)) for each in sorted(old - numbers)]
     between = [*pairs, *meant, *new.items()]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import FileError
 from funpipe.base.extras import in_one_line, require
 from funpipe.base.molecules import Molecules
 from funpipe.base.sources import check_source
@@ -20,8 +21,9 @@ from funpipe.base.texts import check_encodable, check_unique, text_array
 from funpipe.base.whole import replacing
 from funpipe.base.wording import quoted
 from funpipe.io.columns import numbers
+from funpipe.io.formats import Format
 
-__all__ = ["read_csv", "read_parquet", "write_csv", "write_parquet"]
+__all__ = ["CSV", "PARQUET", "read_csv", "read_parquet", "write_csv", "write_parquet"]
 
 _POSITION = ("z", "y", "x")
 _ROTATION = ("zvec", "yvec", "xvec")
@@ -72,16 +74,17 @@ def read_parquet(
             titles = [str(each) for each in file.schema_arrow.names]
             check_unique(name, titles)
             if file.metadata.num_rows * len(titles) > _MOST_VALUES:
-                raise ValueError(
-                    f"{name} holds {file.metadata.num_rows} rows of {len(titles)} "
-                    f"columns, more than {_MOST_VALUES} values: too many to read"
+                raise FileError(
+                    name,
+                    f" holds {file.metadata.num_rows} rows of {len(titles)} "
+                    f"columns, more than {_MOST_VALUES} values: too many to read",
                 )
             table = file.read()
+    except FileError:
+        raise
     except Exception as error:  # pyarrow has errors of many kinds
-        if str(error).startswith(name):
-            raise
-        raise ValueError(
-            f"{name} is not a readable Parquet file: {in_one_line(error)}"
+        raise FileError(
+            name, f" is not a readable Parquet file: {in_one_line(error)}"
         ) from None
     columns = {each: _values(name, each, table.column(each)) for each in titles}
     rotations = None
@@ -125,7 +128,7 @@ def _scaled(molecules: Molecules, scale: float | None) -> Molecules:
 
 def _checked(name: str, molecules: Molecules, scale: float | None) -> Molecules:
     if len(molecules) == 0:
-        raise ValueError(f"{name}: the table is empty")
+        raise FileError(name, ": the table is empty")
     if scale is None:
         return molecules
     return replace(molecules, positions=molecules.positions * scale)
@@ -161,8 +164,33 @@ def _values(name: str, title: str, column: Any) -> NDArray[Any]:
         try:
             return text_array([each or "" for each in column.to_pylist()])
         except ValueError as error:
-            raise ValueError(f"{name}: column {quoted(title)}: {error}") from None
-    raise ValueError(
-        f"{name}: column {quoted(title)} holds {str(kind)[:60]}, not numbers, truth "
-        "values or texts"
+            raise FileError(name, f": column {quoted(title)}: {error}") from None
+    raise FileError(
+        name,
+        f": column {quoted(title)} holds {str(kind)[:60]}, not numbers, truth "
+        "values or texts",
     )
+
+
+def _is_parquet(head: bytes) -> bool:
+    return head.startswith(b"PAR1")
+
+
+CSV = Format(
+    read_csv,
+    write_csv,
+    (".csv",),
+    frozenset({"scale"}),
+    title="acryo, cylindra, or plain, in nm",
+    counts_in="nm",
+)
+
+PARQUET = Format(
+    read_parquet,
+    write_parquet,
+    (".parquet", ".pq"),
+    frozenset({"scale"}),
+    _is_parquet,
+    "acryo, cylindra, or plain, in nm",
+    counts_in="nm",
+)

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from funpipe.base.caller import warn
+from funpipe.base.errors import FileError
 from funpipe.base.extras import require
+from funpipe.io.formats import VolumeFormat
 from funpipe.io.rows import stored_array
 from funpipe.io.voxels import (
     Volume,
@@ -24,7 +26,7 @@ from funpipe.io.voxels import (
     one_line,
 )
 
-__all__ = ["open_tiff"]
+__all__ = ["VOLUME", "open_tiff"]
 
 
 def open_tiff(name: str) -> Volume:
@@ -45,8 +47,8 @@ def open_tiff(name: str) -> Volume:
                 array, missing = _array(file, series, name)
             size = _voxel_size(file)
     except Exception as error:  # tifffile meets damage with errors of many kinds
-        raise ValueError(
-            f"{name} is not a readable TIFF file: {one_line(error)}"
+        raise FileError(
+            name, f" is not a readable TIFF file: {one_line(error)}"
         ) from None
     if not volume:
         no_volume(name, series.shape, series.dtype)
@@ -108,3 +110,6 @@ def _voxel_size(file: Any) -> list[float]:
         pixels, units = tags[tag].value if tag in tags else (0, 1)
         sizes.append(nm * units / pixels if pixels else 0.0)
     return [nm * float(imagej.get("spacing", 0.0)), *sizes]
+
+
+VOLUME = VolumeFormat(open_tiff, (".tif", ".tiff"), "TIFF")

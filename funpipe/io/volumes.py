@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 
+from funpipe.base.errors import FileError
 from funpipe.base.sources import check_source
 from funpipe.base.wording import describe
-from funpipe.io.mrc import ENDINGS, PACKED, write_volume
+from funpipe.io.formats import Table, VolumeFormat
+from funpipe.io.mrc import write_volume
 from funpipe.io.voxels import Volume, no_volume, read_block
 
 __all__ = [
+    "VOLUMES",
     "Volume",
     "open_volume",
     "read_volume",
@@ -25,12 +28,16 @@ __all__ = [
 
 write_mrc = write_volume
 
-_FILES = {  # imported where they are used
-    **dict.fromkeys(ENDINGS, "mrc:open_mrc"),
-    **dict.fromkeys((".tif", ".tiff"), "tiff:open_tiff"),
-    ".em": "em:open_em",
-    **dict.fromkeys((".hdf", ".h5", ".hdf5"), "hdf5:open_hdf5"),
+VOLUMES = {
+    "mrc": "funpipe.io.mrc:VOLUME",
+    "tiff": "funpipe.io.tiff:VOLUME",
+    "em": "funpipe.io.em:VOLUME",
+    "hdf5": "funpipe.io.hdf5:VOLUME",
+    "ome_zarr": "funpipe.io.ome_zarr:VOLUME",
 }
+"""Where the record of each format is: a new one is a line here, and its module."""
+
+_FORMATS: Mapping[str, VolumeFormat] = Table(VOLUMES)
 
 
 def open_volume(path: Any, *, at: float | None = None) -> Volume:
@@ -70,15 +77,9 @@ def open_volume(path: Any, *, at: float | None = None) -> Volume:
             raise TypeError(f"path must be {wanted}, not {describe(path)}")
         return Volume(path, None, "an array has no voxel size")
     name = os.fspath(path)
-    suffixes = [each.lower() for each in Path(name).suffixes]
-    if Path(name).is_dir() and (
-        suffixes[-1:] == [".zarr"] or _is_zarr_group(Path(name))
-    ):
-        from funpipe.io.ome_zarr import open_ome_zarr
-
-        volume = open_ome_zarr(name, at)
-    else:
-        volume = _open_file(name, suffixes)
+    format = _format(name)
+    options = {"at": at} if "at" in format.takes else {}
+    volume = format.open(name, **options)
     if not _is_volume(volume.array):
         no_volume(name, volume.array.shape, volume.array.dtype)
     return volume
@@ -106,28 +107,52 @@ def volume_stem(name: str) -> str | None:
     >>> volume_stem("TS_01_13.5Apx.mrc.gz"), volume_stem("notes.txt")
     ('TS_01_13.5Apx', None)
     """
-    path = Path(name)
-    if path.suffix.lower() in PACKED and Path(path.stem).suffix.lower() in ENDINGS:
-        return Path(path.stem).stem
-    return path.stem if path.suffix.lower() in (*_FILES, ".zarr") else None
+    stem, ending, packing = _parts(name)
+    known = [each for each in _FORMATS.values() if ending in each.endings]
+    if not known or packing not in ("", *known[0].packings):
+        return None
+    return stem
 
 
-def _open_file(name: str, suffixes: list[str]) -> Volume:
+def _format(name: str) -> VolumeFormat:
+    """Return the format of a folder by what is in it, of a file by its ending."""
+    if Path(name).is_dir():
+        for each in _FORMATS.values():
+            if each.holds is not None and each.holds(Path(name)):
+                return each
     check_source(name)
-    packed = bool(suffixes) and suffixes[-1] in PACKED
-    ending = (suffixes[-2:-1] if packed else suffixes[-1:]) or [""]
-    if ending[0] not in _FILES or (packed and ending[0] not in ENDINGS):
-        stack = "; .mrcs is a stack of 2-D images, not a volume"
-        raise ValueError(
-            f"{name}: unknown ending; a volume is one of {' '.join(_FILES)} .zarr, "
-            f"MRC also with .gz or .bz2{stack if ending[0] == '.mrcs' else ''}"
-        )
-    opened: Volume = resolve_name(f"funpipe.io.{_FILES[ending[0]]}")(name)
-    return opened
+    _, ending, packing = _parts(name)
+    for each in _FORMATS.values():
+        fits = ending in each.endings and packing in ("", *each.packings)
+        if fits and each.holds is None:
+            return each
+    endings = [one for each in _FORMATS.values() for one in each.endings]
+    packed = [
+        f"{each.title} also with {' or '.join(each.packings)}"
+        for each in _FORMATS.values()
+        if each.packings
+    ]
+    stack = "; .mrcs is a stack of 2-D images, not a volume"
+    raise FileError(
+        name,
+        f": unknown ending; a volume is one of {' '.join(endings)}, "
+        f"{', '.join(packed)}{stack if ending == '.mrcs' else ''}",
+    )
 
 
-def _is_zarr_group(folder: Path) -> bool:
-    return any((folder / each).exists() for each in ("zarr.json", ".zgroup"))
+def _parts(name: str) -> tuple[str, str, str]:
+    """Return a file's name without endings, its ending, and that of its packing.
+
+    Examples
+    --------
+    >>> _parts("a/b.mrc.gz"), _parts("c.tif")
+    (('b', '.mrc', '.gz'), ('c', '.tif', ''))
+    """
+    path, packing = Path(name), ""
+    packings = {one for each in _FORMATS.values() for one in each.packings}
+    if path.suffix.lower() in packings:
+        path, packing = Path(path.stem), path.suffix.lower()
+    return path.stem, path.suffix.lower(), packing
 
 
 def _is_volume(array: Any) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.arguments import optional_positive
-from funpipe.base.wording import MissingError
+from funpipe.base.errors import FileError, MissingError
 
 __all__ = [
     "LARGEST",
@@ -205,9 +205,10 @@ def check_claim(name: str, claimed: int, size: int, most: int | None = LARGEST) 
 
 def no_volume(name: str, shape: tuple[int, ...], dtype: Any) -> NoReturn:
     """Raise the error of a file that holds something else."""
-    raise ValueError(
-        f"{name} must hold a 3-D volume of real numbers, not an array of shape "
-        f"{tuple(map(int, shape))} and type {np.dtype(dtype)}"
+    raise FileError(
+        name,
+        f" must hold a 3-D volume of real numbers, not an array of shape "
+        f"{tuple(map(int, shape))} and type {np.dtype(dtype)}",
     )
 
 

@@ -20,9 +20,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from funpipe.base.errors import Argument, FileError, MissingError
 from funpipe.base.euler import RELION
 from funpipe.base.molecules import Molecules
-from funpipe.base.wording import MissingError
 from funpipe.io.columns import numbers
 from funpipe.io.formats import HEAD, Format
 from funpipe.io.relion_poses import ANGLES, NAMES, PIXEL, PIXEL_SIZES, SIZES
@@ -34,7 +34,9 @@ __all__ = ["FORMAT", "read", "recognises", "write"]
 _MARK = "rlnAutopickFigureOfMerit"
 _WANTED = (
     "as a volume of the tomogram, RELION's tomograms file, a shape (z, y, x) in voxels "
-    "with scale=..., or a mapping from names to any of these"
+    "with ",
+    Argument("scale", "..."),
+    ", or a mapping from names to any of these",
 )
 
 
@@ -67,13 +69,13 @@ def read(
     name = os.fspath(path)
     blocks = [each for each in read_star(path).blocks.values() if PIXEL[0] in each]
     if not blocks:
-        raise ValueError(f"{name} has no column {PIXEL[0]!r}: no picks of Warp")
+        raise FileError(name, f" has no column {PIXEL[0]!r}: no picks of Warp")
     columns = simple_columns(name, blocks[0])
     parts = numbers(name, columns, PIXEL)[:, ::-1]
     rotations = RELION.rotations(numbers(name, columns, ANGLES))
     reason = "coordinates are parts of the tomogram's size"
     if tomograms is None or is_centred(tomograms):
-        raise MissingError(name, reason, "tomograms", _WANTED)
+        raise MissingError(name, reason, "tomograms", *_WANTED)
     label = next((each for each in NAMES if each in columns), None)
     infos = infos_of(name, columns, label, tomograms, len(parts))
     scales = [scale or each.scale for each in infos]
@@ -91,9 +93,10 @@ def read(
 
 def write(molecules: Molecules, path: str | os.PathLike[str], **_: Any) -> NoReturn:
     """Refuse: what Warp takes of others are lists of RELION."""
-    raise ValueError(
-        f"{os.fspath(path)}: picks of Warp are read only; write a list of RELION, "
-        "which Warp takes with the size of its voxels (--coords_angpix)"
+    raise FileError(
+        os.fspath(path),
+        ": picks of Warp are read only; write a list of RELION, "
+        "which Warp takes with the size of its voxels (--coords_angpix)",
     )
 
 
@@ -142,4 +145,5 @@ FORMAT = Format(
     frozenset({"scale", "tomograms", "box"}),
     recognises,
     "Warp, picks of template matching (.star)",
+    counts_in="parts",
 )

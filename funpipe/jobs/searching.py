@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from funpipe.base import arguments as check
+from funpipe.base.errors import Argument, WrongValueError
+from funpipe.base.wording import fail
 from funpipe.engine.costs import Cost, check_cost
 from funpipe.engine.matching import ENGINE
 from funpipe.engine.seam import Engine, check_engine
@@ -122,9 +124,7 @@ def _finest(resolution: float | None, scale: float) -> float:
     """Return the shortest period in voxels."""
     finest = resolution or 2 * scale
     if finest < 2 * scale * (1 - 1e-6):
-        raise ValueError(
-            f"resolution must be {2 * scale:.6g} nm or more, two voxels, not {finest}"
-        )
+        fail("resolution", f"{2 * scale:.6g} nm or more, two voxels", finest)
     return finest / scale
 
 
@@ -135,16 +135,19 @@ def _check_box(finest: float, box: tuple[int, ...]) -> None:
             f"between them, not {box}"
         )
     if finest > max(box):
-        raise ValueError(
-            f"resolution must be finer than the box of {max(box)} voxels, "
-            f"not {finest:.6g} voxels"
+        text = f" must be finer than the box of {max(box)} voxels, not {finest:.6g}"
+        raise WrongValueError(
+            Argument("resolution"), text, " voxels", name="resolution"
         )
 
 
 def _check_window(window: tuple[float, float, float], room: list[float]) -> None:
     for axis, limit, half in zip("zyx", window, room, strict=True):
         if limit > half:
-            raise ValueError(
-                f"max_shifts must stay within half the box, {half:g} voxels "
-                f"along {axis}, not {limit:.6g}"
+            raise WrongValueError(
+                Argument("max_shifts"),
+                f" must stay within half the box, {half:g} voxels along {axis}, not "
+                f"{limit:.6g}",
+                name="max_shifts",
+                value=limit,
             )
