@@ -67,7 +67,7 @@ from funpipe.jobs.checking import Finding, check
 from funpipe.boxes.cutting import Tomogram, subtomograms
 
 # Modules that are of use by themselves.
-from funpipe import io as io, simulate as simulate
+from funpipe import io as io, pipe as pipe, simulate as simulate
 from funpipe.faces import plots as plot  # noqa: F401
 
 __version__ = "0.1.0"
@@ -129,4 +129,4 @@ __all__ = [
 
 def __dir__() -> list[str]:
     """Return what is meant for users: the folders' names are not."""
-    return sorted([*__all__, "__version__", "io", "plot", "simulate"])
+    return sorted([*__all__, "__version__", "io", "pipe", "plot", "simulate"])

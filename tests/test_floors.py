@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "boxes": {"base", "space", "io"},
     "jobs": {"base", "algebra", "space", "io", "engine", "boxes"},
     "simulate": {"base", "space"},
+    "pipe": {"algebra", "stages"},
     "testing": {"base", "algebra", "stages", FACE},
     "faces": {
         *("base", "algebra", "space", "io", "stages", "engine", "boxes", "jobs"),
@@ -32,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"faces"},
     FACE: {
         *("base", "algebra", "space", "io", "stages", "engine", "boxes", "jobs"),
-        *("simulate", "faces"),
+        *("pipe", "simulate", "faces"),
     },
 }
 
@@ -119,7 +120,7 @@ def test_the_rooms_of_each_folder_are_in_its_docstring():
 
 def test_what_dir_shows_is_meant_for_users():
     shown = set(dir(fp))
-    assert shown == {*fp.__all__, "__version__", "io", "plot", "simulate"}
+    assert shown == {*fp.__all__, "__version__", "io", "pipe", "plot", "simulate"}
     assert all(hasattr(fp, each) for each in shown)
 
 

@@ -1,8 +1,8 @@
 """Every call of the document "Piping Images to the Loader", in its order.
 
-The document is acryo's; its calls stand here as they are written there, with `funpipe`
-in place of `acryo` and of `acryo.pipe`, so that the two can be read side by side. Each
-test quotes the sentence that its calls illustrate. A real file lies at the document's
+The document is acryo's; its imports and calls stand here as they are written there,
+with `funpipe` in place of `acryo`, so that the two can be read side by side. Each test
+quotes the sentence that its calls illustrate. A real file lies at the document's
 ``path/to/template.mrc``: a molecule sampled at 0.18 nm per voxel. Copies of it lie in
 a tomogram of 0.27 nm per voxel, and every alignment has to find them.
 """
@@ -57,12 +57,27 @@ def test_picks_are_not_found_before_they_are_aligned(image, molecules):
         assert_found(fp.SubtomogramLoader(image, molecules, scale=0.27))
 
 
+def test_the_names_of_pipe_are_those_of_funpipe():
+    from funpipe import pipe
+
+    assert set(pipe.__all__) == set(dir(pipe)) <= set(fp.__all__)
+    assert all(getattr(pipe, each) is getattr(fp, each) for each in pipe.__all__)
+    kinds = (type(fp.from_file), type(fp.soft_otsu), fp.ImageConverter)
+    stages = {each for each in fp.__all__ if isinstance(getattr(fp, each), kinds)}
+    others = {"ImageProvider", "ImageConverter", "compose", "lift"}
+    others |= {"provider_function", "converter_function"}
+    assert stages | others == set(pipe.__all__)
+    composed = pipe.gaussian_filter(2.0) @ pipe.from_file("path/to/template.mrc")
+    assert composed(0.27).shape == (16, 16, 16)
+
+
 # Image Provider
 
 
 def test_provide_an_image_from_a_file(image, molecules):
     """The most commonly useful image provider is [...] from_file()."""
-    from funpipe import SubtomogramLoader, from_file
+    from funpipe import SubtomogramLoader
+    from funpipe.pipe import from_file
 
     loader = SubtomogramLoader(image, molecules, scale=0.27)  # create a loader
 
@@ -77,7 +92,8 @@ def test_provide_an_image_from_a_file(image, molecules):
 
 def test_the_scale_of_the_file_can_be_given(image, molecules):
     """If you want to provide it manually, you can pass the second argument."""
-    from funpipe import SubtomogramLoader, from_file
+    from funpipe import SubtomogramLoader
+    from funpipe.pipe import from_file
 
     loader = SubtomogramLoader(image, molecules, scale=0.27)
 
@@ -92,7 +108,7 @@ def test_the_scale_of_the_file_can_be_given(image, molecules):
 
 def test_a_provider_takes_a_scale_and_returns_an_image():
     """An image provider is a function that takes a float [...], returns an image."""
-    from funpipe import from_file
+    from funpipe.pipe import from_file
 
     provider = from_file("path/to/template.mrc")
     type(provider(0.27))  # -> numpy.ndarray
@@ -108,7 +124,8 @@ def test_provide_an_image_from_an_array(image, molecules):
 
     (The name `scale` fails in acryo 0.9.1.)
     """
-    from funpipe import SubtomogramLoader, from_array
+    from funpipe import SubtomogramLoader
+    from funpipe.pipe import from_array
 
     loader = SubtomogramLoader(image, molecules, scale=0.27)
 
@@ -133,7 +150,8 @@ def test_provide_an_image_from_an_array(image, molecules):
 
 def test_a_mask_is_generated_from_the_template(image, molecules):
     """Mask images will be generated from the template image using the converter."""
-    from funpipe import SubtomogramLoader, from_file, soft_otsu
+    from funpipe import SubtomogramLoader
+    from funpipe.pipe import from_file, soft_otsu
 
     loader = SubtomogramLoader(image, molecules, scale=0.27)  # create a loader
 
@@ -147,7 +165,8 @@ def test_a_mask_is_generated_from_the_template(image, molecules):
 
 def test_what_is_actually_happening(image, molecules):
     """Images are generated inside the alignment method."""
-    from funpipe import SubtomogramLoader, from_file, soft_otsu
+    from funpipe import SubtomogramLoader
+    from funpipe.pipe import from_file, soft_otsu
 
     # created by user
     reader_function = from_file("path/to/template.mrc")
@@ -175,7 +194,8 @@ def test_what_is_actually_happening(image, molecules):
 
 def test_custom_pipelines(image, molecules):
     """To define custom pipelines, you can use decorators [...]."""
-    from funpipe import SubtomogramLoader, converter_function, provider_function
+    from funpipe import SubtomogramLoader
+    from funpipe.pipe import converter_function, provider_function
 
     # the first argument of a provider function must be a float
     @provider_function
@@ -211,7 +231,7 @@ def test_the_decorators_are_similar_to_curry():
 
     These decorators are similar to toolz.curry().
     """
-    from funpipe import converter_function, provider_function
+    from funpipe.pipe import converter_function, provider_function
 
     @provider_function
     def my_provider_function(scale: float, arg0, arg1=0):
@@ -240,7 +260,7 @@ def test_a_converter_at_a_provider_is_a_provider():
 
     (`gaussian_filter` by position fails in acryo 0.9.1.)
     """
-    from funpipe import from_file, gaussian_filter
+    from funpipe.pipe import from_file, gaussian_filter
 
     # `converter * provider` is a provider
     # Functions will be called in "reading image -> filtering" order
@@ -260,7 +280,7 @@ def test_a_converter_at_a_converter_is_a_converter():
 
     (A converter called without a scale fails in acryo 0.9.1; here it is 1.0 nm.)
     """
-    from funpipe import gaussian_filter, soft_otsu
+    from funpipe.pipe import gaussian_filter, soft_otsu
 
     # `converter * converter` is a converter
     # Functions will be called in "soft Otsu -> filtering" order
@@ -280,7 +300,7 @@ def test_a_converter_at_a_converter_is_a_converter():
 
 def test_the_method_compose_is_the_operator():
     """Pipelines can be composed by @ or compose()."""
-    from funpipe import from_file, gaussian_filter, soft_otsu
+    from funpipe.pipe import from_file, gaussian_filter, soft_otsu
 
     f, g = gaussian_filter(2.0), soft_otsu(sigma=2.0, radius=1.0)
     p = from_file("path/to/template.mrc")
