@@ -9,18 +9,40 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Self
 
 import numpy as np
 
 from funpipe.base.arguments import Image
 
-__all__ = ["PointwiseOperators", "complement"]
+__all__ = ["FOLDED", "Fold", "PointwiseOperators", "complement"]
 
 
 def complement(image: Image) -> Image:
     """Return 1 − image: the complement of a mask."""
     return 1 - image
+
+
+FOLDED = frozenset(
+    {
+        *(operator.add, operator.sub, operator.mul, operator.truediv),
+        *(np.minimum, np.maximum),
+    }
+)
+"""Operators that are written in a row without parentheses, the left one first."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """An operator between each two operands in a row: ``a + b + c`` as one sum."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, *operands: Any) -> Any:
+        """Apply it from left to right."""
+        return reduce(self.function, operands)
 
 
 class PointwiseOperators:

@@ -35,7 +35,7 @@ from funpipe.algebra.mistakes import (
     refuse_named,
     saying_numerics,
 )
-from funpipe.algebra.operators import PointwiseOperators
+from funpipe.algebra.operators import FOLDED, Fold, PointwiseOperators
 from funpipe.algebra.source_text import Text
 from funpipe.algebra.stages import (
     Operation,
@@ -393,18 +393,32 @@ def _pointwise(function: Callable[..., Any], *operands: Any) -> Any:
     chains = [each.parts for each in operands if isinstance(each, kind)]
     count = _shared(list(map(atoms, chains)))
     if kind is ImageProvider and not count:
-        return ImageProvider(
-            SourceOperation(evaluate_source, function=function, operands=operands)
-        )
+        bound = _folded(function, operands)
+        return ImageProvider(SourceOperation(evaluate_source, **bound))
     heads = tuple(
         ImageConverter(split(each.parts, count)[0]) if isinstance(each, kind) else each
         for each in operands
     )
-    outer = Operation(evaluate, function=function, operands=heads)
+    outer = Operation(evaluate, **_folded(function, heads))
     _, shared = split(chains[0], count)
     if kind is ImageProvider:
         return ImageProvider(shared[-1], (outer, *shared[:-1]))
     return ImageConverter((outer, *shared))
+
+
+def _folded(function: Callable[..., Any], operands: tuple[Any, ...]) -> dict[str, Any]:
+    """Return an operation's arguments: ``(p + q) + r`` is one sum of three.
+
+    So a sum of thousands is no deeper than one of two.
+    """
+    first = operands[0]
+    if function in FOLDED and len(operands) == 2 and isinstance(first, _Pipeline):
+        match first.parts:
+            case [Operation(function=inner, operands=others)] if (
+                len(others) == 2 and inner == function
+            ) or inner == Fold(function):
+                return {"function": Fold(function), "operands": (*others, operands[1])}
+    return {"function": function, "operands": operands}
 
 
 def _constant(operand: Any) -> Any:
@@ -420,8 +434,10 @@ def _shared(chains: Sequence[tuple[Stage, ...]]) -> int:
     """Return how many innermost stages all chains have in common."""
     count = 0
     for stages in zip(*map(reversed, chains), strict=False):
-        first, *others = (each.content() for each in stages)
-        if any(each != first for each in others):
+        first, *others = stages
+        if any(each.func != first.func for each in others):
+            break  # before contents, of which a sum of thousands has many
+        if any(each.content() != first.content() for each in others):
             break
         count += 1
     return count
