@@ -256,7 +256,13 @@ def _answers(other: Any) -> bool:
 identity = ImageConverter()
 
 
-def compose(*pipelines: Any) -> Any:
+@overload
+def compose(*pipelines: ImageConverter) -> ImageConverter: ...
+@overload
+def compose(
+    *pipelines: *tuple[*tuple[ImageConverter, ...], ImageProvider],
+) -> ImageProvider: ...
+def compose(*pipelines: Any) -> Any:  # type: ignore[misc]
     """Compose pipelines: the last runs first, as in ``compose(f, g, p) == f @ g @ p``.
 
     Parameters
