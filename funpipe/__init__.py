@@ -8,7 +8,11 @@ from funpipe.algebra.pipeline import (
     identity,
     lift,
 )
-from funpipe.algebra.stage_functions import converter_function, provider_function
+from funpipe.algebra.stage_functions import (
+    converter_function,
+    derived_function,
+    provider_function,
+)
 
 # Image providers.
 from funpipe.stages.providers import (
@@ -93,6 +97,7 @@ __all__ = [
     "cosine_edge",
     "crop_or_pad",
     "cylinder",
+    "derived_function",
     "dilation",
     "dual_axis",
     "from_array",

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import funpipe as fp
-from funpipe.io import particles
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -91,14 +90,10 @@ def test_a_stage_is_added_as_it_says(tmp_path):
 
 
 def test_an_engine_is_added_as_it_says(tmp_path):
-    pytest.importorskip("funpipe.engine.seam")
     touched = follow("An engine", tmp_path)
     assert touched == {"my_engine.py", "tests/test_my_engine.py"}
 
 
-@pytest.mark.skipif(
-    not hasattr(particles, "LISTS"), reason="formats do not declare themselves"
-)
 def test_a_list_format_is_added_as_it_says(tmp_path):
     touched = follow("A list format", tmp_path)
     assert touched == {

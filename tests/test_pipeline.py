@@ -840,3 +840,27 @@ def test_what_a_dictionary_holds_later_changes_no_pipeline():
     table["level"][:] = 0
     table.clear()
     assert made(1.0).max() == 3
+
+
+def test_a_sum_of_thousands_is_no_deeper_than_one_of_two():
+    p, q = from_gaussian(4.0), from_gaussian(4.0, 2.0)
+    f, g = dilation(1.0), gaussian_filter(1.0)
+    for parts in ([p] * 2000, [p, q] * 1000, [g @ p, q] * 1000, [f, g] * 1000):
+        total = sum(parts)
+        twin = pickle.loads(pickle.dumps(total))
+        assert twin == total == sum(parts) and hash(twin) == hash(total)
+        assert total != sum(parts[1:])
+        assert repr(twin) == repr(total) and str(total)
+        expected = sum(evaluate(each, 1.0) for each in parts)
+        assert np.array_equal(evaluate(total, 1.0), expected)
+
+
+@pytest.mark.parametrize("apply", [operator.add, operator.sub, operator.mul])
+def test_a_row_of_one_operator_runs_from_the_left(apply):
+    p, q, r = from_gaussian(4.0), from_gaussian(4.0, 2.0), from_gaussian(4.0, 3.0)
+    left, right = apply(apply(p, q), r), apply(p, apply(q, r))
+    assert left != right
+    for each in (left, right):
+        assert eval(repr(each), dict(NAMES)) == each
+    assert np.array_equal(left(1.0), apply(apply(p(1.0), q(1.0)), r(1.0)))
+    assert np.array_equal(right(1.0), apply(p(1.0), apply(q(1.0), r(1.0))))

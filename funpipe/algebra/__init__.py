@@ -8,5 +8,7 @@
 - `mistakes`: what is said of pipelines that are put together the wrong way
 - `signatures`: what type checkers see of curried functions
 - `pipeline`: `ImageProvider`, `ImageConverter`, `compose`, `identity`, `lift`
-- `stage_functions`: the decorators `provider_function` and `converter_function`
+- `stages`: what a pipeline consists of, equal and printed as each knows
+- `stage_functions`: the decorators `provider_function`, `converter_function` and
+  `derived_function`
 """

@@ -9,18 +9,43 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, Self
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
 from funpipe.base.arguments import Image
 
-__all__ = ["PointwiseOperators", "complement"]
+if TYPE_CHECKING:
+    from funpipe.algebra.pipeline import ImageConverter
+
+__all__ = ["FOLDED", "Fold", "PointwiseOperators", "complement"]
 
 
 def complement(image: Image) -> Image:
     """Return 1 − image: the complement of a mask."""
     return 1 - image
+
+
+FOLDED = frozenset(
+    {
+        *(operator.add, operator.sub, operator.mul, operator.truediv),
+        *(np.minimum, np.maximum),
+    }
+)
+"""Operators that are written in a row without parentheses, the left one first."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """An operator between each two operands in a row: ``a + b + c`` as one sum."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, *operands: Any) -> Any:
+        """Apply it from left to right."""
+        return reduce(self.function, operands)
 
 
 class PointwiseOperators:
@@ -31,58 +56,130 @@ class PointwiseOperators:
     def _pointwise(self, function: Callable[..., Any], *operands: Any) -> Any:
         return NotImplemented
 
-    def __add__(self, other: Any) -> Self:
+    @overload
+    def __add__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __add__(self, other: Any) -> Self: ...
+    def __add__(self, other: Any) -> Any:
         return self._pointwise(operator.add, self, other)
 
-    def __radd__(self, other: Any) -> Self:
+    @overload
+    def __radd__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __radd__(self, other: Any) -> Self: ...
+    def __radd__(self, other: Any) -> Any:
         return self._pointwise(operator.add, other, self)
 
-    def __sub__(self, other: Any) -> Self:
+    @overload
+    def __sub__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __sub__(self, other: Any) -> Self: ...
+    def __sub__(self, other: Any) -> Any:
         return self._pointwise(operator.sub, self, other)
 
-    def __rsub__(self, other: Any) -> Self:
+    @overload
+    def __rsub__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __rsub__(self, other: Any) -> Self: ...
+    def __rsub__(self, other: Any) -> Any:
         return self._pointwise(operator.sub, other, self)
 
-    def __mul__(self, other: Any) -> Self:
+    @overload
+    def __mul__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __mul__(self, other: Any) -> Self: ...
+    def __mul__(self, other: Any) -> Any:
         return self._pointwise(operator.mul, self, other)
 
-    def __rmul__(self, other: Any) -> Self:
+    @overload
+    def __rmul__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __rmul__(self, other: Any) -> Self: ...
+    def __rmul__(self, other: Any) -> Any:
         return self._pointwise(operator.mul, other, self)
 
-    def __truediv__(self, other: Any) -> Self:
+    @overload
+    def __truediv__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __truediv__(self, other: Any) -> Self: ...
+    def __truediv__(self, other: Any) -> Any:
         return self._pointwise(operator.truediv, self, other)
 
-    def __rtruediv__(self, other: Any) -> Self:
+    @overload
+    def __rtruediv__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __rtruediv__(self, other: Any) -> Self: ...
+    def __rtruediv__(self, other: Any) -> Any:
         return self._pointwise(operator.truediv, other, self)
 
-    def __pow__(self, other: Any) -> Self:
+    @overload
+    def __pow__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __pow__(self, other: Any) -> Self: ...
+    def __pow__(self, other: Any) -> Any:
         return self._pointwise(operator.pow, self, other)
 
-    def __rpow__(self, other: Any) -> Self:
+    @overload
+    def __rpow__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __rpow__(self, other: Any) -> Self: ...
+    def __rpow__(self, other: Any) -> Any:
         return self._pointwise(operator.pow, other, self)
 
-    def __and__(self, other: Any) -> Self:
+    @overload
+    def __and__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __and__(self, other: Any) -> Self: ...
+    def __and__(self, other: Any) -> Any:
         return self._pointwise(np.minimum, self, other)
 
-    def __rand__(self, other: Any) -> Self:
+    @overload
+    def __rand__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __rand__(self, other: Any) -> Self: ...
+    def __rand__(self, other: Any) -> Any:
         return self._pointwise(np.minimum, other, self)
 
-    def __or__(self, other: Any) -> Self:
+    @overload
+    def __or__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __or__(self, other: Any) -> Self: ...
+    def __or__(self, other: Any) -> Any:
         return self._pointwise(np.maximum, self, other)
 
-    def __ror__(self, other: Any) -> Self:
+    @overload
+    def __ror__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __ror__(self, other: Any) -> Self: ...
+    def __ror__(self, other: Any) -> Any:
         return self._pointwise(np.maximum, other, self)
 
-    def __lt__(self, other: Any) -> Self:
+    @overload
+    def __lt__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __lt__(self, other: Any) -> Self: ...
+    def __lt__(self, other: Any) -> Any:
         return self._pointwise(operator.lt, self, other)
 
-    def __le__(self, other: Any) -> Self:
+    @overload
+    def __le__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __le__(self, other: Any) -> Self: ...
+    def __le__(self, other: Any) -> Any:
         return self._pointwise(operator.le, self, other)
 
-    def __gt__(self, other: Any) -> Self:
+    @overload
+    def __gt__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __gt__(self, other: Any) -> Self: ...
+    def __gt__(self, other: Any) -> Any:
         return self._pointwise(operator.gt, self, other)
 
-    def __ge__(self, other: Any) -> Self:
+    @overload
+    def __ge__(self, other: ImageConverter) -> ImageConverter: ...
+    @overload
+    def __ge__(self, other: Any) -> Self: ...
+    def __ge__(self, other: Any) -> Any:
         return self._pointwise(operator.ge, self, other)
 
     def __neg__(self) -> Self:

@@ -3,9 +3,10 @@
 A *provider* is a function ``scale -> image``, a *converter* a function
 ``(image, scale) -> image``. Both are values that hold a flat tuple of *stages*,
 outermost first, each a plain function with its parameters bound by
-`toolz.curry`. To call one binds the scale into every stage and runs
-`toolz.compose` over the one-argument functions that result: the scale is an
-environment that all stages read, and composition is toolz's.
+`toolz.curry`, which knows what it is equal to and how it prints. To call one binds
+the scale into every stage and runs `toolz.compose` over the one-argument functions
+that result: the scale is an environment that all stages read, and composition is
+toolz's.
 
 Because the tuple is flat and the identity is the empty tuple, the laws of a
 monoid hold under ``==`` and not only after evaluation. Pointwise operations
@@ -16,7 +17,6 @@ their operands share, so that ``f @ h + g @ h == (f + g) @ h`` holds too, and
 
 from __future__ import annotations
 
-import inspect
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from typing import Any, TypeAlias, cast, overload
 import numpy as np
 import toolz
 
-from funpipe.algebra.binding import content, defaults, freeze, own_parameters
+from funpipe.algebra.binding import freeze
 from funpipe.algebra.mistakes import (
     refuse_as_image,
     refuse_before,
@@ -35,13 +35,15 @@ from funpipe.algebra.mistakes import (
     refuse_named,
     saying_numerics,
 )
-from funpipe.algebra.operators import PointwiseOperators
-from funpipe.algebra.source_text import (
-    Text,
-    call_text,
-    composed_text,
-    function_text,
-    value_text,
+from funpipe.algebra.operators import FOLDED, Fold, PointwiseOperators
+from funpipe.algebra.source_text import Text
+from funpipe.algebra.stages import (
+    Operation,
+    SourceOperation,
+    Stage,
+    atoms,
+    chain_text,
+    split,
 )
 from funpipe.base.arguments import (
     Image,
@@ -61,7 +63,6 @@ __all__ = [
     "lift",
 ]
 
-Stage: TypeAlias = toolz.curry
 Operand: TypeAlias = "ImageProvider | ImageConverter | float | np.ndarray[Any, Any]"
 
 
@@ -73,8 +74,11 @@ class _Pipeline(PointwiseOperators):
         """All stages, the one that runs last at the front, a source at the end."""
         raise TypeError("a pipeline is an ImageProvider or an ImageConverter")
 
+    def _run(self, *leading: Any) -> Any:
+        raise TypeError("a pipeline is an ImageProvider or an ImageConverter")
+
     def _content(self) -> tuple[Any, ...]:
-        return tuple(map(_stage_content, self.parts))
+        return tuple(each.content() for each in atoms(self.parts))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Pipeline) or type(self) is not type(other):
@@ -99,10 +103,10 @@ class _Pipeline(PointwiseOperators):
         refuse_before(other, self)
 
     def __repr__(self) -> str:
-        return _pipeline_text(self, shorten=False).text
+        return chain_text(self.parts, shorten=False).text
 
     def __str__(self) -> str:
-        return _pipeline_text(self, shorten=True).text
+        return chain_text(self.parts, shorten=True).text
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
@@ -118,9 +122,9 @@ class ImageProvider(_Pipeline):
 
     Parameters
     ----------
-    source : toolz.curry
+    source : Stage
         A function of the scale with its other parameters bound.
-    stages : tuple of toolz.curry
+    stages : tuple of Stage
         Functions of image and scale with their other parameters bound, the one
         that runs last at the front.
 
@@ -146,6 +150,11 @@ class ImageProvider(_Pipeline):
         A provider of many images (`from_files`, `from_arrays`) returns a list.
         """
         scale = positive("scale", scale)
+        return self._run(scale)
+
+    def _run(self, *leading: Any) -> Image:
+        """Run the stages; an image is ignored."""
+        scale = leading[-1]
         return _composed(self.stages, scale)(_run_source(self.source, scale))
 
     def __matmul__(self, other: Any) -> Any:
@@ -166,7 +175,7 @@ class ImageConverter(_Pipeline):
 
     Parameters
     ----------
-    stages : tuple of toolz.curry
+    stages : tuple of Stage
         Functions of image and scale with their other parameters bound, the one
         that runs last at the front.
 
@@ -206,9 +215,9 @@ class ImageConverter(_Pipeline):
             raise TypeError(
                 f"{self} converts a 3-D numeric array, not {describe(image)}"
             )
-        return self._of(as_float32("image", array), scale)
+        return self._run(as_float32("image", array), scale)
 
-    def _of(self, image: Image, scale: float) -> Image:
+    def _run(self, image: Image, scale: float) -> Image:
         """Run the stages, also on NaN that arose on the way."""
         return _composed(self.stages, scale)(image.copy())
 
@@ -247,7 +256,13 @@ def _answers(other: Any) -> bool:
 identity = ImageConverter()
 
 
-def compose(*pipelines: Any) -> Any:
+@overload
+def compose(*pipelines: ImageConverter) -> ImageConverter: ...
+@overload
+def compose(
+    *pipelines: *tuple[*tuple[ImageConverter, ...], ImageProvider],
+) -> ImageProvider: ...
+def compose(*pipelines: Any) -> Any:  # type: ignore[misc]
     """Compose pipelines: the last runs first, as in ``compose(f, g, p) == f @ g @ p``.
 
     Parameters
@@ -336,24 +351,25 @@ def _run_source(source: Stage, scale: float) -> Any:
 
 
 def _call(stage: Stage, *leading: Any) -> Any:
-    # Not stage(*leading): toolz.curry would take some TypeErrors that the function
-    # itself raises for missing arguments, and return another curry.
     try:
-        with saying_numerics(partial(_stage_text, stage)):
-            return stage.func(*leading, **stage.keywords)
+        with saying_numerics(partial(_text, stage)):
+            return stage.run(*leading)
     except Exception as error:
-        error.add_note(f"in the stage {_stage_text(stage)}")
+        error.add_note(f"in the stage {_text(stage)}")
         raise
+
+
+def _text(stage: Stage) -> Text:
+    return stage.text(shorten=True)
 
 
 def _checked(stage: Stage, result: Any) -> Image:
     if not is_image(result):
         raise TypeError(
-            f"{_stage_text(stage)} must return a 3-D numeric array, "
-            f"not {describe(result)}"
+            f"{_text(stage)} must return a 3-D numeric array, not {describe(result)}"
         )
     # A copy: a stage may return what it was given, or keeps.
-    with saying_numerics(partial(_stage_text, stage)):
+    with saying_numerics(partial(_text, stage)):
         return np.array(result, dtype=np.float32, order="C")
 
 
@@ -380,23 +396,35 @@ def _pointwise(function: Callable[..., Any], *operands: Any) -> Any:
     if not kinds:
         raise TypeError("a pointwise operation needs a pipeline among its operands")
     kind = ImageConverter if ImageConverter in kinds else ImageProvider
-    shared = _shared_tail([each.parts for each in operands if isinstance(each, kind)])
-    if kind is ImageProvider and not shared:
-        source = toolz.curry(evaluate_source, function=function, operands=operands)
-        return ImageProvider(source)
-    outer = toolz.curry(
-        evaluate,
-        function=function,
-        operands=tuple(
-            ImageConverter(each.parts[: len(each.parts) - len(shared)])
-            if isinstance(each, kind)
-            else each
-            for each in operands
-        ),
+    chains = [each.parts for each in operands if isinstance(each, kind)]
+    count = _shared(list(map(atoms, chains)))
+    if kind is ImageProvider and not count:
+        bound = _folded(function, operands)
+        return ImageProvider(SourceOperation(evaluate_source, **bound))
+    heads = tuple(
+        ImageConverter(split(each.parts, count)[0]) if isinstance(each, kind) else each
+        for each in operands
     )
+    outer = Operation(evaluate, **_folded(function, heads))
+    _, shared = split(chains[0], count)
     if kind is ImageProvider:
         return ImageProvider(shared[-1], (outer, *shared[:-1]))
     return ImageConverter((outer, *shared))
+
+
+def _folded(function: Callable[..., Any], operands: tuple[Any, ...]) -> dict[str, Any]:
+    """Return an operation's arguments: ``(p + q) + r`` is one sum of three.
+
+    So a sum of thousands is no deeper than one of two.
+    """
+    first = operands[0]
+    if function in FOLDED and len(operands) == 2 and isinstance(first, _Pipeline):
+        match first.parts:
+            case [Operation(function=inner, operands=others)] if (
+                len(others) == 2 and inner == function
+            ) or inner == Fold(function):
+                return {"function": Fold(function), "operands": (*others, operands[1])}
+    return {"function": function, "operands": operands}
 
 
 def _constant(operand: Any) -> Any:
@@ -408,15 +436,17 @@ def _constant(operand: Any) -> Any:
     return freeze(operand)
 
 
-def _shared_tail(chains: Sequence[tuple[Stage, ...]]) -> tuple[Stage, ...]:
-    """Return the innermost stages that all chains have in common."""
-    shared: tuple[Stage, ...] = ()
+def _shared(chains: Sequence[tuple[Stage, ...]]) -> int:
+    """Return how many innermost stages all chains have in common."""
+    count = 0
     for stages in zip(*map(reversed, chains), strict=False):
-        first, *others = map(_stage_content, stages)
-        if any(each != first for each in others):
+        first, *others = stages
+        if any(each.func != first.func for each in others):
+            break  # before contents, of which a sum of thousands has many
+        if any(each.content() != first.content() for each in others):
             break
-        shared = (stages[0], *shared)
-    return shared
+        count += 1
+    return count
 
 
 def evaluate(
@@ -428,11 +458,7 @@ def evaluate(
     """Apply a function pointwise to converters; providers ignore the image."""
     return function(
         *(
-            each._of(image, scale)
-            if isinstance(each, ImageConverter)
-            else each(scale)
-            if isinstance(each, ImageProvider)
-            else each
+            each._run(image, scale) if isinstance(each, _Pipeline) else each
             for each in operands
         )
     )
@@ -454,60 +480,3 @@ def evaluate_source(
         function(*(each[i] if isinstance(each, list) else each for each in values))
         for i in range(counts.pop())
     ]
-
-
-# What a pipeline is equal to, and how it prints.
-
-_IDENTITY_TEXT = composed_text([])
-
-
-def _stage_content(stage: Stage) -> tuple[Any, ...]:
-    return (stage.func, content(tuple(stage.keywords.values())))
-
-
-def _stage_text(
-    stage: Stage, inner: Text = _IDENTITY_TEXT, *, shorten: bool = True
-) -> Text:
-    if stage.func in (evaluate, evaluate_source):
-        operands = [
-            inner
-            if isinstance(each, _Pipeline) and each == identity
-            else _operand_text(each, shorten=shorten)
-            for each in stage.keywords["operands"]
-        ]
-        return function_text(stage.keywords["function"], operands)
-    name = stage.func.__name__
-    leading = len(inspect.signature(stage.func).parameters) - len(stage.keywords)
-    parameters = own_parameters(stage.func, leading)
-    return call_text(
-        name,
-        parameters,
-        stage.keywords,
-        defaults(name, parameters),
-        shorten=shorten,
-    )
-
-
-def _operand_text(operand: Any, *, shorten: bool) -> Text:
-    if isinstance(operand, _Pipeline):
-        return _pipeline_text(operand, shorten=shorten)
-    text = value_text(operand, shorten=shorten)
-    return Text(text, is_atom=not text.startswith("-"))
-
-
-def _pipeline_text(pipeline: _Pipeline, *, shorten: bool) -> Text:
-    chain: list[Text] = []
-    for stage in reversed(pipeline.parts):
-        if chain and _is_unary(stage):
-            # (identity + 1) @ f @ g prints as (f @ g) + 1, which it was made from
-            chain = [_stage_text(stage, composed_text(chain), shorten=shorten)]
-        else:
-            chain.insert(0, _stage_text(stage, shorten=shorten))
-    return composed_text(chain)
-
-
-def _is_unary(stage: Stage) -> bool:
-    if stage.func is not evaluate:
-        return False
-    operands = stage.keywords["operands"]
-    return [each for each in operands if isinstance(each, _Pipeline)] == [identity]

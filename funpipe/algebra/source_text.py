@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funpipe.algebra.binding import content
-from funpipe.algebra.operators import complement
+from funpipe.algebra.operators import Fold, complement
 
 __all__ = ["Text", "call_text", "composed_text", "function_text", "value_text"]
 
@@ -111,9 +111,11 @@ def function_text(function: Callable[..., Any], operands: Sequence[Text]) -> Tex
     >>> function_text(np.hypot, [Text("p"), Text("q")]).text
     'lift(hypot)(p, q)'
     """
-    if function in _INFIX and len(operands) == 2:
-        left, right = (each.as_operand() for each in operands)
-        return Text(f"{left} {_INFIX[function]} {right}", is_atom=False)
+    is_fold = isinstance(function, Fold)
+    between = function.function if isinstance(function, Fold) else function
+    if between in _INFIX and (is_fold or len(operands) == 2):
+        written = f" {_INFIX[between]} ".join(each.as_operand() for each in operands)
+        return Text(written, is_atom=False)
     if function in _PREFIX and len(operands) == 1:
         return Text(f"{_PREFIX[function]}{operands[0].as_operand()}", is_atom=False)
     name = getattr(function, "__name__", repr(function))

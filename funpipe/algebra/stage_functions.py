@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, Concatenate, NoReturn, ParamSpec
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar, get_type_hints
 
 import toolz
 
@@ -19,47 +19,58 @@ from funpipe.algebra.currying import Strict
 from funpipe.algebra.operators import PointwiseOperators
 from funpipe.algebra.pipeline import ImageConverter, ImageProvider
 from funpipe.algebra.signatures import Curried
+from funpipe.algebra.stages import Derived, SourceStage, Stage
 from funpipe.base.arguments import Image
 from funpipe.base.wording import describe
 
-__all__ = ["StageFunction", "converter_function", "provider_function"]
+__all__ = [
+    "StageFunction",
+    "converter_function",
+    "derived_function",
+    "provider_function",
+]
 
 P = ParamSpec("P")
+Pipeline = TypeVar("Pipeline", bound=ImageProvider | ImageConverter)
 
 
 class StageFunction(PointwiseOperators, Strict):
     """A stage that waits for arguments; with all that it requires, a pipeline."""
 
-    kind: type[ImageProvider] | type[ImageConverter]
+    leading = 0
+    """How many parameters of the function the pipeline fills in: image and scale."""
+
+    def returns(self) -> Any:
+        """Return what it is annotated with as what it returns."""
+        return inspect.Signature.empty
+
+    def made(self, values: dict[str, Any]) -> Any:
+        """Return the pipeline of these arguments."""
+        raise TypeError("a stage function makes providers or converters, or derives")
 
     @toolz.functoolz.instanceproperty
     def __signature__(self) -> inspect.Signature:
         """What the caller still has to give, or may."""
-        parameters = own_parameters(self.func, _LEADING[self.kind], checks=False)
+        parameters = own_parameters(self.func, self.leading, checks=False)
         given, rest, by_name = self._given(parameters), [], False
         for name, each in parameters.items():
             if name not in given:
                 rest.append(each.replace(kind=each.KEYWORD_ONLY) if by_name else each)
             by_name = by_name or name in self.keywords  # later ones keep their place
-        return inspect.Signature(rest, return_annotation=self.kind)
+        return inspect.Signature(rest, return_annotation=self.returns())
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return a pipeline, or this function with more of its arguments."""
-        parameters = own_parameters(self.func, _LEADING[self.kind])
+        parameters = own_parameters(self.func, self.leading)
         accepted = self._given(parameters) - kwargs.keys()
         args, kwargs = self.args + args, {**self.keywords, **kwargs}
         values = bind(self.__name__, parameters, args, kwargs, accepted)
         if waiting(parameters, values):
             by_position = [values[name] for name in list(parameters)[: len(args)]]
             by_name = {name: values[name] for name in kwargs}
-            return _stage_function(self.func, self.kind, *by_position, **by_name)
+            return type(self)(self.func, *by_position, **by_name)
         values = {**defaults(self.__name__, parameters), **values}
-        stage = toolz.curry(self.func, **{name: values[name] for name in parameters})
-        return (
-            ImageProvider(stage)
-            if self.kind is ImageProvider
-            else ImageConverter((stage,))
-        )
+        return self.made({name: values[name] for name in parameters})
 
     def _given(self, parameters: Iterable[str]) -> set[str]:
         return {*list(parameters)[: len(self.args)], *self.keywords}
@@ -77,18 +88,65 @@ class StageFunction(PointwiseOperators, Strict):
         self.refuse()
 
 
-_LEADING = {ImageProvider: 1, ImageConverter: 2}
+class ProviderFunction(StageFunction):
+    """A stage function that waits for arguments of a provider."""
+
+    leading = 1
+
+    def returns(self) -> Any:
+        """Return the class of providers."""
+        return ImageProvider
+
+    def made(self, values: dict[str, Any]) -> ImageProvider:
+        """Return the provider of these arguments."""
+        return ImageProvider(SourceStage(self.func, **values))
 
 
-def _stage_function(function: Any, kind: type, /, *args: Any, **kwargs: Any) -> Any:
+class ConverterFunction(StageFunction):
+    """A stage function that waits for arguments of a converter."""
+
+    leading = 2
+
+    def returns(self) -> Any:
+        """Return the class of converters."""
+        return ImageConverter
+
+    def made(self, values: dict[str, Any]) -> ImageConverter:
+        """Return the converter of these arguments."""
+        return ImageConverter((Stage(self.func, **values),))
+
+
+class DerivedFunction(StageFunction):
+    """A stage function that waits for arguments of a function of pipelines."""
+
+    def returns(self) -> Any:
+        """Return what the function says."""
+        try:
+            return get_type_hints(self.func).get("return", inspect.Signature.empty)
+        except Exception:  # annotations that only a type checker can resolve
+            return inspect.signature(self.func).return_annotation
+
+    def made(self, values: dict[str, Any]) -> ImageProvider | ImageConverter:
+        """Return the pipeline of these arguments, under the function's name."""
+        pipeline = self.func(**values)
+        if not isinstance(pipeline, ImageProvider | ImageConverter):
+            raise TypeError(
+                f"{self.__name__} must return a pipeline, not {describe(pipeline)}"
+            )
+        stage = Derived(self.func, **values)
+        stage.pipeline = pipeline
+        if isinstance(pipeline, ImageProvider):
+            return ImageProvider(stage)
+        return ImageConverter((stage,))
+
+
+def _stage_function(kind: type[StageFunction], function: Any) -> Any:
     if not callable(function) or not hasattr(function, "__name__"):
         raise TypeError(
             f"a stage must be a function with a name, not {describe(function)}"
         )
-    written_parameters(function, _LEADING[kind])  # an error where it is no stage
-    made = StageFunction(function, *args, **kwargs)
-    made.kind = kind
-    return made
+    written_parameters(function, kind.leading)  # an error where it is no stage
+    return kind(function)
 
 
 def provider_function(
@@ -126,7 +184,7 @@ def provider_function(
     >>> ramp
     <ramp, waiting for length>
     """
-    return _stage_function(function, ImageProvider)
+    return _stage_function(ProviderFunction, function)
 
 
 def converter_function(
@@ -164,4 +222,39 @@ def converter_function(
     >>> scaled_by(2.0) == scaled_by(factor=2.0, offset=0.0)
     True
     """
-    return _stage_function(function, ImageConverter)
+    return _stage_function(ConverterFunction, function)
+
+
+def derived_function(function: Callable[P, Pipeline]) -> Curried[P, Pipeline]:
+    """Make a function that returns a pipeline into a stage function.
+
+    Parameters
+    ----------
+    function : callable
+        It puts a pipeline together out of others. Its parameters are given by whoever
+        builds the pipeline, as those of `converter_function`, checks included.
+
+    Returns
+    -------
+    callable
+        The function, curried: its pipelines are equal to those that it puts together,
+        and print under its own name.
+
+    Raises
+    ------
+    TypeError
+        If the function has a parameter without a name; when called, if it does not
+        return a pipeline.
+
+    Examples
+    --------
+    >>> import funpipe as fp
+    >>> @derived_function
+    ... def shell(radius: float, width: float):
+    ...     return fp.sphere(radius) & ~fp.sphere(radius - width)
+    >>> shell(5.0, width=2.0) @ fp.from_gaussian(12.0)
+    shell(5.0, 2.0) @ from_gaussian((12.0, 12.0, 12.0))
+    >>> shell(5.0, 2.0) == fp.sphere(5.0) & ~fp.sphere(3.0)
+    True
+    """
+    return _stage_function(DerivedFunction, function)

@@ -14,7 +14,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.algebra.stage_functions import converter_function
+from funpipe.algebra.pipeline import ImageConverter, identity
+from funpipe.algebra.stage_functions import converter_function, derived_function
 from funpipe.base import arguments as check
 from funpipe.base.arguments import Image, NonNegative, Positive, SplineOrder
 from funpipe.base.wording import fail
@@ -154,10 +155,10 @@ def lowpass_filter(
     return filter_image(image, scale, partial(butterworth, cutoff=cutoff, order=order))
 
 
-@converter_function
+@derived_function
 def highpass_filter(
-    image: Image, scale: float, cutoff: Positive, order: check.PositiveInteger = 2
-) -> Image:
+    cutoff: Positive, order: check.PositiveInteger = 2
+) -> ImageConverter:
     """Keep what is finer than a period: 1 less `lowpass_filter`'s transfer function.
 
     Parameters
@@ -183,17 +184,13 @@ def highpass_filter(
     >>> abs(highpass_filter(2.0)(np.ones((4, 4, 4)), 0.5)).max().round(3)
     np.float32(0.0)
     """
-    return image - lowpass_filter(cutoff, order)(image, scale)
+    return identity - lowpass_filter(cutoff, order)
 
 
-@converter_function
+@derived_function
 def bandpass_filter(
-    image: Image,
-    scale: float,
-    longest: Positive,
-    shortest: Positive,
-    order: check.PositiveInteger = 2,
-) -> Image:
+    longest: Positive, shortest: Positive, order: check.PositiveInteger = 2
+) -> ImageConverter:
     """Keep what lies between two periods: a high-pass and a low-pass filter in a row.
 
     Parameters
@@ -219,8 +216,7 @@ def bandpass_filter(
     (8, 8, 8)
     """
     fine, coarse = sorted((longest, shortest))
-    highpassed = highpass_filter(coarse, order)(image, scale)
-    return lowpass_filter(fine, order)(highpassed, scale)
+    return lowpass_filter(fine, order) @ highpass_filter(coarse, order)
 
 
 @converter_function
@@ -421,8 +417,8 @@ def normalize(image: Image, scale: float) -> Image:
     return (image - mean) / deviation  # in float64, as these two are
 
 
-@converter_function
-def invert(image: Image, scale: float) -> Image:
+@derived_function
+def invert() -> ImageConverter:
     """Invert the contrast: multiply by −1.
 
     Returns
@@ -435,7 +431,7 @@ def invert(image: Image, scale: float) -> Image:
     >>> invert()(np.ones((2, 2, 2))).max()
     np.float32(-1.0)
     """
-    return -image
+    return -identity
 
 
 @converter_function

@@ -13,7 +13,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.algebra.stage_functions import converter_function
+from funpipe.algebra.pipeline import ImageConverter
+from funpipe.algebra.stage_functions import converter_function, derived_function
 from funpipe.base import arguments as check
 from funpipe.base.arguments import Image, NonNegative, Number, Positive
 from funpipe.base.wording import fail
@@ -230,14 +231,10 @@ def cosine_edge(image: Image, scale: float, width: NonNegative) -> Image:
     return 0.5 + 0.5 * np.cos(np.pi * part)
 
 
-@converter_function
+@derived_function
 def soft_otsu(
-    image: Image,
-    scale: float,
-    sigma: NonNegative = 1.0,
-    radius: Number = 1.0,
-    bins: Bins = 256,
-) -> Image:
+    sigma: NonNegative = 1.0, radius: Number = 1.0, bins: Bins = 256
+) -> ImageConverter:
     """Make a soft mask, by Otsu's threshold, dilation and a Gaussian edge.
 
     It is ``gaussian_smooth(sigma) @ dilation(radius) @ threshold_otsu(bins)``.
@@ -268,8 +265,7 @@ def soft_otsu(
     >>> mask(template, 0.5).max()
     np.float32(1.0)
     """
-    steps = gaussian_smooth(sigma) @ dilation(radius) @ threshold_otsu(bins)
-    return steps(image, scale)
+    return gaussian_smooth(sigma) @ dilation(radius) @ threshold_otsu(bins)
 
 
 @converter_function

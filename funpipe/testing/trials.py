@@ -111,6 +111,13 @@ def _names(pipeline: Any, names: Mapping[str, Any] | None) -> dict[str, Any]:
     }
 
 
+_MAKERS: tuple[Any, ...] = (
+    fp.derived_function,
+    fp.provider_function,
+    fp.converter_function,
+)
+
+
 def _own_names(value: Any) -> dict[str, Any]:
     """Return the functions in a pipeline by their names, stages as makers of such."""
     if isinstance(value, tuple):
@@ -122,11 +129,8 @@ def _own_names(value: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for stage in value.parts:
         found |= _own_names(tuple(stage.keywords.values()))
-    for stage in value.stages:
-        found[stage.func.__name__] = fp.converter_function(stage.func)
-    if isinstance(value, fp.ImageProvider):
-        source = value.source.func
-        found[source.__name__] = fp.provider_function(source)
+    for stage in value.parts:
+        found[stage.func.__name__] = _MAKERS[stage.leading](stage.func)
     return found
 
 
