@@ -24,7 +24,11 @@ from funpipe.algebra.pipeline import (
     identity,
     lift,
 )
-from funpipe.algebra.stage_functions import converter_function, provider_function
+from funpipe.algebra.stage_functions import (
+    converter_function,
+    derived_function,
+    provider_function,
+)
 from funpipe.stages import converters, masks, providers
 from funpipe.stages.converters import *  # noqa: F403
 from funpipe.stages.masks import *  # noqa: F403
@@ -35,6 +39,7 @@ __all__ = [
     "ImageProvider",
     "compose",
     "converter_function",
+    "derived_function",
     "identity",
     "lift",
     "provider_function",

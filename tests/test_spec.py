@@ -16,6 +16,7 @@ import pytest
 import scipy
 
 import funpipe as fp
+from funpipe.algebra.stage_functions import StageFunction
 from funpipe.io.volumes import write_mrc
 from funpipe.simulate import asymmetric_molecule, blob_image, tomogram
 
@@ -62,10 +63,10 @@ def test_the_names_of_pipe_are_those_of_funpipe():
 
     assert set(pipe.__all__) == set(dir(pipe)) <= set(fp.__all__)
     assert all(getattr(pipe, each) is getattr(fp, each) for each in pipe.__all__)
-    kinds = (type(fp.from_file), type(fp.soft_otsu), fp.ImageConverter)
+    kinds = (StageFunction, fp.ImageConverter)
     stages = {each for each in fp.__all__ if isinstance(getattr(fp, each), kinds)}
     others = {"ImageProvider", "ImageConverter", "compose", "lift"}
-    others |= {"provider_function", "converter_function"}
+    others |= {"provider_function", "converter_function", "derived_function"}
     assert stages | others == set(pipe.__all__)
     composed = pipe.gaussian_filter(2.0) @ pipe.from_file("path/to/template.mrc")
     assert composed(0.27).shape == (16, 16, 16)
