@@ -7,28 +7,13 @@ argument is an error where it is written, and what waits says for what.
 from __future__ import annotations
 
 import inspect
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import Any
 
 import toolz
 
 from funpipe.algebra.binding import content, waiting
 
-__all__ = ["Curried", "Strict"]
-
-P = ParamSpec("P")
-Result = TypeVar("Result", covariant=True)
-
-
-class Curried(Protocol[P, Result]):
-    """What a type checker sees: the plain function, or one that still waits."""
-
-    __name__: str
-    __qualname__: str
-
-    @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Result: ...
-    @overload
-    def __call__(self, *args: Any, **kwargs: Any) -> Curried[..., Result]: ...
+__all__ = ["Strict"]
 
 
 class Strict(toolz.curry):

@@ -6,9 +6,9 @@ name they cannot tell from a misspelt whole: that has no type here, though it ru
 
 from __future__ import annotations
 
-from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, overload
 
-__all__ = ["Curried"]
+__all__ = ["Curried", "CurriedVerb"]
 
 P = ParamSpec("P")
 Rest = ParamSpec("Rest")
@@ -49,3 +49,15 @@ class Curried(Protocol[P, Made]):
         third: Third,
         /,
     ) -> Curried[Rest, Same]: ...
+
+
+class CurriedVerb(Protocol[P, Made]):
+    """A verb, whose options go by name: the plain function, or one that still waits."""
+
+    __name__: str
+    __qualname__: str
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Made: ...
+    @overload
+    def __call__(self, *args: Any, **kwargs: Any) -> CurriedVerb[..., Made]: ...

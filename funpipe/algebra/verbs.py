@@ -9,7 +9,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 import toolz
 
 from funpipe.algebra.binding import named, waiting, written_parameters
-from funpipe.algebra.currying import Curried, Strict
+from funpipe.algebra.currying import Strict
+from funpipe.algebra.signatures import CurriedVerb
 
 __all__ = ["Verb", "verb"]
 
@@ -58,7 +59,7 @@ def _is_data(parameter: inspect.Parameter) -> bool:
     )
 
 
-def verb(function: Callable[P, Result]) -> Curried[P, Result]:
+def verb(function: Callable[P, Result]) -> CurriedVerb[P, Result]:
     """Curry a function whose data come last, for chains such as `toolz.pipe`.
 
     Parameters
@@ -95,4 +96,4 @@ def verb(function: Callable[P, Result]) -> Curried[P, Result]:
     """
     if not any(map(_is_data, written_parameters(function, 0))):
         raise TypeError(f"{function.__name__} must take its data by position")
-    return cast("Curried[P, Result]", Verb(function))
+    return cast("CurriedVerb[P, Result]", Verb(function))

@@ -47,7 +47,7 @@ from funpipe.engine.gauss_newton import Climbed, Poses, Spectra, climb
 from funpipe.engine.limits import Limits
 from funpipe.engine.seam import Engine, Match
 from funpipe.engine.settings import SETTINGS
-from funpipe.space.fourier import Tilt, transform
+from funpipe.space.fourier import Tilt, check_weights, transform
 from funpipe.space.precision import normalised
 
 if TYPE_CHECKING:
@@ -144,14 +144,8 @@ def _weights(
     orientations: Rotation, k: Array, tilt: Tilt, noise: NDArray[Any] | None
 ) -> NDArray[np.float32]:
     """Return W, at most 1 for each particle."""
-    W = np.asarray(
-        tilt(np.einsum("nij,kj->ink", orientations.as_matrix(), k)), dtype=np.float64
-    )
-    if not (W >= 0).all() or np.isinf(W).any():
-        worst = W.min() if np.isfinite(W).all() else W[~np.isfinite(W)][0]
-        raise ValueError(
-            f"tilt must give weights that are finite and 0 or more, not {worst:.6g}"
-        )
+    vectors = np.einsum("nij,kj->ink", orientations.as_matrix(), k)
+    W = check_weights(tilt(vectors), vectors.shape[1:])
     if noise is not None:
         there = noise > SETTINGS.rounding * noise.mean()
         W = np.where(there, W / np.where(there, noise, 1), 0)

@@ -87,22 +87,21 @@ def sample(points: Array, fields: Fields, count: int = 4) -> NDArray[np.complex6
     first = np.zeros(len(points), np.int32)
     parts = []
     for axis, stride in enumerate(strides):
-        last = 2 * fields.reach[axis]
         where = points[:, axis] * fields.fineness[axis] + fields.reach[axis]
-        np.clip(where, 0, last, out=where)
         with np.errstate(invalid="ignore"):  # NaN is no index, and comes out as NaN
-            corner = where.astype(np.int32)
-        np.clip(corner, 0, last - 1, out=corner)
+            corner = where.astype(np.int32)  # truncation is floor: none is negative
+        np.clip(corner, 0, 2 * fields.reach[axis] - 1, out=corner)
         first += corner * np.int32(stride)
         part = (where - corner).astype(np.float32)
         parts.append((1 - part, part))
     corners = list(itertools.product((0, 1), repeat=3))
     steps = np.array([np.dot(each, strides) for each in corners], np.int32)
     weights = np.empty((len(points), 8), np.float32)
-    for i, (z, y) in enumerate(itertools.product(parts[0], parts[1])):
-        face = z * y
-        for j, x in enumerate(parts[2]):
-            np.multiply(face, x, out=weights[:, 2 * i + j])
+    with np.errstate(over="ignore", invalid="ignore"):  # of points beyond the grid
+        for i, (z, y) in enumerate(itertools.product(parts[0], parts[1])):
+            face = z * y
+            for j, x in enumerate(parts[2]):
+                np.multiply(face, x, out=weights[:, 2 * i + j])
     matrix = scipy.sparse.csr_array(
         (
             weights.reshape(-1),
