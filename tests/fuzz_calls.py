@@ -26,6 +26,10 @@ def ramp(scale, length=3.0):
     return np.arange(float(n**3)).reshape(n, n, n)
 
 
+def derives(radius=2.0):
+    return fp.sphere(radius)
+
+
 def doubled(image, scale, factor=2.0):
     return image * factor
 
@@ -227,6 +231,10 @@ OTHERS = {
     "provider_function": (
         lambda function: fp.provider_function(function)()(1.0),
         {"function": ramp},
+    ),
+    "derived_function": (
+        lambda function: fp.derived_function(function)(),
+        {"function": derives},
     ),
     "converter_function": (
         lambda function: fp.converter_function(function)()(IMAGE),

@@ -95,6 +95,15 @@ def test_it_prints_under_its_name_where_it_stands_whole(derived, whole, text):
     assert fp.normalize() @ derived == fp.normalize() @ whole
 
 
+def test_a_row_that_a_derived_stage_begins_is_equal_to_the_row_it_stands_for():
+    derived, whole = shell(2.0), fp.sphere(2.0) & ~fp.sphere(1.0)
+    f, p = fp.crop_or_pad(3.0), fp.from_gaussian(8.0, 1.0)
+    for row in (lambda q: q & f, lambda q: q & f & p, lambda q: (q | f) & p):
+        assert row(derived) == row(whole) and hash(row(derived)) == hash(row(whole))
+        assert repr(row(derived)).count("shell(2.0)") == 1
+    assert f & derived != f & fp.sphere(2.0) & ~fp.sphere(1.0)
+
+
 @given(st.sampled_from(PAIRS), converters, pipelines, numbers)
 def test_what_is_made_of_equals_is_equal(pair, f, p, a):
     derived, whole, _ = pair
@@ -102,6 +111,8 @@ def test_what_is_made_of_equals_is_equal(pair, f, p, a):
         lambda q: q + a,
         lambda q: q & p,
         lambda q: p - q,
+        lambda q: (q & p) & f,
+        lambda q: (q - a) - p,
         lambda q: f @ q,
         lambda q: f @ q + q,
         lambda q: q + fp.threshold_otsu(),

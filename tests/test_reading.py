@@ -334,7 +334,7 @@ def test_a_damaged_zarr_image_leaves_nothing_to_be_printed(tmp_path):
     )
     assert done.returncode == 1
     assert "Task was destroyed" not in done.stderr
-    assert done.stderr.count("\nValueError") == 1
+    assert done.stderr.count("\nfunpipe.base.errors.FileError: ") == 1
 
 
 def test_a_sharded_zarr_image_is_whole(tmp_path):

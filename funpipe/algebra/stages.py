@@ -13,7 +13,7 @@ from typing import Any
 import toolz
 
 from funpipe.algebra.binding import content, defaults, own_parameters
-from funpipe.algebra.operators import PointwiseOperators
+from funpipe.algebra.operators import FOLDED, Fold, PointwiseOperators
 from funpipe.algebra.source_text import (
     Text,
     call_text,
@@ -109,6 +109,10 @@ class Operation(Stage):
         """Pipelines, numbers and arrays."""
         return self.keywords["operands"]
 
+    def content(self) -> tuple[Any, ...]:
+        """Return what is equal for atoms that are equal: the operation as one row."""
+        return (self.func, content(_row(self.function, self.operands)))
+
     @property
     def is_unary(self) -> bool:  # type: ignore[override]
         """Whether its one pipeline is the identity."""
@@ -165,6 +169,21 @@ def chain_text(stages: Sequence[Stage], *, shorten: bool) -> Text:
         else:
             chain.insert(0, stage.text(shorten=shorten))
     return composed_text(chain)
+
+
+def _row(
+    function: Callable[..., Any], operands: tuple[Any, ...]
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Return ``d + r`` as ``p + q + r`` where ``d`` is derived and stands for p + q."""
+    between = function.function if isinstance(function, Fold) else function
+    if between not in FOLDED or not _is_pipeline(operands[0]):
+        return function, operands
+    match atoms(operands[0].parts):
+        case [Operation() as inner]:
+            found, first = _row(inner.function, inner.operands)
+            if found in (between, Fold(between)):
+                return Fold(between), (*first, *operands[1:])
+    return function, operands
 
 
 def _is_pipeline(value: Any) -> bool:
