@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
+from funpipe.engine.gauss_newton import _FREE, _Step, _variance
 from funpipe.engine.limits import Limits
 from funpipe.engine.spectra import sample, template_fields
 from funpipe.simulate import asymmetric_molecule, blob_image, particles
@@ -300,6 +301,29 @@ def test_a_pose_on_a_limit_is_the_best_within_it():
         )
         centred = fp.align_subtomograms(box[None], **{**options, "max_shifts": 0.0})
         assert centred.scores[0] >= others.scores[0] - 1e-4
+
+
+def test_on_the_limits_the_climb_ends_at_the_same_score_from_any_start():
+    far = made(60, 0.0, angle=25.0, shift=3.0, seed=4)
+    coarse, fine = (
+        fp.align_subtomograms(
+            far.boxes,
+            **{**OPTIONS, "rotations": (12, step), "max_shifts": 1.0},
+            orientations=far.orientations,
+        )
+        for step in (6, 2)
+    )
+    assert coarse.at_limit.mean() > 0.9
+    assert np.quantile(np.abs(coarse.scores - fine.scores), 0.9) < 1e-4
+
+
+def test_what_the_normal_matrix_says_nothing_of_has_no_bound():
+    normal = 100 * np.eye(7)
+    normal[1:3, 1:3] = 100  # nothing of a turn about z against one about y
+    one = np.ones(1)
+    step = _Step(one, normal[None], np.zeros((1, 7)), 1e-12 * one)
+    turn, move = _variance(step, _FREE)[0]
+    assert turn == np.inf and move == pytest.approx(3e-14)
 
 
 @given(

@@ -256,6 +256,7 @@ def _answers(other: Any) -> bool:
 identity = ImageConverter()
 
 
+# Mypy does not see that `*pipelines` takes the unpacked tuple of the second, too.
 @overload
 def compose(*pipelines: ImageConverter) -> ImageConverter: ...
 @overload

@@ -137,6 +137,7 @@ def _partial(target: Path) -> tuple[Path, IO[bytes]]:
     while True:
         partial = target.with_name(f".funpipe-{secrets.token_hex(8)}.partial{ending}")
         try:
+            # Open until the file has its place: what is locked is the open file.
             lock = open(partial, "x+b")  # noqa: SIM115
         except FileExistsError:
             continue

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import partial
-from typing import IO, Any, NamedTuple
+from io import FileIO
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +92,7 @@ def _read(stored: _Stored, box: Box) -> NDArray[Any]:
 
 
 def _fill(
-    file: IO[bytes], stored: _Stored, block: NDArray[Any], z: int, y: int, x: int
+    file: FileIO, stored: _Stored, block: NDArray[Any], z: int, y: int, x: int
 ) -> None:
     """Fill a block whose first voxel is z, y, x in the file."""
     _, ny, nx = stored.shape
@@ -121,13 +122,13 @@ def _parts(count: int, most: int) -> Iterator[tuple[int, int]]:
         yield start, min(most, count - start)
 
 
-def _take(file: IO[bytes], stored: _Stored, first: int, into: NDArray[Any]) -> None:
+def _take(file: FileIO, stored: _Stored, first: int, into: NDArray[Any]) -> None:
     """Fill a contiguous array from a voxel on."""
     at = stored.offset + first * stored.dtype.itemsize
     left = into.reshape(-1).view(np.uint8).data
     file.seek(at)
     while left:
-        count = file.readinto(left)  # type: ignore[attr-defined]
+        count = file.readinto(left)
         if not count:
             raise ValueError(
                 f"{stored.path} has changed since it was opened: it ends at byte "

@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 import funpipe as fp
 from funpipe.base.extras import require
 
+# Before the import below, whose own error would not name the extra.
 require("hypothesis", "testing", "for funpipe.testing.strategies")
 
 from hypothesis import strategies as st  # noqa: E402
