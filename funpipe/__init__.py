@@ -54,21 +54,18 @@ from funpipe.stages.masks import (
 )
 
 # Particles, and what is done with them.
-from funpipe.jobs.aligning import (
-    Alignment,
-    align,
-    align_subtomograms,
-    apply_alignment,
-)
+from funpipe.jobs.aligning import align, align_subtomograms, apply_alignment
 from funpipe.jobs.averaging import average
 from funpipe.space.fourier import dual_axis, single_axis
 from funpipe.io.particles import read_molecules, write_molecules
 from funpipe.io.volumes import write_volume
 from funpipe.faces.loader import SubtomogramLoader
 from funpipe.base.molecules import Molecules
+from funpipe.jobs.posing import Alignment
 from funpipe.jobs.preparing import prepare
 from funpipe.jobs.checking import Finding, check
-from funpipe.boxes.cutting import Tomogram, subtomograms
+from funpipe.boxes.cutting import subtomograms
+from funpipe.boxes.opening import Tomogram
 
 # Modules that are of use by themselves.
 from funpipe import io as io, pipe as pipe, simulate as simulate

@@ -1,5 +1,6 @@
 """Tomograms that are open, which particles lie in which, and what is cut of them.
 
-- `cutting`: boxes cut out of a tomogram, out of core, in each particle's frame
-- `tomograms`: one tomogram or many, and which particles lie in which
+- `opening`: from what is given, one tomogram or many, to what is open, with its checks
+- `blocks`: what boxes need of a tomogram is read, out of core
+- `cutting`: boxes cut in each particle's frame, some particles at a time
 """

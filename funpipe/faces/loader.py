@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from funpipe.base.arguments import Image
 from funpipe.base.molecules import Molecules, as_molecules
-from funpipe.boxes.tomograms import common_scale, shares_of
+from funpipe.boxes.opening import common_scale, open_tomograms
 from funpipe.jobs.aligning import align
 from funpipe.jobs.averaging import average
 from funpipe.space.fourier import as_tilt
@@ -68,15 +68,15 @@ class SubtomogramLoader:
 
     def __post_init__(self) -> None:
         molecules = as_molecules("molecules", self.molecules)
-        shares, _ = shares_of(
+        sources, _ = open_tomograms(
             *(self.image, molecules, self.scale),
             *(as_tilt("tilt", self.tilt), self.tomogram_feature),
         )
-        scale = common_scale(shares)
-        shown = f"{len(shares)} tomogram{'s' * (len(shares) != 1)}"
+        scale = common_scale(sources)
+        shown = f"{len(sources)} tomogram{'s' * (len(sources) != 1)}"
         if not isinstance(self.image, Mapping):  # of many each keeps its header's
             object.__setattr__(self, "scale", scale)
-            shown = " x ".join(map(str, shares[0].shape)) + " voxels"
+            shown = " x ".join(map(str, sources[0].shape)) + " voxels"
         object.__setattr__(self, "molecules", molecules)
         object.__setattr__(self, "_shown", f"{shown} of {scale:g} nm")
 

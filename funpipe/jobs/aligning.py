@@ -1,4 +1,4 @@
-"""Alignment: pipelines resolved to arrays, boxes cut, poses put back.
+"""Alignment: arguments checked, boxes cut and matched, poses put back.
 
 `align` is three functions in a row: `subtomograms` cuts boxes in each particle's
 frame, `align_subtomograms` finds each box's pose, `apply_alignment` moves the
@@ -7,15 +7,11 @@ molecules there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import toolz
 from numpy.typing import NDArray
 
 from funpipe.algebra.verbs import verb
@@ -23,29 +19,26 @@ from funpipe.base import arguments as check
 from funpipe.base.caller import warn
 from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import fail
-from funpipe.boxes.cutting import parts, warn_of_leaving
-from funpipe.boxes.tomograms import (
-    Piece,
-    boxes_of,
-    check_shares,
+from funpipe.boxes.cutting import Piece, boxes_of, parts, pieces
+from funpipe.boxes.opening import (
+    check_inside,
     common_scale,
-    pieces,
     warn_of_empty,
+    warn_of_leaving,
 )
-from funpipe.engine.bank import masked
 from funpipe.engine.matching import ENGINE
-from funpipe.engine.seam import Engine, Match
+from funpipe.engine.seam import Engine
+from funpipe.jobs.findings import reach, seen
 from funpipe.jobs.planning import plan
-from funpipe.jobs.preparing import Prepared, prepare_all
-from funpipe.jobs.running import run
-from funpipe.jobs.searching import Sampling, Search, sampling, search_for
+from funpipe.jobs.posing import Alignment, find_poses
+from funpipe.jobs.preparing import prepare_all
+from funpipe.jobs.searching import sampling, search_for
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
 __all__ = [
     "ALIGNED",
-    "Alignment",
     "align",
     "align_subtomograms",
     "apply_alignment",
@@ -58,33 +51,6 @@ ALIGNED = (
 """The features that an alignment adds."""
 
 Array: TypeAlias = NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Alignment:
-    """Where the template lies in each of n boxes.
-
-    Template point q lies in box i at ``R_i @ (q − c) + c + t_i / scale``.
-    """
-
-    rotations: Rotation
-    """n rotations, template to box, on zyx vectors."""
-    shifts: NDArray[np.float64]
-    """(n, 3), nm, z, y, x."""
-    scores: NDArray[np.float64]
-    """(n,), the normalised correlation, −1 to 1."""
-    templates: NDArray[np.int64]
-    """(n,), which template fits best."""
-    shift_errors: NDArray[np.float64]
-    """(n,), nm, the root of the expected squared distance; NaN without refinement."""
-    angle_errors: NDArray[np.float64]
-    """(n,), degrees, likewise, 180 where nothing is known; NaN also where rotations
-    were not searched."""
-    at_limit: NDArray[np.bool_]
-    """(n,), whether shift or rotation ended on a limit of the search."""
-
-    def __len__(self) -> int:
-        return len(self.scores)
 
 
 @verb
@@ -211,33 +177,33 @@ def align(
         whiten=whiten,
         engine=engine,
     )
+    particles = as_molecules("molecules", molecules)
     planned = plan(
         tomogram,
-        molecules,
+        particles,
         search,
         template=template,
         mask=mask,
         scale=scale,
         tomogram_feature=tomogram_feature,
     )
-    particles, shares, empty, _, where, prepared = planned
-    box = prepared.template.shape[1:]
-    leaving = check_shares(shares, particles, box, planned.radius())
+    sources, box = planned.sources, planned.box
+    leaving = check_inside(sources, box, reach(*planned.prepared))
     warn_of_leaving(leaving, len(particles))
-    warn_of_empty(empty)
-    if preflight and (findings := planned.findings()):
+    warn_of_empty(planned.empty)
+    if preflight and (findings := seen(planned)):
         listed = "\n".join(f"- {each}" for each in findings)
         warn(f"preflight, see funpipe.check:\n{listed}")
-    found = _align_parts(
-        pieces(shares, particles, box, levelled=True),
-        partial(boxes_of, shares, particles, box),
-        particles.rotations,
-        prepared,
-        search,
-        where,
-        common_scale(shares),
-        executor,
-        progress,
+    found = find_poses(
+        pieces(sources, box, levelled=True),
+        partial(boxes_of, sources, box),
+        len(particles),
+        search=search,
+        sampling=planned.sampling,
+        prepared=planned.prepared,
+        scale=common_scale(sources),
+        executor=executor,
+        progress=progress,
     )
     return apply_alignment(particles, found)
 
@@ -316,18 +282,19 @@ def align_subtomograms(
     array = _check_boxes(boxes, prepared.template.shape[1:])
     frames = _check_orientations(orientations, len(array))
     work = (
-        Piece(part, array[part], search.tilt) for part in parts(np.arange(len(array)))
+        Piece(part, array[part], frames[part], search.tilt)
+        for part in parts(len(array))
     )
-    return _align_parts(
+    return find_poses(
         work,
         array.__getitem__,
-        frames,
-        prepared,
-        search,
-        where,
-        scale,
-        executor,
-        progress,
+        len(array),
+        search=search,
+        sampling=where,
+        prepared=prepared,
+        scale=scale,
+        executor=executor,
+        progress=progress,
     )
 
 
@@ -423,83 +390,3 @@ def _check_orientations(orientations: Any, count: int) -> Rotation:
             f"orientations must be {count}, one for each box, not {len(orientations)}"
         )
     return orientations
-
-
-# How the work is cut: parts of the particles, a bounded number of them at a time.
-
-_NOISE_SAMPLE = 256  # particles, evenly spread, that the noise is estimated from
-
-
-def _align_parts(
-    work: Iterable[Piece],
-    boxes_of: Callable[[NDArray[np.intp]], Array],
-    orientations: Rotation,
-    prepared: Prepared,
-    search: Search,
-    where: Sampling,
-    scale: float,
-    executor: Executor | None,
-    progress: bool,
-) -> Alignment:
-    count = len(orientations)
-    work = toolz.peek(work)[1]  # what cannot be cut is said before anything is matched
-    engine = search.engine
-    templates = np.stack([masked(*pair) for pair in zip(*prepared, strict=True)])
-    bank = engine.prepare(
-        templates, where.grid, where.window, where.finest, refined=search.refine
-    )
-    if search.whiten and engine.whiten is not None:
-        chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
-        bank = engine.whiten(bank, boxes_of(chosen))
-    task = partial(_match_task, match=engine.match, bank=bank)
-    tasks = ((each, orientations[each.indices]) for each in work)
-    with closing(run(task, tasks, executor)) as running:
-        done = list(_with_bar(running, count, progress))
-    indices, matches = zip(*done, strict=True)
-    found = Match.concat(matches)
-    blank = int(found.blank.sum())
-    if blank:
-        warn(
-            f"{blank} of {count} boxes hold nothing, or nothing that was measured: "
-            "those particles stay where they are, with a score of 0"
-        )
-    found = found.take(np.argsort(np.concatenate(indices), kind="stable"))
-    return Alignment(
-        found.rotations,
-        found.shifts * scale,
-        found.scores,
-        found.templates,
-        found.shift_errors * scale,
-        found.angle_errors,
-        found.at_limit,
-    )
-
-
-_Done: TypeAlias = tuple[NDArray[np.intp], Match]
-
-
-def _match_task(
-    piece: Piece,
-    orientations: Rotation,
-    *,
-    match: Callable[..., Match],
-    bank: Any,
-    go_on: Callable[[], None],
-) -> _Done:
-    """Return which particles a piece holds, and their poses."""
-    indices, boxes, tilt = piece
-    found = match(boxes, orientations, bank=bank, tilt=tilt, go_on=go_on)
-    if len(found.scores) != len(boxes):
-        raise ValueError(
-            f"engine must match each box: {len(found.scores)} poses of {len(boxes)}"
-        )
-    return indices, found
-
-
-def _with_bar(found: Iterable[_Done], count: int, progress: bool) -> Iterator[_Done]:
-    from tqdm import tqdm
-
-    with tqdm(total=count, unit="particle", disable=not progress) as bar:
-        for indices, each in found:
-            bar.update(len(indices))
-            yield indices, each

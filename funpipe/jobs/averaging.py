@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy
@@ -13,19 +13,16 @@ from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.arguments import Image
 from funpipe.base.molecules import as_molecules
-from funpipe.boxes.cutting import check_some, warn_of_leaving
-from funpipe.boxes.tomograms import (
-    Piece,
-    check_shares,
+from funpipe.boxes.cutting import Piece, pieces
+from funpipe.boxes.opening import (
+    check_inside,
+    check_some,
     common_scale,
-    pieces,
-    shares_of,
+    open_tomograms,
     warn_of_empty,
+    warn_of_leaving,
 )
 from funpipe.space.fourier import as_tilt, check_weights, fourier_vectors, no_tilt
-
-if TYPE_CHECKING:
-    from scipy.spatial.transform import Rotation
 
 __all__ = ["average"]
 
@@ -81,35 +78,34 @@ def average(
     """
     particles = as_molecules("molecules", molecules)
     weights = as_tilt("tilt", tilt)
-    shares, empty = shares_of(tomogram, particles, scale, weights, tomogram_feature)
+    sources, empty = open_tomograms(
+        tomogram, particles, scale, weights, tomogram_feature
+    )
     box = check.box("shape", check.shape("shape", shape))
     check_some(particles)
-    leaving = check_shares(shares, particles, box)
-    work = pieces(shares, particles, box)
-    if all(share.tilt is no_tilt for share in shares):
+    leaving = check_inside(sources, box)
+    work = pieces(sources, box)
+    if all(each.tilt is no_tilt for each in sources):
         total = np.zeros(box)
         for piece in work:
             total += piece.boxes.sum(axis=0, dtype=np.float64)
         mean = total / len(particles)
     else:
-        mean = _weighted_mean(work, particles.rotations, box, common_scale(shares))
+        mean = _weighted_mean(work, box, common_scale(sources))
     warn_of_leaving(leaving, len(particles))
     warn_of_empty(empty)
     return np.asarray(mean, dtype=np.float32)
 
 
 def _weighted_mean(
-    work: Iterable[Piece],
-    rotations: Rotation,
-    box: tuple[int, int, int],
-    scale: float,
+    work: Iterable[Piece], box: tuple[int, int, int], scale: float
 ) -> NDArray[Any]:
     """Return Σ W F / Σ W, each particle's W turned into its frame."""
     k = fourier_vectors(box, scale)
     waves = np.zeros(k.shape[1:], np.complex128)
     weights = np.zeros(k.shape[1:])
-    for part, boxes, weights_of in work:
-        for each, rotation in zip(boxes, rotations[part], strict=True):
+    for _, boxes, rotations, weights_of in work:
+        for each, rotation in zip(boxes, rotations, strict=True):
             turned = np.tensordot(rotation.as_matrix(), k, axes=1)
             weight = check_weights(weights_of(turned), turned.shape[1:])
             waves += weight * scipy.fft.rfftn(each.astype(np.float64))

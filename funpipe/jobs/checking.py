@@ -9,13 +9,14 @@ import scipy
 from numpy.typing import NDArray
 
 from funpipe.algebra.verbs import verb
-from funpipe.boxes.cutting import count_leaving, wholly_outside
-from funpipe.boxes.tomograms import Piece, pieces
-from funpipe.engine.bank import masked
+from funpipe.base.molecules import as_molecules
+from funpipe.boxes.cutting import Piece, pieces
+from funpipe.boxes.opening import some_of
 from funpipe.engine.matching import ENGINE
 from funpipe.engine.seam import Engine
-from funpipe.jobs.findings import Finding
+from funpipe.jobs.findings import Finding, reach, seen
 from funpipe.jobs.planning import Plan, plan
+from funpipe.jobs.posing import masked_templates
 from funpipe.jobs.searching import search_for
 from funpipe.space.geometry import RotationGrid, coarse_grid
 
@@ -100,14 +101,14 @@ def check(
     )
     planned = plan(
         tomogram,
-        molecules,
+        as_molecules("molecules", molecules),
         search,
         template=template,
         mask=mask,
         scale=scale,
         tomogram_feature=tomogram_feature,
     )
-    found = planned.findings()
+    found = seen(planned)
     leaving, inside = _outside(planned)
     found += leaving
     sample = _sample(planned, inside)
@@ -131,16 +132,13 @@ class _Sample(NamedTuple):
 
 def _outside(planned: Plan) -> tuple[list[Finding], NDArray[np.intp]]:
     """Find boxes that leave their tomograms; return which are not wholly outside."""
-    box = planned.prepared.template.shape[1:]
-    leaving, inside = 0, []
-    for share in planned.shares:
-        some = planned.particles[share.indices]
-        leaving += count_leaving(share, some, box, planned.radius())
-        inside.append(share.indices[~wholly_outside(share, some, box)])
+    box, radius = planned.box, reach(*planned.prepared)
+    leaving = sum(int(each.leaving(box, radius).sum()) for each in planned.sources)
+    inside = [each.indices[~each.wholly_outside(box)] for each in planned.sources]
     rest = np.sort(np.concatenate(inside))
     if not leaving:
         return [], rest
-    count = len(planned.particles)
+    count = sum(len(each.indices) for each in planned.sources)
     finding = Finding(
         "particles outside",
         leaving,
@@ -156,16 +154,10 @@ def _sample(planned: Plan, inside: NDArray[np.intp]) -> _Sample:
     chosen = inside
     if len(inside) > _SAMPLE:
         chosen = inside[np.linspace(0, len(inside) - 1, _SAMPLE).astype(np.intp)]
-    shares = [
-        share._replace(indices=np.intersect1d(share.indices, chosen))
-        for share in planned.shares
-    ]
-    some = [share for share in shares if share.indices.size]
-    prepared = planned.prepared
-    box = prepared.template.shape[1:]
+    some = some_of(planned.sources, chosen)
     return _Sample(
-        list(pieces(some, planned.particles, box, levelled=True)),
-        np.stack([masked(*pair) for pair in zip(*prepared, strict=True)]),
+        list(pieces(some, planned.box, levelled=True)),
+        masked_templates(planned.prepared),
     )
 
 
@@ -220,12 +212,11 @@ def _scores(
     """Return the best scores of some particles."""
     engine, (window, _, finest) = planned.search.engine, planned.sampling
     bank = engine.prepare(templates, grid, window, finest, refined=True)
-    turns = planned.particles.rotations
     return np.concatenate(
         [
             engine.match(
                 each.boxes,
-                turns[each.indices],
+                each.rotations,
                 bank=bank,
                 tilt=each.tilt,
                 go_on=_go_on,

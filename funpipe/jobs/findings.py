@@ -14,19 +14,12 @@ import scipy
 
 from funpipe.base.arguments import Image
 from funpipe.base.molecules import Molecules
-from funpipe.boxes.cutting import Source
+from funpipe.boxes.opening import Source, common_scale
 from funpipe.engine.bank import masked
+from funpipe.jobs.planning import Plan
 from funpipe.space.geometry import centre
 
-__all__ = [
-    "Finding",
-    "doubles",
-    "off_centre",
-    "reach",
-    "scales",
-    "small_box",
-    "tight_mask",
-]
+__all__ = ["Finding", "reach", "seen"]
 
 _SCALES_APART = 0.01  # of the scale: pixel sizes are rounded, and calibrated
 _CUT = 0.3  # of the template's variance
@@ -57,13 +50,26 @@ class Finding(NamedTuple):
         return f"{self.name} ({self.figure:.3g}): {self.advice}"
 
 
-def scales(shares: list[Source]) -> list[Finding]:
+def seen(planned: Plan) -> list[Finding]:
+    """Return what looks wrong and costs little to find."""
+    template, mask = planned.prepared
+    by_default = planned.search.max_shifts is None  # nobody is blamed for it
+    return [
+        *_scales(planned.sources),
+        *_tight_mask(template, mask),
+        *([] if by_default else _small_box(template, mask, planned.sampling.window)),
+        *_off_centre(template, mask, common_scale(planned.sources)),
+        *_doubles(planned.sources),
+    ]
+
+
+def _scales(sources: list[Source]) -> list[Finding]:
     """Find a scale that is not the one in the tomogram's file."""
     apart = [
-        abs(math.log(share.scale / share.stated)) if share.stated else 0.0
-        for share in shares
+        abs(math.log(each.scale / each.stated)) if each.stated else 0.0
+        for each in sources
     ]
-    worst = shares[int(np.argmax(apart))]
+    worst = sources[int(np.argmax(apart))]
     if worst.stated is None or max(apart) <= math.log1p(_SCALES_APART):
         return []
     which = "the tomogram's file" if worst.name is None else f"{worst.name!r}"
@@ -77,7 +83,7 @@ def scales(shares: list[Source]) -> list[Finding]:
     ]
 
 
-def tight_mask(templates: Image, masks: Image) -> list[Finding]:
+def _tight_mask(templates: Image, masks: Image) -> list[Finding]:
     """Find a mask that cuts off much of its template."""
     cut = max(_outside(*pair) for pair in zip(templates, masks, strict=True))
     if cut <= _CUT:
@@ -92,15 +98,19 @@ def tight_mask(templates: Image, masks: Image) -> list[Finding]:
     ]
 
 
-def reach(template: Image, mask: Image) -> float:
-    """Return how far from the centre of its box a masked template is, in voxels.
+def reach(templates: Image, masks: Image) -> float:
+    """Return how far masked templates reach from their boxes' centre, in voxels.
 
     Examples
     --------
-    >>> ball = np.zeros((9, 9, 9), np.float32); ball[3:6, 3:6, 3:6] = 1
+    >>> ball = np.zeros((1, 9, 9, 9), np.float32); ball[:, 3:6, 3:6, 3:6] = 1
     >>> round(reach(ball, ball), 3)  # a cube of 3 voxels: half its diagonal
     1.732
     """
+    return max(map(_reach, templates, masks))
+
+
+def _reach(template: Image, mask: Image) -> float:
     image = np.abs(masked(template, mask))
     where = np.argwhere(image > _SEEN * image.max()) - centre(image.shape)
     return float(np.linalg.norm(where, axis=1).max())
@@ -115,7 +125,7 @@ def _outside(template: Image, mask: Image) -> float:
     return float((power * (1 - np.clip(mask, 0, 1)) ** 2).sum() / power.sum())
 
 
-def small_box(
+def _small_box(
     templates: Image,
     masks: Image,
     window: tuple[float, float, float],
@@ -149,7 +159,7 @@ def _shifted_out(image: Image, window: tuple[float, float, float]) -> float:
     return float(max(parts))
 
 
-def off_centre(templates: Image, masks: Image, scale: float) -> list[Finding]:
+def _off_centre(templates: Image, masks: Image, scale: float) -> list[Finding]:
     """Find a template whose weight lies far from the centre that it is turned about."""
     worst, where = 0.0, np.zeros(3)
     for template, mask in zip(templates, masks, strict=True):
@@ -171,16 +181,17 @@ def off_centre(templates: Image, masks: Image, scale: float) -> list[Finding]:
     ]
 
 
-def doubles(shares: list[Source], molecules: Molecules) -> list[Finding]:
+def _doubles(sources: list[Source]) -> list[Finding]:
     """Find particles that are nearly another one."""
-    count = sum(_doubled(molecules[share.indices], share.scale) for share in shares)
+    count = sum(_doubled(each.molecules, each.scale) for each in sources)
+    total = sum(len(each.molecules) for each in sources)
     if not count:
         return []
     return [
         Finding(
             "particles doubled",
             count,
-            f"{count} of {len(molecules)} particles lie within {_DOUBLE:g} voxel and "
+            f"{count} of {total} particles lie within {_DOUBLE:g} voxel and "
             f"{_DOUBLE_ANGLE:g} degrees of another: keep one of each",
         )
     ]

@@ -1,0 +1,163 @@
+"""Poses of boxes, found part by part, here or by an executor.
+
+A bounded number of parts is cut, waits and runs at a time, see `running`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import toolz
+from numpy.typing import NDArray
+
+from funpipe.base.caller import warn
+from funpipe.boxes.cutting import Piece
+from funpipe.engine.bank import masked
+from funpipe.engine.seam import Match
+from funpipe.jobs.preparing import Prepared
+from funpipe.jobs.running import run
+from funpipe.jobs.searching import Sampling, Search
+
+if TYPE_CHECKING:
+    from scipy.spatial.transform import Rotation
+
+__all__ = ["Alignment", "find_poses", "masked_templates"]
+
+_NOISE_SAMPLE = 256  # particles, evenly spread, that the noise is estimated from
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Where the template lies in each of n boxes.
+
+    Template point q lies in box i at ``R_i @ (q − c) + c + t_i / scale``.
+    """
+
+    rotations: Rotation
+    """n rotations, template to box, on zyx vectors."""
+    shifts: NDArray[np.float64]
+    """(n, 3), nm, z, y, x."""
+    scores: NDArray[np.float64]
+    """(n,), the normalised correlation, −1 to 1."""
+    templates: NDArray[np.int64]
+    """(n,), which template fits best."""
+    shift_errors: NDArray[np.float64]
+    """(n,), nm, the root of the expected squared distance; NaN without refinement."""
+    angle_errors: NDArray[np.float64]
+    """(n,), degrees, likewise, 180 where nothing is known; NaN also where rotations
+    were not searched."""
+    at_limit: NDArray[np.bool_]
+    """(n,), whether shift or rotation ended on a limit of the search."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def masked_templates(prepared: Prepared) -> NDArray[np.float32]:
+    """Return templates as they are matched, (m, z, y, x)."""
+    return np.stack([masked(*pair) for pair in zip(*prepared, strict=True)])
+
+
+def find_poses(
+    work: Iterable[Piece],
+    boxes_of: Callable[[NDArray[np.intp]], NDArray[Any]],
+    count: int,
+    *,
+    search: Search,
+    sampling: Sampling,
+    prepared: Prepared,
+    scale: float,
+    executor: Executor | None,
+    progress: bool,
+) -> Alignment:
+    """Find the poses of boxes that are cut when their turn comes.
+
+    Parameters
+    ----------
+    work : iterable of Piece
+        All boxes, each once.
+    boxes_of : callable
+        Returns the boxes of some particles, given their numbers in rising order;
+        noise is estimated from those.
+    count : int
+        How many boxes there are.
+    search, sampling, prepared
+        What is looked for, where and how.
+    scale : float
+        nm per voxel.
+    executor, progress
+        See `funpipe.align`.
+
+    Returns
+    -------
+    Alignment
+        In the order of the particles' numbers.
+
+    Warns
+    -----
+    UserWarning
+        If there is nothing in some of the boxes.
+    """
+    work = toolz.peek(work)[1]  # what cannot be cut is said before anything is matched
+    engine, (window, grid, finest) = search.engine, sampling
+    templates = masked_templates(prepared)
+    bank = engine.prepare(templates, grid, window, finest, refined=search.refine)
+    if search.whiten and engine.whiten is not None:
+        chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
+        bank = engine.whiten(bank, boxes_of(chosen))
+    task = partial(_match_task, match=engine.match, bank=bank)
+    with closing(run(task, ((each,) for each in work), executor)) as running:
+        done = list(_with_bar(running, count, progress))
+    indices, matches = zip(*done, strict=True)
+    found = Match.concat(matches)
+    blank = int(found.blank.sum())
+    if blank:
+        warn(
+            f"{blank} of {count} boxes hold nothing, or nothing that was measured: "
+            "those particles stay where they are, with a score of 0"
+        )
+    found = found.take(np.argsort(np.concatenate(indices), kind="stable"))
+    return Alignment(
+        found.rotations,
+        found.shifts * scale,
+        found.scores,
+        found.templates,
+        found.shift_errors * scale,
+        found.angle_errors,
+        found.at_limit,
+    )
+
+
+_Done: TypeAlias = tuple[NDArray[np.intp], Match]
+
+
+def _match_task(
+    piece: Piece,
+    *,
+    match: Callable[..., Match],
+    bank: Any,
+    go_on: Callable[[], None],
+) -> _Done:
+    """Return which particles a piece holds, and their poses."""
+    indices, boxes, rotations, tilt = piece
+    found = match(boxes, rotations, bank=bank, tilt=tilt, go_on=go_on)
+    if len(found.scores) != len(boxes):
+        raise ValueError(
+            f"engine must match each box: {len(found.scores)} poses of {len(boxes)}"
+        )
+    return indices, found
+
+
+def _with_bar(found: Iterable[_Done], count: int, progress: bool) -> Iterator[_Done]:
+    from tqdm import tqdm
+
+    with tqdm(total=count, unit="particle", disable=not progress) as bar:
+        for indices, each in found:
+            bar.update(len(indices))
+            yield indices, each
