@@ -22,7 +22,7 @@ from funpipe.base.caller import warn
 from funpipe.base.errors import Argument, WrongValueError
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import describe, listed
-from funpipe.io.volumes import open_volume
+from funpipe.io.volumes import is_volume, open_volume
 from funpipe.space.fourier import Tilt, as_tilt, no_tilt
 from funpipe.space.geometry import centre, turned_grid
 
@@ -84,7 +84,7 @@ class Source(NamedTuple):
 
     def opened(self) -> Source:
         """Return it with its array open."""
-        if not isinstance(self.array, str | os.PathLike):
+        if not isinstance(self.array, str):
             return self
         given = Tomogram(self.array, self.scale, self.tilt)
         return self._replace(array=_open(given, self.molecules).array)
@@ -164,7 +164,8 @@ def open_tomogram(
     TypeError, ValueError
         If it is not 3-D and numeric, or the scale is neither given nor known.
     """
-    return _open(_given(tomogram, _checked_scale(scale), tilt), molecules)
+    given = _given(tomogram, _checked_scale(scale), tilt)
+    return _open(given, molecules)
 
 
 def open_tomograms(
@@ -242,25 +243,27 @@ def _checked_scale(scale: float | None) -> float | None:
 
 def _given(tomogram: Any, scale: float | None, tilt: Tilt) -> Tomogram:
     """Return a tomogram with its own scale and tilt, checked, or else those of all."""
-    if not isinstance(tomogram, Tomogram):
-        return Tomogram(tomogram, scale, tilt)
-    if tomogram.scale is not None:
-        scale = check.positive("scale of a Tomogram", tomogram.scale)
-    if tomogram.tilt is not None:
-        tilt = as_tilt("tilt", tomogram.tilt)
-    return Tomogram(tomogram.array, scale, tilt)
+    array = tomogram
+    if isinstance(tomogram, Tomogram):
+        array = tomogram.array
+        if tomogram.tilt is not None:
+            tilt = as_tilt("tilt", tomogram.tilt)
+        if tomogram.scale is not None:
+            scale = check.positive("scale of a Tomogram", tomogram.scale)
+    if isinstance(array, str | os.PathLike):
+        array = check.path("tomogram", array)
+    return Tomogram(array, scale, tilt)
 
 
 def _open(given: Tomogram, molecules: Molecules) -> Source:
-    """Open a tomogram whose scale and tilt are checked."""
+    """Open a tomogram whose path, scale and tilt are checked."""
     array, scale, tilt = given
     stated = None
-    if isinstance(array, str | os.PathLike):
-        path = check.path("tomogram", array)
-        volume = open_volume(path, at=scale)
-        array, stated = volume.array, volume.scale
-        scale = volume.scale_or(scale, path)
-    elif not _is_volume(array):
+    if isinstance(array, str):
+        volume = open_volume(array, at=scale)
+        scale, stated = volume.scale_or(scale, array), volume.scale
+        array = volume.array
+    elif not is_volume(array):
         wanted = "a path or a 3-D array of real numbers"
         raise TypeError(f"tomogram must be {wanted}, not {describe(array)}")
     elif check.is_masked(array):
@@ -273,20 +276,6 @@ def _open(given: Tomogram, molecules: Molecules) -> Source:
     shape = tuple(map(int, array.shape))
     everything = np.arange(len(molecules))
     return Source(array, scale, shape, stated, tilt, molecules, everything)
-
-
-def _is_volume(value: Any) -> bool:
-    """Tell whether something has a shape of three, a type of numbers, and slices."""
-    try:
-        shape, kind = tuple(map(int, value.shape)), np.dtype(value.dtype).kind
-    except Exception:  # of another library's, or of no array
-        return False
-    return (
-        len(shape) == 3
-        and min(shape) > 0
-        and kind in "biuf"
-        and hasattr(value, "__getitem__")
-    )
 
 
 def _by_text(tomograms: Mapping[Any, Any]) -> dict[str, Any]:

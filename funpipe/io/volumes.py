@@ -19,6 +19,7 @@ from funpipe.io.voxels import Volume, no_volume, read_block
 __all__ = [
     "VOLUMES",
     "Volume",
+    "is_volume",
     "open_volume",
     "read_volume",
     "volume_stem",
@@ -72,7 +73,7 @@ def open_volume(path: Any, *, at: float | None = None) -> Volume:
         If an MRC file breaks the rules of its format, but could be read.
     """
     if not isinstance(path, str | os.PathLike):
-        if not _is_volume(path):
+        if not is_volume(path):
             wanted = "a path or a 3-D array of real numbers"
             raise TypeError(f"path must be {wanted}, not {describe(path)}")
         return Volume(path, None, "an array has no voxel size")
@@ -80,7 +81,7 @@ def open_volume(path: Any, *, at: float | None = None) -> Volume:
     format = _format(name)
     options = {"at": at} if "at" in format.takes else {}
     volume = format.open(name, **options)
-    if not _is_volume(volume.array):
+    if not is_volume(volume.array):
         no_volume(name, volume.array.shape, volume.array.dtype)
     return volume
 
@@ -155,13 +156,15 @@ def _parts(name: str) -> tuple[str, str, str]:
     return path.stem, path.suffix.lower(), packing
 
 
-def _is_volume(array: Any) -> bool:
+def is_volume(array: Any) -> bool:
     """Tell whether something is a 3-D array-like of real numbers, with voxels."""
-    shape, dtype = getattr(array, "shape", ()), getattr(array, "dtype", None)
+    try:
+        shape, kind = tuple(map(int, array.shape)), np.dtype(array.dtype).kind
+    except Exception:  # of another library's, or of no array
+        return False
     return (
-        hasattr(array, "__getitem__")
-        and len(shape) == 3
-        and 0 not in shape
-        and dtype is not None
-        and np.dtype(dtype).kind in "biuf"
+        len(shape) == 3
+        and min(shape) > 0
+        and kind in "biuf"
+        and hasattr(array, "__getitem__")
     )

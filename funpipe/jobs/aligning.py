@@ -28,10 +28,10 @@ from funpipe.boxes.opening import (
 )
 from funpipe.engine.matching import ENGINE
 from funpipe.engine.seam import Engine
-from funpipe.jobs.findings import reach, seen
+from funpipe.jobs.findings import seen
 from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import Alignment, find_poses
-from funpipe.jobs.preparing import prepare_all
+from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.searching import sampling, search_for
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def align(
         tomogram_feature=tomogram_feature,
     )
     sources, box = planned.sources, planned.box
-    leaving = check_inside(sources, box, reach(*planned.prepared))
+    leaving = check_inside(sources, box, planned.radius)
     warn_of_leaving(leaving, len(particles))
     warn_of_empty(planned.empty)
     if preflight and (findings := seen(planned)):
@@ -200,7 +200,7 @@ def align(
         len(particles),
         search=search,
         sampling=planned.sampling,
-        prepared=planned.prepared,
+        templates=planned.templates,
         scale=common_scale(sources),
         executor=executor,
         progress=progress,
@@ -291,7 +291,7 @@ def align_subtomograms(
         len(array),
         search=search,
         sampling=where,
-        prepared=prepared,
+        templates=masked_templates(prepared),
         scale=scale,
         executor=executor,
         progress=progress,

@@ -41,21 +41,14 @@ def average(
 
     Parameters
     ----------
-    tomogram : array-like, path, Tomogram, or mapping from names to such
-        Axes z, y, x; of a file only the blocks that are needed are read. Of many
-        tomograms all have one scale; a `Tomogram` has a scale and a tilt of its own.
-    molecules : Molecules, (n, 3) array, or object with .pos and .rotator
-        Where the particles are, in nm, and how they are turned.
+    tomogram, molecules, scale, tomogram_feature
+        See `align`.
     shape : int or (int, int, int)
         Voxels of the average along z, y, x.
-    scale : float, optional
-        nm per voxel; by default what the tomogram's file says.
     tilt : None, (float, float), or tilt weights
         What the tilt series measured, see `align`. None gives the plain mean of
         the boxes; otherwise each wave of the mean is the weighted mean
         Σ W F / Σ W over the particles that measured it, and 0 if none did.
-    tomogram_feature : str
-        The feature of the molecules that names each one's tomogram, see `align`.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy
@@ -14,9 +14,8 @@ from funpipe.boxes.cutting import Piece, pieces
 from funpipe.boxes.opening import some_of
 from funpipe.engine.matching import ENGINE
 from funpipe.engine.seam import Engine
-from funpipe.jobs.findings import Finding, reach, seen
+from funpipe.jobs.findings import Finding, seen
 from funpipe.jobs.planning import Plan, plan
-from funpipe.jobs.posing import masked_templates
 from funpipe.jobs.searching import search_for
 from funpipe.space.geometry import RotationGrid, coarse_grid
 
@@ -112,27 +111,15 @@ def check(
     leaving, inside = _outside(planned)
     found += leaving
     sample = _sample(planned, inside)
-    if sample.size >= _FEWEST:
+    if sum(len(each.indices) for each in sample) >= _FEWEST:
         coarse = coarse_grid(symmetry)
         found += _contrast(sample, planned, coarse) or _hand(sample, planned, coarse)
     return found
 
 
-class _Sample(NamedTuple):
-    """Some particles' boxes."""
-
-    pieces: list[Piece]
-    templates: NDArray[np.float32]
-    """Masked."""
-
-    @property
-    def size(self) -> int:
-        return sum(len(each.indices) for each in self.pieces)
-
-
 def _outside(planned: Plan) -> tuple[list[Finding], NDArray[np.intp]]:
     """Find boxes that leave their tomograms; return which are not wholly outside."""
-    box, radius = planned.box, reach(*planned.prepared)
+    box, radius = planned.box, planned.radius
     leaving = sum(int(each.leaving(box, radius).sum()) for each in planned.sources)
     inside = [each.indices[~each.wholly_outside(box)] for each in planned.sources]
     rest = np.sort(np.concatenate(inside))
@@ -149,22 +136,21 @@ def _outside(planned: Plan) -> tuple[list[Finding], NDArray[np.intp]]:
     return [finding], rest
 
 
-def _sample(planned: Plan, inside: NDArray[np.intp]) -> _Sample:
+def _sample(planned: Plan, inside: NDArray[np.intp]) -> list[Piece]:
     """Cut the boxes of some particles, evenly spread over the list."""
     chosen = inside
     if len(inside) > _SAMPLE:
         chosen = inside[np.linspace(0, len(inside) - 1, _SAMPLE).astype(np.intp)]
     some = some_of(planned.sources, chosen)
-    return _Sample(
-        list(pieces(some, planned.box, levelled=True)),
-        masked_templates(planned.prepared),
-    )
+    return list(pieces(some, planned.box, levelled=True))
 
 
-def _contrast(sample: _Sample, planned: Plan, coarse: RotationGrid) -> list[Finding]:
+def _contrast(
+    sample: list[Piece], planned: Plan, coarse: RotationGrid
+) -> list[Finding]:
     grid = planned.sampling.grid
     grid = grid if len(grid.rotations) <= len(coarse.rotations) else coarse
-    better = _better(sample, -sample.templates, planned, grid)
+    better = _better(sample, -planned.templates, planned, grid)
     if better is None:
         return []
     return [
@@ -177,8 +163,8 @@ def _contrast(sample: _Sample, planned: Plan, coarse: RotationGrid) -> list[Find
     ]
 
 
-def _hand(sample: _Sample, planned: Plan, coarse: RotationGrid) -> list[Finding]:
-    mirrored = np.ascontiguousarray(sample.templates[:, ::-1])
+def _hand(sample: list[Piece], planned: Plan, coarse: RotationGrid) -> list[Finding]:
+    mirrored = np.ascontiguousarray(planned.templates[:, ::-1])
     better = _better(sample, mirrored, planned, coarse)
     if better is None:
         return []
@@ -193,10 +179,10 @@ def _hand(sample: _Sample, planned: Plan, coarse: RotationGrid) -> list[Finding]
 
 
 def _better(
-    sample: _Sample, others: NDArray[np.float32], planned: Plan, grid: RotationGrid
+    sample: list[Piece], others: NDArray[np.float32], planned: Plan, grid: RotationGrid
 ) -> float | None:
     """Return by how much other templates score better; None if that may be chance."""
-    ours = _scores(sample, sample.templates, planned, grid)
+    ours = _scores(sample, planned.templates, planned, grid)
     gain = _scores(sample, others, planned, grid) - ours
     mean = float(gain.mean())
     if mean <= _MARGIN * max(0.0, float(ours.mean())) or np.ptp(gain) == 0:
@@ -207,7 +193,10 @@ def _better(
 
 
 def _scores(
-    sample: _Sample, templates: NDArray[np.float32], planned: Plan, grid: RotationGrid
+    sample: list[Piece],
+    templates: NDArray[np.float32],
+    planned: Plan,
+    grid: RotationGrid,
 ) -> NDArray[np.float64]:
     """Return the best scores of some particles."""
     engine, (window, _, finest) = planned.search.engine, planned.sampling
@@ -221,7 +210,7 @@ def _scores(
                 tilt=each.tilt,
                 go_on=_go_on,
             ).scores
-            for each in sample.pieces
+            for each in sample
         ]
     )
 

@@ -15,16 +15,14 @@ import scipy
 from funpipe.base.arguments import Image
 from funpipe.base.molecules import Molecules
 from funpipe.boxes.opening import Source, common_scale
-from funpipe.engine.bank import masked
 from funpipe.jobs.planning import Plan
 from funpipe.space.geometry import centre
 
-__all__ = ["Finding", "reach", "seen"]
+__all__ = ["Finding", "seen"]
 
 _SCALES_APART = 0.01  # of the scale: pixel sizes are rounded, and calibrated
 _CUT = 0.3  # of the template's variance
 _OFF = 1 / 8  # of the box
-_SEEN = 0.01  # of the masked template's largest value
 _LOST = 0.05  # of the masked template's variance
 _DOUBLE = 1.0  # voxels
 _DOUBLE_ANGLE = 5.0  # degrees
@@ -52,13 +50,13 @@ class Finding(NamedTuple):
 
 def seen(planned: Plan) -> list[Finding]:
     """Return what looks wrong and costs little to find."""
-    template, mask = planned.prepared
     by_default = planned.search.max_shifts is None  # nobody is blamed for it
+    templates = planned.templates
     return [
         *_scales(planned.sources),
-        *_tight_mask(template, mask),
-        *([] if by_default else _small_box(template, mask, planned.sampling.window)),
-        *_off_centre(template, mask, common_scale(planned.sources)),
+        *_tight_mask(*planned.prepared),
+        *([] if by_default else _small_box(templates, planned.sampling.window)),
+        *_off_centre(templates, common_scale(planned.sources)),
         *_doubles(planned.sources),
     ]
 
@@ -98,24 +96,6 @@ def _tight_mask(templates: Image, masks: Image) -> list[Finding]:
     ]
 
 
-def reach(templates: Image, masks: Image) -> float:
-    """Return how far masked templates reach from their boxes' centre, in voxels.
-
-    Examples
-    --------
-    >>> ball = np.zeros((1, 9, 9, 9), np.float32); ball[:, 3:6, 3:6, 3:6] = 1
-    >>> round(reach(ball, ball), 3)  # a cube of 3 voxels: half its diagonal
-    1.732
-    """
-    return max(map(_reach, templates, masks))
-
-
-def _reach(template: Image, mask: Image) -> float:
-    image = np.abs(masked(template, mask))
-    where = np.argwhere(image > _SEEN * image.max()) - centre(image.shape)
-    return float(np.linalg.norm(where, axis=1).max())
-
-
 def _outside(template: Image, mask: Image) -> float:
     """Return the part of a template's power, above the level at its faces, unmasked."""
     inner = np.zeros(template.shape, bool)
@@ -125,16 +105,9 @@ def _outside(template: Image, mask: Image) -> float:
     return float((power * (1 - np.clip(mask, 0, 1)) ** 2).sum() / power.sum())
 
 
-def _small_box(
-    templates: Image,
-    masks: Image,
-    window: tuple[float, float, float],
-) -> list[Finding]:
+def _small_box(templates: Image, window: tuple[float, float, float]) -> list[Finding]:
     """Find a box that the masked template leaves when it is shifted."""
-    lost = max(
-        _shifted_out(masked(*pair), window)
-        for pair in zip(templates, masks, strict=True)
-    )
+    lost = max(_shifted_out(each, window) for each in templates)
     if lost <= _LOST:
         return []
     return [
@@ -159,11 +132,11 @@ def _shifted_out(image: Image, window: tuple[float, float, float]) -> float:
     return float(max(parts))
 
 
-def _off_centre(templates: Image, masks: Image, scale: float) -> list[Finding]:
+def _off_centre(templates: Image, scale: float) -> list[Finding]:
     """Find a template whose weight lies far from the centre that it is turned about."""
     worst, where = 0.0, np.zeros(3)
-    for template, mask in zip(templates, masks, strict=True):
-        power = np.square(masked(template, mask).astype(np.float64))
+    for template in templates:
+        power = np.square(template.astype(np.float64))
         middle = np.array(scipy.ndimage.center_of_mass(power)) - centre(power.shape)
         part = np.abs(middle / np.array(power.shape)).max()
         if part > worst:

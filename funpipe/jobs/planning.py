@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from funpipe.base.arguments import Image
 from funpipe.base.molecules import Molecules
 from funpipe.boxes.opening import (
     Source,
@@ -12,7 +13,7 @@ from funpipe.boxes.opening import (
     common_scale,
     open_tomograms,
 )
-from funpipe.jobs.preparing import Prepared, prepare_all
+from funpipe.jobs.preparing import Prepared, masked_templates, prepare_all, reach
 from funpipe.jobs.searching import Sampling, Search, sampling
 
 __all__ = ["Plan", "plan"]
@@ -28,12 +29,19 @@ class Plan(NamedTuple):
     search: Search
     sampling: Sampling
     prepared: Prepared
+    templates: Image
+    """Masked, as they are matched, (m, z, y, x)."""
 
     @property
     def box(self) -> tuple[int, int, int]:
         """Voxels of a box, z, y, x."""
-        z, y, x = self.prepared.template.shape[1:]
+        z, y, x = self.templates.shape[1:]
         return z, y, x
+
+    @property
+    def radius(self) -> float:
+        """How far templates reach from the centre of their boxes, in voxels."""
+        return reach(self.templates)
 
 
 def plan(
@@ -53,7 +61,8 @@ def plan(
     voxel = common_scale(sources)
     prepared = prepare_all(template, mask, voxel)
     where = sampling(search, prepared, voxel)
-    planned = Plan(sources, empty, search, where, prepared)
+    templates = masked_templates(prepared)
+    planned = Plan(sources, empty, search, where, prepared, templates)
     check_fits(sources, planned.box)
     check_some(particles)
     return planned

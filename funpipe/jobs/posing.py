@@ -18,16 +18,14 @@ from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
 from funpipe.boxes.cutting import Piece
-from funpipe.engine.bank import masked
 from funpipe.engine.seam import Match
-from funpipe.jobs.preparing import Prepared
 from funpipe.jobs.running import run
 from funpipe.jobs.searching import Sampling, Search
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["Alignment", "find_poses", "masked_templates"]
+__all__ = ["Alignment", "find_poses"]
 
 _NOISE_SAMPLE = 256  # particles, evenly spread, that the noise is estimated from
 
@@ -59,11 +57,6 @@ class Alignment:
         return len(self.scores)
 
 
-def masked_templates(prepared: Prepared) -> NDArray[np.float32]:
-    """Return templates as they are matched, (m, z, y, x)."""
-    return np.stack([masked(*pair) for pair in zip(*prepared, strict=True)])
-
-
 def find_poses(
     work: Iterable[Piece],
     boxes_of: Callable[[NDArray[np.intp]], NDArray[Any]],
@@ -71,7 +64,7 @@ def find_poses(
     *,
     search: Search,
     sampling: Sampling,
-    prepared: Prepared,
+    templates: NDArray[np.float32],
     scale: float,
     executor: Executor | None,
     progress: bool,
@@ -87,8 +80,10 @@ def find_poses(
         noise is estimated from those.
     count : int
         How many boxes there are.
-    search, sampling, prepared
-        What is looked for, where and how.
+    search, sampling
+        Where poses are looked for, and how.
+    templates : (m, z, y, x) array
+        What is looked for, masked.
     scale : float
         nm per voxel.
     executor, progress
@@ -106,7 +101,6 @@ def find_poses(
     """
     work = toolz.peek(work)[1]  # what cannot be cut is said before anything is matched
     engine, (window, grid, finest) = search.engine, sampling
-    templates = masked_templates(prepared)
     bank = engine.prepare(templates, grid, window, finest, refined=search.refine)
     if search.whiten and engine.whiten is not None:
         chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))

@@ -12,9 +12,13 @@ from funpipe.base import arguments as check
 from funpipe.base.arguments import Image
 from funpipe.base.caller import warn
 from funpipe.base.wording import fail, refuse_path
+from funpipe.engine.bank import masked
+from funpipe.space.geometry import centre
 from funpipe.space.precision import levelled_values
 
-__all__ = ["Prepared", "prepare", "prepare_all"]
+__all__ = ["Prepared", "masked_templates", "prepare", "prepare_all", "reach"]
+
+_SEEN = 0.01  # of the masked template's largest value
 
 
 class Prepared(NamedTuple):
@@ -91,6 +95,29 @@ def prepare_all(template: Any, mask: Any, scale: float) -> Prepared:
                 "there is nothing to align to"
             )
     return Prepared(np.stack(templates), np.stack(masks))
+
+
+def masked_templates(prepared: Prepared) -> Image:
+    """Return templates under their masks, as they are matched, (m, z, y, x)."""
+    return np.stack([masked(*pair) for pair in zip(*prepared, strict=True)])
+
+
+def reach(templates: Image) -> float:
+    """Return how far masked templates reach from their boxes' centre, in voxels.
+
+    Examples
+    --------
+    >>> ball = np.zeros((1, 9, 9, 9), np.float32); ball[:, 3:6, 3:6, 3:6] = 1
+    >>> round(reach(ball), 3)  # a cube of 3 voxels: half its diagonal
+    1.732
+    """
+    return max(map(_reach, templates))
+
+
+def _reach(template: Image) -> float:
+    image = np.abs(template)
+    where = np.argwhere(image > _SEEN * image.max()) - centre(image.shape)
+    return float(np.linalg.norm(where, axis=1).max())
 
 
 _WANTED = {

@@ -253,15 +253,10 @@ def single_axis(
     >>> measured(np.array([[1.0, 1.0], [0.0, 0.0], [0.1, 1.0]]))
     array([0., 1.])
     """
-    lowest, highest = _tilt_range("tilt_range", tilt_range)
+    angles = _tilt_range("tilt_range", tilt_range)
     if not isinstance(axis, str) or axis not in ("y", "x"):
         fail("axis", "'y' or 'x'", axis)
-    return toolz.curry(
-        single_axis_weights,
-        lowest=lowest,
-        highest=highest,
-        across={"y": 2, "x": 1}[axis],
-    )
+    return _about(axis, angles)
 
 
 def dual_axis(
@@ -288,8 +283,8 @@ def dual_axis(
     """
     return toolz.curry(
         either_weights,
-        first=single_axis(_tilt_range("y_range", y_range), "y"),
-        second=single_axis(_tilt_range("x_range", x_range), "x"),
+        first=_about("y", _tilt_range("y_range", y_range)),
+        second=_about("x", _tilt_range("x_range", x_range)),
     )
 
 
@@ -311,7 +306,7 @@ def as_tilt(name: str, tilt: Any) -> Tilt:
                 raise
             check_weights(weights, vectors.shape[1:], name)
         return tilt
-    return single_axis(_tilt_range(name, tilt))
+    return _about("y", _tilt_range(name, tilt))
 
 
 def check_weights(
@@ -363,6 +358,17 @@ def _probes() -> list[Array]:
 def no_tilt(vectors: Array) -> Array:
     """Return 1 for every frequency vector: nothing is missing."""
     return np.ones(vectors.shape[1:])
+
+
+def _about(axis: str, angles: tuple[float, float]) -> Tilt:
+    """Return weights of a tilt series about an axis, between two angles."""
+    lowest, highest = angles
+    return toolz.curry(
+        single_axis_weights,
+        lowest=lowest,
+        highest=highest,
+        across={"y": 2, "x": 1}[axis],
+    )
 
 
 def single_axis_weights(
