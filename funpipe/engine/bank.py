@@ -1,22 +1,29 @@
 """The basis of a search: all of it that does not depend on the particles.
 
-Turned templates at the waves of the search, the neighbours of each rotation, and the
-kernel exp(2πi k·t) as a sum of few products, see `funpipe.engine.matching`.
+Turned templates at the waves of the search, see `funpipe.engine.matching`; which
+waves and poses those are, `funpipe.engine.coverage` says.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
+from funpipe.engine.coverage import (
+    Coverage,
+    Information,
+    coverage,
+    information,
+    neighbours,
+)
+from funpipe.engine.kernel import kernel
 from funpipe.engine.settings import SETTINGS
 from funpipe.engine.spectra import Fields, sample, template_fields
+from funpipe.space.crops import Support, support_of
 from funpipe.space.fourier import half_ball
-from funpipe.space.geometry import RotationGrid, radius
+from funpipe.space.geometry import RotationGrid
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -30,36 +37,40 @@ Window: TypeAlias = tuple[float, float, float]
 class Bank(NamedTuple):
     """All of a search that does not depend on the particles."""
 
-    shape: tuple[int, int, int]
-    """Voxels of a box."""
-    waves: NDArray[np.int64]
-    """(N, 3), the frequencies k in periods per box; those searched first."""
-    searched: int
-    """How many of them the search uses: a wide one starts at low resolution."""
+    support: Support
+    """What of a box counts."""
+    finest: float
+    """The shortest period, voxels."""
+    k: NDArray[np.float32]
+    """(N, 3), the waves that say something of the pose, periods per voxel, the
+    longest first."""
+    stages: tuple[tuple[int, float], ...]
+    """How many of them each stage takes, and the part of the template's power that
+    those hold: first the search, then climbs."""
     spectra: NDArray[np.complex64]
-    """(m · r, searched), T_R(k), template by template."""
+    """(m · r, N of the search), T_R(k), template by template."""
     power: NDArray[np.float32]
-    """(m · r, searched), |T_R(k)|²."""
-    grid: RotationGrid
-    """The r rotations."""
+    """The same, |T_R(k)|²."""
     matrices: NDArray[np.float32]
-    """(r, 3, 3), the same."""
+    """(r, 3, 3), the rotations that are tried."""
     neighbours: NDArray[np.intp]
     """(r, some), the rotations around each, and itself."""
     U: NDArray[np.complex64]
-    """(C, searched), the kernel's functions of frequency."""
+    """(C, N of the search), the kernel's functions of frequency."""
     V: NDArray[np.float32]
     """(C, S), the kernel's functions of shift."""
-    shifts: NDArray[np.int64]
-    """(S, 3), the whole-voxel shifts of the window."""
+    shifts: NDArray[np.float64]
+    """(S, 3), the shifts that are tried, voxels."""
     window: Window
     """The largest shifts, voxels."""
+    limit: float | tuple[float, float, float] | None
+    """How far rotations may go, see `RotationGrid`."""
     fields: tuple[Fields, ...]
     """Each template and its derivatives on a fine grid of frequencies."""
     refined: bool
     """Whether poses go on from the grid."""
-    noise: NDArray[np.float64] | None = None
-    """(N,), the noise's power at each wave; None where it is white."""
+    noise: tuple[Array, Array] | None = None
+    """Frequencies |k| and the noise's power at them; None where it is white."""
 
 
 def masked(template: Array, mask: Array) -> Array:
@@ -98,51 +109,87 @@ def template_bank(
         Whether poses go on from the grid to the continuous optimum.
     """
     templates = np.stack([each / np.float32(np.abs(each).max()) for each in templates])
-    shape = templates.shape[1:]
-    waves = half_ball(shape, finest)
-    length = np.sqrt(((waves / np.array(shape)) ** 2).sum(axis=1))
+    support = support_of(templates, window)
+    k = half_ball(support.periods, finest) / np.array(support.periods)
+    length = np.sqrt((k**2).sum(axis=1))
     order = np.argsort(length, kind="stable")
-    waves, length = waves[order], length[order]
-    limit = _search_limit(templates, grid) if refined else math.inf
-    searched = max(int((length <= limit).sum()), min(len(waves), 50))
+    k, length = k[order], length[order]
+    fields = [template_fields(each, float(length[-1])) for each in templates]
+    spectra = [sample(k, each) for each in fields]
+    _check_power(templates, spectra, finest)
+    known = [information(each, k) for each in spectra]
     if refined:
-        rows = len(templates) * len(grid.rotations)
-        searched = min(searched, max(50, int(SETTINGS.bank_bytes / (12 * rows))))
-    k = (waves / np.array(shape))[:searched]
-    fields = tuple(template_fields(each, float(length[-1])) for each in templates)
-    shifts = _window_shifts(window)
-    spectra = np.concatenate(
-        [_turned_spectra(each, k, grid.rotations) for each in fields]
-    )
-    power = spectra.real**2 + spectra.imag**2
-    if (
-        power.mean()
-        <= SETTINGS.rounding * np.square(templates).sum(axis=(1, 2, 3)).max()
-    ):
-        raise ValueError(
-            f"template must have waves of {finest:.3g} voxels or more, but has only "
-            "shorter ones: there is nothing to align to within the resolution"
-        )
-    U, V = _kernel(k, shifts, power.mean(axis=0, dtype=np.float64))
+        covered = coverage(known, grid, window)
+        last = max(each.waves(SETTINGS.information) for each in known)
+        stages = _stages(known, covered, last)
+    else:
+        covered = _everything(len(k), grid, window)
+        last, stages = len(k), ((len(k), 1.0),)
+    k = _by_place(k, [count for count, _ in stages])
+    rotations = grid.rotations[covered.rotations]
+    searched = k[: covered.waves]
+    turned = np.concatenate([_turned(each, searched, rotations) for each in fields])
+    power = turned.real**2 + turned.imag**2
+    U, V = kernel(searched, covered.axes, power.mean(axis=0, dtype=np.float64))
     return Bank(
-        shape,
-        waves,
-        searched,
-        spectra,
+        support,
+        finest,
+        k[:last].astype(np.float32),
+        stages,
+        turned,
         power,
-        grid,
-        grid.rotations.as_matrix().astype(np.float32),
-        _neighbours(grid),
+        rotations.as_matrix().astype(np.float32),
+        neighbours(rotations, SETTINGS.alike * covered.apart),
         U,
         V,
-        shifts,
+        covered.shifts(),
         window,
-        fields,
+        grid.limit,
+        tuple(fields),
         refined,
     )
 
 
-def _turned_spectra(fields: Fields, k: Array, rotations: Rotation) -> Array:
+def _check_power(templates: Array, spectra: list[Array], finest: float) -> None:
+    """Refuse templates that have nothing at the waves that count."""
+    power = max(float(np.square(np.abs(each[:, 0])).mean()) for each in spectra)
+    if power <= SETTINGS.rounding * np.square(templates).sum(axis=(1, 2, 3)).max():
+        raise ValueError(
+            f"template must have waves of {finest:.3g} voxels or more, but has only "
+            "shorter ones: there is nothing to align to within the resolution"
+        )
+
+
+def _stages(
+    known: list[Information], covered: Coverage, last: int
+) -> tuple[tuple[int, float], ...]:
+    """Return the waves of the search and the climbs, and their part of the power."""
+    counts = [covered.waves]
+    while counts[-1] * SETTINGS.widening < last:
+        counts.append(int(counts[-1] * SETTINGS.widening))
+    parts = [
+        min(float(each.power[count - 1] / each.power[-1]) for each in known)
+        for count in (*counts, last)
+    ]
+    return tuple(zip((*counts, max(last, counts[-1])), parts, strict=True))
+
+
+def _by_place(k: Array, counts: list[int]) -> Array:
+    """Return waves with those that each stage adds in order of place.
+
+    Neighbours are near each other in memory, wherever they are turned.
+    """
+    parts = np.split(k, counts)
+    return np.concatenate([each[np.lexsort(each.T[::-1])] for each in parts])
+
+
+def _everything(waves: int, grid: RotationGrid, window: Window) -> Coverage:
+    """Return all of a grid, all waves, and all whole-voxel shifts."""
+    axes = [np.arange(-int(each), int(each) + 1.0) for each in window]
+    return Coverage(waves, 1.0, np.arange(len(grid.rotations)), 0.0, tuple(axes))
+
+
+def _turned(fields: Fields, k: Array, rotations: Rotation) -> Array:
     """Return T_R(k) for all rotations, (r, N)."""
     parts = np.array_split(rotations.as_matrix(), 1 + len(rotations) * len(k) // 2**18)
     return np.concatenate(
@@ -151,80 +198,3 @@ def _turned_spectra(fields: Fields, k: Array, rotations: Rotation) -> Array:
             for each in parts
         ]
     )
-
-
-def _neighbours(grid: RotationGrid) -> NDArray[np.intp]:
-    """Return the rotations within some spacings of each; itself where there are fewer.
-
-    Quaternions q and q' of rotations an angle φ apart are 2 sin(φ / 4) apart, for
-    the nearer of q' and −q'.
-    """
-    count = len(grid.rotations)
-    quaternions = grid.rotations.as_quat()
-    reach = 2 * math.sin(math.radians(SETTINGS.apart * (grid.spacing or 4.0)) / 4)
-    tree = scipy.spatial.KDTree(np.concatenate([quaternions, -quaternions]))
-    most = min(32, 2 * count)
-    _, found = tree.query(quaternions, k=most, distance_upper_bound=reach)
-    found = found.reshape(count, -1)
-    return np.where(found < 2 * count, found % count, np.arange(count)[:, None])
-
-
-def _window_shifts(window: Window) -> NDArray[np.int64]:
-    axes = [np.arange(-int(each), int(each) + 1) for each in window]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-
-
-def _kernel(k: Array, shifts: Array, power: Array) -> tuple[Array, Array]:
-    """Return U (C, N) and V (C, S) with exp(2πi k·t) ≈ Σ_c U_c(k) V_c(t).
-
-    Frequencies count by the template's power at them.
-    The cosine is even in t and the sine odd, so that each is decomposed on one half
-    of the window.
-    """
-    half = len(shifts) // 2 + 1  # of each pair t, −t the first, and t = 0
-    mirror = np.arange(len(shifts))[::-1][:half]
-    angle = (2 * np.pi * (k @ shifts[:half].T)).astype(np.float32)
-    root = np.sqrt(power / power.mean()).astype(np.float32)[:, None]
-    U, V = [], []
-    for wave, sign, unit in ((np.cos, 1, 1), (np.sin, -1, 1j)):
-        part = wave(angle)
-        right = _main_rows(root * part)
-        whole = np.empty((len(right), len(shifts)), np.float32)
-        whole[:, :half] = right
-        whole[:, mirror] = sign * right
-        U.append(unit * (right @ part.T))
-        V.append(whole)
-    return np.concatenate(U).astype(np.complex64), np.concatenate(V)
-
-
-def _main_rows(matrix: Array) -> Array:
-    """Return orthonormal rows (C, S), as few as span an (N, S) matrix well enough.
-
-    Those of a large matrix are sought in a random subspace that one power iteration
-    has turned towards them (N. Halko et al., SIAM Review 53, 217, 2011).
-    """
-    size = matrix.shape[1]
-    total = float((matrix**2).sum(dtype=np.float64))
-    random = np.random.default_rng(0)
-    count = 256
-    while True:
-        basis = np.eye(size, dtype=np.float32)
-        if 2 * count < size:
-            start = random.standard_normal((size, count), dtype=np.float32)
-            basis = np.linalg.qr(matrix.T @ (matrix @ start))[0]
-        inside = matrix @ basis
-        power, vectors = np.linalg.eigh((inside.T @ inside).astype(np.float64))
-        lost = total - power.sum() + np.cumsum(power)  # with those up to each
-        kept = lost > SETTINGS.kernel_error**2 * matrix.size
-        if not kept[0] or basis.shape[1] == size:
-            return (basis @ vectors[:, kept][:, ::-1].astype(np.float32)).T
-        count *= 2
-
-
-def _search_limit(templates: Array, grid: RotationGrid) -> float:
-    """Return up to which frequency a search on a grid of rotations makes sense."""
-    if grid.spacing is None or grid.spacing == 0:
-        return math.inf
-    weight = (templates.astype(np.float64) ** 2).sum(axis=0)
-    size = math.sqrt((weight * radius(templates.shape[1:]) ** 2).sum() / weight.sum())
-    return SETTINGS.phase / (2 * math.pi * size * math.radians(grid.spacing) / 2)

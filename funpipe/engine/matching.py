@@ -15,29 +15,38 @@ mirrored pair. With coloured noise W is divided by the noise's power at |k|.
 *Units.* The score does not depend on the scale or the level of template, box and W.
 So all are brought to size 1 before they become float32, the boxes' mean taken off.
 
-*Band limit.* T_R(k) = T(Rᵀk). T is evaluated once, by products with matrices of
-waves, on a grid some times finer than the box's own, and between its points by
-linear interpolation. What that does to the template, a factor sinc²(x / L) along
-each axis for a grid of period L, is divided out beforehand in real space
-(gridding: J. D. O'Sullivan, IEEE Trans. Med. Imaging 4, 200, 1985).
+*Support.* Of a subtomogram only what lies within the template's reach and the shifts
+tried counts, see `funpipe.space.crops`: F is the transform of that, and k are as far
+apart as its size asks for.
+
+*Band limit.* T_R(k) = T(Rᵀk). T is evaluated once on a grid some times finer than the
+box's own, and between its points by linear interpolation, see
+`funpipe.engine.spectra`.
 
 *Search.* Over the ball of frequencies and the window of shifts the kernel has low
-rank (A. Rangan et al., Inverse Problems 36, 2020; here by singular vectors),
+rank, exp(2πi k·t) ≈ Σ_c U_c(k) V_c(t), see `funpipe.engine.kernel`, so that
+Re Σ W conj(T_R) F exp(2πi k·t) is a product of the real and imaginary parts of W F U_c
+with those of T_R, for all particles, c and R at once, and a small product with V.
 
-    exp(2πi k·t) ≈ Σ_c U_c(k) V_c(t),     cos part: U real, sin part: U imaginary,
+*Stages.* The search takes the longest waves, which hold a part p of the template's
+power, and no more poses than those tell apart (`funpipe.engine.coverage`). From its
+best poses `funpipe.engine.gauss_newton` climbs on, with more waves each time, and at
+last with all that say something of the pose. In units of the noise's standard
+deviation let z be a pose's score with some waves, z' with all. For white noise and
+given z, z' lies around z / √p, with a variance of (1 − p) / p; and that of another pose
+likewise, the noise of waves left out being another. So a pose goes on while
 
-so that Re Σ W conj(T_R) F exp(2πi k·t) is a product of the real and imaginary parts
-of W F U_c with those of T_R, for all particles, c and R at once, and a small product
-with V. From the best few poses of each particle `funpipe.engine.gauss_newton` climbs
-on.
+    z ≥ z_best − ((1 − p) z_best + m √(2 (1 − p))) / √p,
+
+z_best the highest, m standard deviations (`Settings.missed`) from which the chance that
+the best is lost follows.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +56,8 @@ from funpipe.engine.gauss_newton import Climbed, Poses, Spectra, climb
 from funpipe.engine.limits import Limits
 from funpipe.engine.seam import Engine, Match
 from funpipe.engine.settings import SETTINGS
-from funpipe.space.fourier import Tilt, check_weights, transform
-from funpipe.space.precision import normalised
+from funpipe.space.crops import Crops, lattice_power, spectra, window_power
+from funpipe.space.fourier import Tilt, check_weights
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -60,7 +69,7 @@ Window: TypeAlias = tuple[float, float, float]
 
 
 def match(
-    boxes: Array,
+    boxes: Crops,
     orientations: Rotation,
     *,
     bank: Bank,
@@ -71,8 +80,8 @@ def match(
 
     Parameters
     ----------
-    boxes : (n, z, y, x) array
-        The subtomograms, each in its particle's frame.
+    boxes : Crops
+        The n subtomograms.
     orientations : Rotation
         n rotations from the particles' frames to the tomogram's.
     bank : Bank
@@ -87,27 +96,31 @@ def match(
     Match
         For box i: template point q lies at ``R @ (q − c) + c + t``.
     """
-    size = _batch_size(bank)
     parts = []
-    for i in range(0, len(boxes), size):
+    for i in range(0, len(boxes.values), _BATCH):
         if go_on is not None:
             go_on()
-        some = slice(i, i + size)
-        parts.append(_match_batch(boxes[some], orientations[some], bank, tilt))
+        some = slice(i, i + _BATCH)
+        parts.append(_match_batch(boxes.take(some), orientations[some], bank, tilt))
     return Match.concat(parts)
 
 
-def whitened(bank: Bank, boxes: Array) -> Bank:
+_BATCH = 32  # particles
+
+
+def whitened(bank: Bank, boxes: Crops) -> Bank:
     """Return a bank with the noise's power: that of boxes, the mean of shells of |k|.
 
     The template is weak against the noise in single subtomograms, so that their
     power is taken for the noise's. Each box counts alike, whatever its scale.
     """
-    power = (np.abs(_box_spectra(boxes, bank)) ** 2).mean(axis=0, dtype=np.float64)
-    length = np.sqrt(((bank.waves / np.array(bank.shape)) ** 2).sum(axis=1))
-    shell = np.round(length * min(bank.shape)).astype(int)
+    F = spectra(boxes, bank.k, bank.support)
+    power = (np.abs(F) ** 2).mean(axis=0, dtype=np.float64)
+    longest = max(bank.support.periods)
+    shell = np.round(np.linalg.norm(bank.k, axis=1) * longest).astype(int)
     mean = np.bincount(shell, power) / np.maximum(np.bincount(shell), 1)
-    return bank._replace(noise=mean[shell])
+    there = np.unique(shell)
+    return bank._replace(noise=(there / longest, mean[there]))
 
 
 ENGINE = Engine(template_bank, match, whitened)
@@ -115,73 +128,89 @@ ENGINE = Engine(template_bank, match, whitened)
 
 
 def _match_batch(
-    boxes: Array,
+    boxes: Crops,
     orientations: Rotation,
     bank: Bank,
     tilt: Tilt,
 ) -> Match:
-    F = _box_spectra(boxes, bank)
-    k = (bank.waves / np.array(bank.shape)).astype(np.float32)
-    spectra = Spectra(k, F, _weights(orientations, k, tilt, bank.noise))
-    blank = _blank(spectra, bank)
-    found = _search(spectra.first(bank.searched), bank)
-    limits = Limits(bank.window, bank.grid.limit)
-    turning = len(bank.grid.rotations) > 1
-    run = partial(climb, fields=bank.fields, limits=limits, turning=turning)
-    if not bank.refined:
-        there = run(found, spectra, steps=0)  # for the score without the kernel's error
-        unknown = np.full(there.variance.shape, np.nan)
-        return _best_of(there._replace(variance=unknown), blank, limits, bank.shape)
-    # First all candidates at a lower resolution, then the best of them at the full.
-    coarse = spectra.first(min(bank.searched, max(50, int(SETTINGS.coarse * len(k)))))
-    found = _contenders(run(found, coarse, steps=SETTINGS.coarse_steps).poses)
-    return _best_of(
-        run(found, spectra, steps=SETTINGS.steps), blank, limits, bank.shape
+    F = spectra(boxes, bank.k, bank.support)
+    W, whole = _weights(boxes, orientations, tilt, bank)
+    data = Spectra(bank.k, F, W)
+    limits = Limits(bank.window, bank.limit)
+    run = partial(
+        climb, fields=bank.fields, limits=limits, turning=len(bank.matrices) > 1
     )
+    (searched, part), *more = bank.stages
+    found = _search(data.first(searched), part, bank)
+    if not bank.refined:
+        there = run(found, data, steps=0)  # for the score without the kernel's error
+        unknown = np.full(there.variance.shape, np.nan)
+        climbed = there._replace(variance=unknown)
+    else:
+        for count, part in bank.stages[:-1]:
+            some = data.first(count)
+            found = run(found, some, steps=SETTINGS.first_steps).poses
+            found = found.take(_contending(found, some, part, bank))
+        climbed = run(found, data, steps=SETTINGS.steps)
+    return _best_of(climbed, whole, data, limits, bank)
+
+
+class _Whole(NamedTuple):
+    """What particles have at all waves of the resolution."""
+
+    power: NDArray[np.float64]
+    """(n,), Σ W |F|²."""
+    blank: NDArray[np.bool_]
+    """(n,), whether there is nothing in the box at the waves that count."""
 
 
 def _weights(
-    orientations: Rotation, k: Array, tilt: Tilt, noise: NDArray[Any] | None
-) -> NDArray[np.float32]:
-    """Return W, at most 1 for each particle."""
-    vectors = np.einsum("nij,kj->ink", orientations.as_matrix(), k)
-    W = check_weights(tilt(vectors), vectors.shape[1:])
-    if noise is not None:
-        there = noise > SETTINGS.rounding * noise.mean()
-        W = np.where(there, W / np.where(there, noise, 1), 0)
+    boxes: Crops, orientations: Rotation, tilt: Tilt, bank: Bank
+) -> tuple[NDArray[np.float32], _Whole]:
+    """Return W at the bank's waves, at most 1 for each particle, and what all hold."""
+    O = orientations.as_matrix()
+    W = _weighed(np.einsum("nij,kj->ink", O, bank.k), tilt, bank)
     largest = W.max(axis=1, keepdims=True)
-    return (W / np.where(largest > 0, largest, 1)).astype(np.float32)
+    largest[largest <= 0] = 1
+    k, power = lattice_power(boxes, bank.support, bank.finest)
+    to_tomogram = O @ boxes.turns.swapaxes(1, 2)
+    if np.abs(to_tomogram - np.eye(3)).max() < 1e-9:
+        of_all = power @ _weighed(k.T, tilt, bank).astype(np.float32)
+    else:
+        vectors = np.einsum("nij,kj->ink", to_tomogram, k)
+        of_all = (power * _weighed(vectors, tilt, bank)).sum(axis=1)
+    of_all = of_all.astype(np.float64) / largest[:, 0]
+    blank = of_all <= SETTINGS.rounding * len(k) * np.prod(bank.support.box)
+    return (W / largest).astype(np.float32), _Whole(of_all, blank)
 
 
-def _blank(spectra: Spectra, bank: Bank) -> NDArray[np.bool_]:
-    """Tell which boxes have nothing in them at the waves that count."""
-    power = (spectra.W * (spectra.F.real**2 + spectra.F.imag**2)).mean(axis=1)
-    return np.asarray(power <= SETTINGS.rounding * math.prod(bank.shape))
+def _weighed(vectors: Array, tilt: Tilt, bank: Bank) -> NDArray[np.float64]:
+    """Return tilt weights over the noise's power, at vectors (3, ...)."""
+    W = check_weights(tilt(vectors), vectors.shape[1:])
+    if bank.noise is None:
+        return W
+    at, noise = bank.noise
+    power = np.interp(np.sqrt(np.square(vectors).sum(axis=0)), at, noise)
+    there = power > SETTINGS.rounding * noise.mean()
+    return np.where(there, W / np.where(there, power, 1), 0)
 
 
-def _box_spectra(boxes: Array, bank: Bank) -> NDArray[np.complex64]:
-    """Return the boxes' Fourier transforms about their centres at the bank's waves."""
-    reach = np.abs(bank.waves).max(axis=0)
-    z, y, x = (np.arange(-m, m + 1) for m in reach)
-    x = x[reach[2] :]
-    axes = [each / n for each, n in zip((z, y, x), bank.shape, strict=True)]
-    cube = transform(normalised(boxes), axes)
-    where = bank.waves + np.array([reach[0], reach[1], 0])
-    flat = np.ravel_multi_index(tuple(where.T), cube.shape[1:])
-    return cube.reshape(len(boxes), -1)[:, flat]
-
-
-def _search(spectra: Spectra, bank: Bank) -> Poses:
-    """Return the best few poses of each particle, from the grid."""
-    W, F = spectra.W, spectra.F
-    n, C = len(F), len(bank.U)
+def _search(data: Spectra, part: float, bank: Bank) -> Poses:
+    """Return the best poses of each particle among those that are tried."""
+    W, F = data.W, data.F
+    n, C, rows = len(F), len(bank.U), len(bank.spectra)
     power = (W * (F.real**2 + F.imag**2)).sum(axis=1)
     norms = np.sqrt(np.maximum((W @ bank.power.T) * power[:, None], 1e-30))
     # (C · n, 2N) by (2N, m · r): real and imaginary parts side by side
     left = (bank.U[:, None] * (W * F)).reshape(C * n, -1).view(np.float32)
     products = (left @ bank.spectra.view(np.float32).T).reshape(C, -1)
-    best = (bank.V.T @ products).max(axis=0).reshape(n, -1) / norms
-    particle, row = _peaks(best, bank)
+    best = np.empty(n * rows, np.float32)
+    size = max(1, _TABLE // len(bank.shifts))
+    for i in range(0, n * rows, size):
+        some = slice(i, i + size)
+        np.max(bank.V.T @ products[:, some], axis=0, out=best[some])
+    scores = best.reshape(n, rows) / norms
+    particle, row = _peaks(scores, _freedom(data, bank), part, bank)
     at_peaks = bank.V.T @ products.reshape(C, n, -1)[:, particle, row]
     shift = bank.shifts[at_peaks.argmax(axis=0)]
     template, rotation = np.divmod(row, len(bank.matrices))
@@ -190,71 +219,83 @@ def _search(spectra: Spectra, bank: Bank) -> Poses:
         template,
         bank.matrices[rotation].astype(np.float64),
         shift.astype(np.float64),
-        best[particle, row].astype(np.float64),
+        scores[particle, row].astype(np.float64),
     )
 
 
-def _peaks(best: Array, bank: Bank) -> tuple[Array, Array]:
-    """Return which particles and rows of the search are to be refined.
+_TABLE = 2**20  # scores at all shifts that are held at a time, in the cache
 
-    They are better than all their neighbours, and may be the best after refinement.
+
+def _peaks(
+    scores: Array, freedom: Array, part: float, bank: Bank
+) -> tuple[Array, Array]:
+    """Return which particles and rows of the search go on.
+
+    They are better than all their neighbours, and may be the best in the end.
     """
     if not bank.refined:
-        return np.arange(len(best)), best.argmax(axis=1)
-    wide = bank.searched < len(bank.waves)
-    reach, most = (
-        (SETTINGS.wide_in_reach, SETTINGS.wide_candidates)
-        if wide
-        else (SETTINGS.in_reach, SETTINGS.candidates)
-    )
-    grid = best.reshape(len(best), -1, len(bank.matrices))
+        return np.arange(len(scores)), scores.argmax(axis=1)
+    grid = scores.reshape(len(scores), -1, len(bank.matrices))
     highest = grid[..., bank.neighbours].max(axis=-1)
-    peaks = np.where(grid >= highest, grid, -np.inf).reshape(best.shape)
-    top = np.argsort(-peaks, axis=1, kind="stable")[:, :most]
-    scores = np.take_along_axis(peaks, top, axis=1)
-    chosen = scores >= _below(scores[:, :1], reach)
+    peaks = np.where(grid >= highest, grid, -np.inf).reshape(scores.shape)
+    top = np.argsort(-peaks, axis=1, kind="stable")[:, : SETTINGS.candidates]
+    z = _significance(np.take_along_axis(peaks, top, axis=1), freedom[:, None])
+    lost = 2 * SETTINGS.between * np.maximum(z[:, :1], 0)
+    chosen = z >= z[:, :1] - _margin(z[:, :1], part) - lost
     return np.nonzero(chosen)[0], top[chosen]
 
 
-def _contenders(poses: Poses) -> Poses:
-    """Return the poses that may still be their particle's best."""
-    top = np.full(poses.particle.max() + 1, -np.inf)
-    np.maximum.at(top, poses.particle, poses.score)
-    return poses.take(poses.score >= _below(top, SETTINGS.contending)[poses.particle])
+def _contending(poses: Poses, data: Spectra, part: float, bank: Bank) -> Array:
+    """Tell which poses may still be their particle's best."""
+    z = _significance(poses.score, _freedom(data, bank)[poses.particle])
+    top = np.full(len(data.F), -np.inf)
+    np.maximum.at(top, poses.particle, z)
+    top = top[poses.particle]
+    return np.asarray(z >= top - _margin(top, part))
 
 
-def _below(score: Any, part: float) -> Any:
-    """Return a part of a score, or as much less of a negative one."""
-    return score - (1 - part) * np.abs(score)
+def _freedom(data: Spectra, bank: Bank) -> NDArray[np.float64]:
+    """Return how many independent numbers the data of each particle are."""
+    correlated = window_power(bank.support) / np.prod(bank.support.periods)
+    return np.maximum(2 * (data.W > 0).sum(axis=1) * correlated, 8.0)
+
+
+def _significance(score: Array, freedom: Array) -> Array:
+    """Return a score in standard deviations of the noise."""
+    with np.errstate(invalid="ignore"):
+        return score * np.sqrt(freedom / np.maximum(1 - score**2, 1e-6))
+
+
+def _margin(z: Array, part: float) -> Array:
+    """Return by how much a pose may be less significant than the best."""
+    left = max(1 - part, 0.0)
+    return (left * np.maximum(z, 0) + SETTINGS.missed * np.sqrt(2 * left)) / np.sqrt(
+        part
+    )
 
 
 def _best_of(
-    climbed: Climbed, blank: Array, limits: Limits, shape: tuple[int, ...]
+    climbed: Climbed, whole: _Whole, data: Spectra, limits: Limits, bank: Bank
 ) -> Match:
     """Return each particle's best pose; of a blank one the pose that it had."""
     from scipy.spatial.transform import Rotation
 
-    poses = climbed.poses
+    poses, blank = climbed.poses, whole.blank
     order = np.lexsort((-poses.score, poses.particle))
     best = order[np.flatnonzero(np.diff(poses.particle[order], prepend=-1))]
     R, t = poses.R[best], poses.t[best]
     R[blank], t[blank] = np.eye(3), 0.0
+    used = (data.W * (data.F.real**2 + data.F.imag**2)).sum(axis=1)
+    score = poses.score[best] * np.sqrt(used / np.maximum(whole.power, 1e-30))
     turn, move = np.sqrt(climbed.variance[best].T)
-    furthest = np.linalg.norm(shape) / 2
+    furthest = np.linalg.norm(bank.support.box) / 2
     return Match(
         Rotation.from_matrix(R),
         t,
-        np.where(blank, 0.0, np.clip(poses.score[best], -1, 1)),
+        np.where(blank, 0.0, np.clip(score, -1, 1)),
         np.where(blank, 0, poses.template[best]),
         np.where(blank, np.nan, np.minimum(move, furthest)),
         np.where(blank, np.nan, np.minimum(np.degrees(turn), 180.0)),
         ~blank & limits.reached(R, t),
         blank,
     )
-
-
-def _batch_size(bank: Bank) -> int:
-    """Return how many particles fit into the memory of a batch."""
-    floats = 2 * len(bank.U) * bank.searched
-    floats += (len(bank.U) + len(bank.shifts)) * len(bank.spectra)
-    return max(1, min(64, int(SETTINGS.batch_bytes / (4 * floats))))

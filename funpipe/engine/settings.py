@@ -13,38 +13,35 @@ class Settings(NamedTuple):
     batch_bytes: float = 48e6
     """Of the largest arrays of a batch. More: larger products, which are faster until
     they leave the processor's cache; and more memory in each process."""
-    bank_bytes: float = 150e6
-    """Of the turned templates of a search that is refined. Less: a wide search starts
-    at a lower resolution, where more of its candidates have to be followed."""
     kernel_error: float = 1e-2
     """Of exp(2πi k·t), root mean square. Less: a kernel of a higher rank, and a search
     that is slower in proportion; scores after refinement do not have this error."""
-    candidates: int = 4
-    """Poses of a particle that climb, at the most. More: fewer best poses missed
-    in noise, and more time for refinement."""
-    in_reach: float = 0.85
-    """Of the best score: whether a pose of the search may still win. Less: likewise."""
-    wide_candidates: int = 16
-    """As ``candidates``, after a search at low resolution, which tells less apart."""
-    wide_in_reach: float = 0.6
-    """As ``in_reach``, likewise."""
-    coarse: float = 0.3
-    """Of the waves, the longest: those of the first climb. Fewer: a faster climb from
-    further away, that tells less which candidate is the best."""
-    coarse_steps: int = 4
-    """The most steps of the first climb."""
-    contending: float = 0.95
-    """Of the best score: whether a pose may still win after that climb. Less: more
-    poses climb over all waves."""
+    products: float = 5e7
+    """Complex products that the search of a particle may take. More: a search by more
+    waves, which leaves fewer poses to climb from."""
+    between: float = 0.12
+    """Of the score, what it may lose at the poses that are tried beside a truth that is
+    furthest from them: in rotation, and as much in shift. More: fewer poses to try,
+    more that must be followed, and longer climbs."""
+    alike: float = 1.5
+    """Of the distance of poses that are tried: rotations nearer than that are
+    neighbours, of which only the best is followed. More: fewer candidates that climb
+    to one and the same pose; two real maxima that are near may become one."""
+    information: float = 0.999
+    """Of what the template's waves say of the pose, Σ |∂F/∂pose|²: what the last climb
+    takes along. Less: a shorter climb, and a larger error."""
+    widening: float = 3.0
+    """Times as many waves in each climb as in the one before, at the most. More: fewer
+    climbs; from further away, which may end in another maximum."""
+    missed: float = 3.1
+    """Standard deviations: a pose is followed while its score with all waves, given
+    that with some, may be the best by so many. 3.1: one best in a thousand is lost."""
+    candidates: int = 16
+    """Poses of a particle that climb, at the most."""
+    first_steps: int = 4
+    """The most steps of climbs before the last."""
     steps: int = 10
-    """The most steps of the climb over all waves; most poses need three or four."""
-    apart: float = 1.8
-    """Spacings within which rotations are neighbours, of which only the best is a
-    candidate. More: fewer candidates that climb to one and the same pose; two real
-    maxima that are near may become one."""
-    phase: float = 0.8
-    """Rad that half a spacing of rotations may turn the template's rim. More: a search
-    on a coarse grid uses waves that its grid is too coarse for."""
+    """The most steps of the last climb; most poses need three or four."""
     rounding: float = 1e-10
     """Of a power spectrum's mean: what single precision leaves of none. It tells blank
     boxes and waves without noise; nothing is traded."""

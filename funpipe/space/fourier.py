@@ -152,13 +152,13 @@ def fourier_vectors(shape: tuple[int, ...], scale: float) -> NDArray[np.float64]
     return np.stack(np.meshgrid(*axes, indexing="ij"))
 
 
-def half_ball(shape: tuple[int, ...], finest: float) -> NDArray[np.int64]:
+def half_ball(shape: tuple[float, ...], finest: float) -> NDArray[np.int64]:
     """Return the waves of a box inside a resolution limit, one of each mirrored pair.
 
     Parameters
     ----------
-    shape : (int, int, int)
-        Voxels of the box.
+    shape : (float, float, float)
+        Voxels of the box, or the periods of waves that do not fit into whole voxels.
     finest : float
         The shortest period, in voxels; waves at Nyquist's frequency are left out,
         and the constant one.
@@ -173,7 +173,9 @@ def half_ball(shape: tuple[int, ...], finest: float) -> NDArray[np.int64]:
     >>> half_ball((32, 32, 32), 4.0).shape
     (1054, 3)
     """
-    reach = [min(math.floor(n / finest + 1e-9), (n - 1) // 2) for n in shape]
+    reach = [
+        min(math.floor(n / finest + 1e-9), max(0, math.ceil(n / 2) - 1)) for n in shape
+    ]
     grid = np.stack(
         np.meshgrid(*(np.arange(-m, m + 1) for m in reach), indexing="ij"), axis=-1
     ).reshape(-1, 3)
