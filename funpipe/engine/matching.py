@@ -56,7 +56,13 @@ from funpipe.engine.gauss_newton import Climbed, Poses, Spectra, climb
 from funpipe.engine.limits import Limits
 from funpipe.engine.seam import Engine, Match
 from funpipe.engine.settings import SETTINGS
-from funpipe.space.crops import Crops, lattice_power, spectra, window_power
+from funpipe.space.crops import (
+    Crops,
+    lattice,
+    lattice_power,
+    spectra,
+    window_power,
+)
 from funpipe.space.fourier import Tilt, check_weights
 
 if TYPE_CHECKING:
@@ -141,7 +147,9 @@ def _match_batch(
         climb, fields=bank.fields, limits=limits, turning=len(bank.matrices) > 1
     )
     (searched, part), *more = bank.stages
-    found = _search(data.first(searched), part, bank)
+    of_window = window_power(boxes, bank.support) / np.prod(bank.support.periods)
+    freedom = 2 * np.minimum(of_window, 1)
+    found = _search(data.first(searched), part, freedom, bank)
     if not bank.refined:
         there = run(found, data, steps=0)  # for the score without the kernel's error
         unknown = np.full(there.variance.shape, np.nan)
@@ -150,7 +158,7 @@ def _match_batch(
         for count, part in bank.stages[:-1]:
             some = data.first(count)
             found = run(found, some, steps=SETTINGS.first_steps).poses
-            found = found.take(_contending(found, some, part, bank))
+            found = found.take(_contending(found, some, part, freedom))
         climbed = run(found, data, steps=SETTINGS.steps)
     return _best_of(climbed, whole, data, limits, bank)
 
@@ -172,15 +180,13 @@ def _weights(
     W = _weighed(np.einsum("nij,kj->ink", O, bank.k), tilt, bank)
     largest = W.max(axis=1, keepdims=True)
     largest[largest <= 0] = 1
-    k, power = lattice_power(boxes, bank.support, bank.finest)
+    k = lattice(boxes.values.shape[1:], bank.finest).T
     to_tomogram = O @ boxes.turns.swapaxes(1, 2)
-    if np.abs(to_tomogram - np.eye(3)).max() < 1e-9:
-        of_all = power @ _weighed(k.T, tilt, bank).astype(np.float32)
-    else:
-        vectors = np.einsum("nij,kj->ink", to_tomogram, k)
-        of_all = (power * _weighed(vectors, tilt, bank)).sum(axis=1)
-    of_all = of_all.astype(np.float64) / largest[:, 0]
-    blank = of_all <= SETTINGS.rounding * len(k) * np.prod(bank.support.box)
+    if np.abs(to_tomogram - np.eye(3)).max() > 1e-9:
+        k = np.einsum("nij,jk->ink", to_tomogram, k)
+    of_all = lattice_power(boxes, _weighed(k, tilt, bank), bank.finest, bank.support)
+    of_all = of_all / largest[:, 0]
+    blank = of_all <= SETTINGS.rounding * k.shape[-1] * np.prod(bank.support.box)
     return (W / largest).astype(np.float32), _Whole(of_all, blank)
 
 
@@ -195,7 +201,7 @@ def _weighed(vectors: Array, tilt: Tilt, bank: Bank) -> NDArray[np.float64]:
     return np.where(there, W / np.where(there, power, 1), 0)
 
 
-def _search(data: Spectra, part: float, bank: Bank) -> Poses:
+def _search(data: Spectra, part: float, freedom: Array, bank: Bank) -> Poses:
     """Return the best poses of each particle among those that are tried."""
     W, F = data.W, data.F
     n, C, rows = len(F), len(bank.U), len(bank.spectra)
@@ -210,7 +216,7 @@ def _search(data: Spectra, part: float, bank: Bank) -> Poses:
         some = slice(i, i + size)
         np.max(bank.V.T @ products[:, some], axis=0, out=best[some])
     scores = best.reshape(n, rows) / norms
-    particle, row = _peaks(scores, _freedom(data, bank), part, bank)
+    particle, row = _peaks(scores, _freedom(data, freedom), part, bank)
     at_peaks = bank.V.T @ products.reshape(C, n, -1)[:, particle, row]
     shift = bank.shifts[at_peaks.argmax(axis=0)]
     template, rotation = np.divmod(row, len(bank.matrices))
@@ -245,19 +251,20 @@ def _peaks(
     return np.nonzero(chosen)[0], top[chosen]
 
 
-def _contending(poses: Poses, data: Spectra, part: float, bank: Bank) -> Array:
+def _contending(
+    poses: Poses, data: Spectra, part: float, freedom: Array
+) -> Array:
     """Tell which poses may still be their particle's best."""
-    z = _significance(poses.score, _freedom(data, bank)[poses.particle])
+    z = _significance(poses.score, _freedom(data, freedom)[poses.particle])
     top = np.full(len(data.F), -np.inf)
     np.maximum.at(top, poses.particle, z)
     top = top[poses.particle]
     return np.asarray(z >= top - _margin(top, part))
 
 
-def _freedom(data: Spectra, bank: Bank) -> NDArray[np.float64]:
-    """Return how many independent numbers the data of each particle are."""
-    correlated = window_power(bank.support) / np.prod(bank.support.periods)
-    return np.maximum(2 * (data.W > 0).sum(axis=1) * correlated, 8.0)
+def _freedom(data: Spectra, each: Array) -> NDArray[np.float64]:
+    """Return how many independent numbers the data are, if each wave is so many."""
+    return np.maximum(each * (data.W > 0).sum(axis=1), 8.0)
 
 
 def _significance(score: Array, freedom: Array) -> Array:

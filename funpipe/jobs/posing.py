@@ -21,6 +21,7 @@ from funpipe.boxes.cutting import Piece
 from funpipe.engine.seam import Match
 from funpipe.jobs.running import run
 from funpipe.jobs.searching import Sampling, Search
+from funpipe.space.crops import whole_boxes
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -140,7 +141,8 @@ def _match_task(
 ) -> _Done:
     """Return which particles a piece holds, and their poses."""
     indices, boxes, rotations, tilt = piece
-    found = match(boxes, rotations, bank=bank, tilt=tilt, go_on=go_on)
+    crops = whole_boxes(boxes)
+    found = match(crops, rotations, bank=bank, tilt=tilt, go_on=go_on)
     if len(found.scores) != len(boxes):
         raise ValueError(
             f"engine must match each box: {len(found.scores)} poses of {len(boxes)}"

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from funpipe.space.fourier import half_ball, transform
 from funpipe.space.geometry import centre, offsets, radius
+from funpipe.space.precision import normalised
 from funpipe.space.spectra import fine_grid, gather_matrix, roll_off
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "lattice_power",
     "spectra",
     "support_of",
+    "whole_boxes",
     "window_power",
 ]
 
@@ -44,7 +46,7 @@ Array: TypeAlias = NDArray[Any]
 _EDGE = 2.0  # voxels of the ball's soft edge
 _OFFSET = 1.0  # voxels, more than particles lie from their crops' centres
 _FINENESS = 2  # of the grid, see `funpipe.space.spectra` for the error
-_ROUNDING = 1e-6  # of the largest value: what single precision leaves of none
+_BEYOND = 1e-4  # of a template's Σ t², what may lie further out than it reaches
 _STILL = 1e-12  # of a matrix: what double precision leaves of no turn
 
 
@@ -89,25 +91,42 @@ def support_of(templates: Array, window: tuple[float, float, float]) -> Support:
     Returns
     -------
     Support
-        The ball that all templates stay in, wherever they are turned and shifted, if
-        a cube around it is no larger than the box; otherwise the box.
+        The ball that all templates stay in, wherever they are turned and shifted; the
+        whole box where the box does not hold what they reach. Waves are no further
+        apart than those of the box, which what is beyond it can do little to: it is
+        seen only by templates that are shifted as far as may be.
 
     Examples
     --------
-    >>> template = np.zeros((1, 32, 32, 32)); template[0, 16, 16, 6:26] = 1
-    >>> round(support_of(template, (1.0, 1.0, 1.0)).radius, 2)
-    11.26
+    >>> template = np.zeros((1, 32, 32, 32)); template[0, 16, 16, 9:23] = 1
+    >>> support_of(template, (1.0, 1.0, 1.0)).radius.__round__(2)
+    8.26
     >>> support_of(np.ones((1, 8, 8, 8)), (1.0, 1.0, 1.0))
     Support(periods=(8.0, 8.0, 8.0), radius=inf, box=(8, 8, 8))
     """
     z, y, x = templates.shape[1:]
-    size = np.abs(templates).max(axis=0)
-    there = size > _ROUNDING * size.max(initial=0)
-    reach = float(radius((z, y, x))[there].max(initial=0)) + math.hypot(*window)
-    if (2 * reach) ** 3 > z * y * x:
+    reach = max(_reach(each) for each in templates)
+    if reach + max(window) > min(z, y, x) / 2:
         return Support((float(z), float(y), float(x)), math.inf, (z, y, x))
-    around = 2 * (reach + _EDGE)
-    return Support((around, around, around), reach, (z, y, x))
+    inside = reach + max(window)
+    around = min(2.0 * (inside + _EDGE), float(min(z, y, x)))
+    return Support((around, around, around), inside, (z, y, x))
+
+
+def _reach(template: Array) -> float:
+    """Return the radius, in voxels, of the ball that a template fills."""
+    distance = radius(template.shape).ravel()
+    order = np.argsort(-distance)
+    beyond = np.cumsum(np.square(template.ravel()[order], dtype=np.float64))
+    within = min(np.searchsorted(beyond, _BEYOND * beyond[-1]), len(order) - 1)
+    return float(distance[order[within]])
+
+
+def whole_boxes(boxes: Array) -> Crops:
+    """Return boxes that are in their particles' frames, of any level and scale."""
+    n = len(boxes)
+    turns = np.broadcast_to(np.eye(3), (n, 3, 3))
+    return Crops(normalised(boxes), np.zeros((n, 3)), turns)
 
 
 def crop_shape(support: Support, turns: Array) -> tuple[int, int, int]:
@@ -207,14 +226,14 @@ def lattice_power(
 ) -> NDArray[np.float64]:
     """Return Σ W |F|² over all waves of the support's lattice, (n,), without a turn.
 
-    The sum is taken over the crop's own lattice, in the tomogram's frame, where W is
-    the same for all its particles, times how much denser the support's lattice is.
+    The sum is taken over the crop's own lattice, times how much denser the support's
+    is. In the tomogram's frame W there is the same for all its particles.
 
     Parameters
     ----------
     crops : Crops
         n subtomograms.
-    W : (M,) array
+    W : (M,) or (n, M) array
         The weights of the waves of ``lattice(shape, finest)``.
     finest : float
         The shortest period, in voxels.
@@ -222,12 +241,12 @@ def lattice_power(
         What of the crops counts.
     """
     shape = crops.values.shape[1:]
-    waves = half_ball(shape, finest)
+    z, y, x = half_ball(shape, finest).T  # x ≥ 0, as in rfftn's half
     windowed = _windowed(crops, _windows(crops, support))
-    F = _at_products(windowed, waves / np.array(shape))
-    density = math.prod(support.periods) / math.prod(shape)
+    F = scipy.fft.rfftn(windowed, axes=(1, 2, 3))[:, z, y, x]
     power = F.real**2 + F.imag**2
-    return np.asarray((power[:, None] @ W[:, None])[:, 0, 0] * density)
+    density = math.prod(support.periods) / math.prod(shape)
+    return np.asarray((power * W).sum(axis=1, dtype=np.float64) * density)
 
 
 def boxes(crops: Crops, shape: tuple[int, int, int]) -> NDArray[np.float32]:
