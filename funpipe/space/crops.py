@@ -4,14 +4,15 @@ No crop is turned in real space. With x the voxels of a crop f and c + o where i
 particle is, the voxel lies at u = Rᵀ (x − c − o) in the particle's frame, R the turn
 from there to the crop's axes, and what is wanted at frequencies k of that frame is
 
-    F(k) = Σ_x w (f(x) − f̄) exp(−2πi k·u),     f̄ = Σ w f / Σ w,
+    F(k) = Σ_x w (f(x) − f̄) exp(−2πi k·u),     f̄ = Σ w (1 − w) f / Σ w (1 − w),
 
 with k·u = (R k)·(x − c − o): the crop's own transform at R k, by the grid and the
 gather of `funpipe.space.spectra`. Only half of the grid is evaluated, f being real.
 
 The window w is what of a subtomogram counts, see `Support`. It is soft, so that its
-edge adds little to high frequencies, and the mean under it is taken off, so that the
-tomogram's level does not show its outline.
+edge adds little to high frequencies, and the mean at its edge is taken off, so that
+the tomogram's level does not show its outline; not the mean under it, to which the
+particle adds. (Where w has no edge, it does not matter.)
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def support_of(templates: Array, window: tuple[float, float, float]) -> Support:
     reach = max(_reach(each) for each in templates)
     if reach + max(window) > min(z, y, x) / 2:
         return Support((float(z), float(y), float(x)), math.inf, (z, y, x))
-    inside = reach + max(window)
+    inside = reach + math.hypot(*window)
     around = min(2.0 * (inside + _EDGE), float(min(z, y, x)))
     return Support((around, around, around), inside, (z, y, x))
 
@@ -318,7 +319,9 @@ def _in_place(crops: Crops) -> bool:
 def _windowed(crops: Crops, windows: Array, factor: Any = 1) -> NDArray[np.float32]:
     """Return w (f − f̄) times a factor of voxels."""
     n = len(crops.values)
-    flat, w = crops.values.reshape(n, 1, -1), windows.reshape(len(windows), -1, 1)
+    edge = windows * (1 - windows)
+    edge = np.where(edge.any(axis=(1, 2, 3), keepdims=True), edge, windows)
+    flat, w = crops.values.reshape(n, 1, -1), edge.reshape(len(windows), -1, 1)
     # A stack of products is one by one: a crop in a batch is what it is alone.
     mean = (flat @ w) / w.sum(axis=1, keepdims=True)
     return np.asarray(
