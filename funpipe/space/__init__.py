@@ -3,6 +3,8 @@
 - `geometry`: grids, centres, rotating images, rotation searches
 - `symmetry`: point groups, and searches with one of each that look the same
 - `fourier`: exact resampling, transfer functions of filters, tilt weights
+- `spectra`: transforms between the frequencies of a box: a fine grid and a gather
+- `crops`: subtomograms along the tomogram's axes, and their transforms
 - `shells`: the Fourier shell correlation of two maps, and their resolution
 - `precision`: numbers of any level and scale, in single precision
 """

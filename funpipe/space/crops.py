@@ -1,0 +1,358 @@
+"""Subtomograms as cut along a tomogram's axes, and their Fourier transforms.
+
+No crop is turned in real space. With x the voxels of a crop f and c + o where its
+particle is, the voxel lies at u = Rᵀ (x − c − o) in the particle's frame, R the turn
+from there to the crop's axes, and what is wanted at frequencies k of that frame is
+
+    F(k) = Σ_x w (f(x) − f̄) exp(−2πi k·u),     f̄ = Σ w f / Σ w,
+
+with k·u = (R k)·(x − c − o): the crop's own transform at R k, by the grid and the
+gather of `funpipe.space.spectra`. Only half of the grid is evaluated, f being real.
+
+The window w is what of a subtomogram counts, see `Support`. It is soft, so that its
+edge adds little to high frequencies, and the mean under it is taken off, so that the
+tomogram's level does not show its outline.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from funpipe.space.fourier import half_ball, transform
+from funpipe.space.geometry import centre, offsets, radius
+from funpipe.space.spectra import fine_grid, gather_matrix, roll_off
+
+__all__ = [
+    "Crops",
+    "Support",
+    "boxes",
+    "crop_shape",
+    "lattice",
+    "lattice_power",
+    "spectra",
+    "support_of",
+    "window_power",
+]
+
+Array: TypeAlias = NDArray[Any]
+
+_EDGE = 2.0  # voxels of the ball's soft edge
+_OFFSET = 1.0  # voxels, more than particles lie from their crops' centres
+_FINENESS = 2  # of the grid, see `funpipe.space.spectra` for the error
+_ROUNDING = 1e-6  # of the largest value: what single precision leaves of none
+_STILL = 1e-12  # of a matrix: what double precision leaves of no turn
+
+
+class Crops(NamedTuple):
+    """Subtomograms as cut, along the tomogram's axes, each with its particle's pose."""
+
+    values: NDArray[np.float32]
+    """(n, z, y, x), each of a level and a scale of its own."""
+    offsets: NDArray[np.float64]
+    """(n, 3), voxels: where the particle is, from the crop's centre (n − 1) / 2."""
+    turns: NDArray[np.float64]
+    """(n, 3, 3), from the particle's frame to the crop's axes, on zyx vectors."""
+
+    def take(self, chosen: Any) -> Crops:
+        """Return some of them."""
+        return Crops(*(each[chosen] for each in self))
+
+
+class Support(NamedTuple):
+    """What of a subtomogram counts, and the lattice of waves that describes it."""
+
+    periods: tuple[float, float, float]
+    """Voxels along z, y, x of the particle's frame: waves are whole multiples of
+    1 / period."""
+    radius: float
+    """Of a ball about the particle, voxels, which counts in full; its edge is beyond.
+    Infinite where the whole box counts."""
+    box: tuple[int, int, int]
+    """Voxels of the template's box."""
+
+
+def support_of(templates: Array, window: tuple[float, float, float]) -> Support:
+    """Return what of a subtomogram matters to templates.
+
+    Parameters
+    ----------
+    templates : (m, z, y, x) array
+        The templates, masked.
+    window : (float, float, float)
+        The largest shifts along z, y, x, in voxels.
+
+    Returns
+    -------
+    Support
+        The ball that all templates stay in, wherever they are turned and shifted, if
+        a cube around it is no larger than the box; otherwise the box.
+
+    Examples
+    --------
+    >>> template = np.zeros((1, 32, 32, 32)); template[0, 16, 16, 6:26] = 1
+    >>> round(support_of(template, (1.0, 1.0, 1.0)).radius, 2)
+    11.26
+    >>> support_of(np.ones((1, 8, 8, 8)), (1.0, 1.0, 1.0))
+    Support(periods=(8.0, 8.0, 8.0), radius=inf, box=(8, 8, 8))
+    """
+    z, y, x = templates.shape[1:]
+    size = np.abs(templates).max(axis=0)
+    there = size > _ROUNDING * size.max(initial=0)
+    reach = float(radius((z, y, x))[there].max(initial=0)) + math.hypot(*window)
+    if (2 * reach) ** 3 > z * y * x:
+        return Support((float(z), float(y), float(x)), math.inf, (z, y, x))
+    around = 2 * (reach + _EDGE)
+    return Support((around, around, around), reach, (z, y, x))
+
+
+def crop_shape(support: Support, turns: Array) -> tuple[int, int, int]:
+    """Return how many voxels hold a support, however particles are turned.
+
+    Parameters
+    ----------
+    support : Support
+        What counts.
+    turns : (n, 3, 3) array
+        From the particles' frames to the tomogram's axes; a ball needs none.
+
+    Examples
+    --------
+    >>> crop_shape(Support((26.0, 26.0, 26.0), 11.0, (32, 32, 32)), np.eye(3)[None])
+    (27, 27, 27)
+    >>> crop_shape(Support((8.0, 8.0, 8.0), math.inf, (8, 8, 8)), np.eye(3)[None])
+    (9, 9, 9)
+    """
+    if math.isinf(support.radius):
+        half = np.array(support.box) / 2 + 0.5  # where the box's edge has come to 0
+        reach = (np.abs(turns) @ half).max(axis=0) + _OFFSET / 2
+    else:
+        reach = np.full(3, support.radius + _EDGE + _OFFSET)
+    # of n voxels the next one outside is (n + 1) / 2 from the centre
+    z, y, x = (max(1, math.ceil(2 * each - 1 - 1e-6)) for each in reach)
+    return z, y, x
+
+
+def spectra(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
+    """Return the crops' Fourier transforms about their particles.
+
+    Parameters
+    ----------
+    crops : Crops
+        n subtomograms.
+    k : (N, 3) array
+        Frequencies in the particles' frames, z, y, x, in periods per voxel.
+    support : Support
+        What of the crops counts.
+
+    Returns
+    -------
+    (n, N) array of complex64
+        Σ w (f − mean) exp(−2πi k·u), as this module's text says. Exact, up to
+        rounding, where a particle is not turned; else the error is that of
+        interpolation, of what lies x from the centre of a crop of n voxels at the most
+        (x / (2 n − x))² along each axis.
+
+    Examples
+    --------
+    >>> values = np.zeros((1, 17, 17, 17), np.float32); values[0, 8, 8, 9] = 1
+    >>> crops = Crops(values, np.zeros((1, 3)), np.eye(3)[None])
+    >>> k = np.array([[0, 0, 0.125], [0, 0, 0.25]])
+    >>> spectra(crops, k, Support((16.0, 16.0, 16.0), 5.0, (16, 16, 16))).round(2)
+    array([[0.71-0.71j, 0.  -1.j  ]], dtype=complex64)
+    """
+    result = np.empty((len(crops.values), len(k)), np.complex64)
+    still = np.abs(crops.turns - np.eye(3)).max(axis=(1, 2)) <= _STILL
+    for chosen, evaluate in ((still, _on_lattice), (~still, _between)):
+        if chosen.any():
+            some = crops if chosen.all() else crops.take(chosen)
+            result[chosen] = evaluate(some, k, support)
+    return result
+
+
+def window_power(crops: Crops, support: Support) -> NDArray[np.float64]:
+    """Return Σ w² of each crop, (n,).
+
+    White noise of variance s² has a mean |F|² of s² times that.
+    """
+    windows = _windows(crops, support)
+    power = np.square(windows, dtype=np.float64).sum(axis=(1, 2, 3))
+    return np.broadcast_to(power, len(crops.values))
+
+
+def lattice(shape: tuple[int, ...], finest: float) -> NDArray[np.float64]:
+    """Return the waves of a crop's own lattice inside a resolution limit.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Voxels of the crop.
+    finest : float
+        The shortest period, in voxels.
+
+    Returns
+    -------
+    (M, 3) array
+        Periods per voxel along the tomogram's axes; one of each mirrored pair.
+    """
+    return half_ball(shape, finest) / np.array(shape)
+
+
+def lattice_power(
+    crops: Crops, W: Array, finest: float, support: Support
+) -> NDArray[np.float64]:
+    """Return Σ W |F|² over all waves of the support's lattice, (n,), without a turn.
+
+    The sum is taken over the crop's own lattice, in the tomogram's frame, where W is
+    the same for all its particles, times how much denser the support's lattice is.
+
+    Parameters
+    ----------
+    crops : Crops
+        n subtomograms.
+    W : (M,) array
+        The weights of the waves of ``lattice(shape, finest)``.
+    finest : float
+        The shortest period, in voxels.
+    support : Support
+        What of the crops counts.
+    """
+    shape = crops.values.shape[1:]
+    waves = half_ball(shape, finest)
+    windowed = _windowed(crops, _windows(crops, support))
+    F = _at_products(windowed, waves / np.array(shape))
+    density = math.prod(support.periods) / math.prod(shape)
+    power = F.real**2 + F.imag**2
+    return np.asarray((power[:, None] @ W[:, None])[:, 0, 0] * density)
+
+
+def boxes(crops: Crops, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Turn crops into boxes in their particles' frames, by cubic splines.
+
+    Parameters
+    ----------
+    crops : Crops
+        n subtomograms.
+    shape : (int, int, int)
+        Voxels of a box along z, y, x.
+
+    Returns
+    -------
+    (n, z, y, x) array of float32
+        What lies outside a crop is its mean.
+    """
+    result = np.empty((len(crops.values), *shape), np.float32)
+    middle = centre(crops.values.shape[1:]) + crops.offsets
+    corner = middle - crops.turns @ centre(shape)
+    for values, turn, first, into in zip(
+        crops.values, crops.turns, corner, result, strict=True
+    ):
+        level = values.mean(dtype=np.float64).astype(np.float32)
+        scipy.ndimage.affine_transform(
+            values - level,
+            turn,
+            first,
+            output_shape=shape,
+            output=into,
+            order=3,
+            mode="grid-constant",
+        )
+        into += level
+    return result
+
+
+# Windows.
+
+
+def _windows(crops: Crops, support: Support) -> NDArray[np.float32]:
+    """Return w: (1, z, y, x) where it is the same for all crops, else (n, z, y, x)."""
+    shape = crops.values.shape[1:]
+    if not math.isinf(support.radius):
+        beyond = (radius(shape) - (support.radius + _OFFSET)) / _EDGE
+        soft = np.cos(np.pi / 2 * np.clip(beyond, 0, 1)) ** 2
+        return soft[None].astype(np.float32)
+    if crops.values.shape[1:] == support.box and _in_place(crops):
+        return np.ones((1, *shape), np.float32)
+    half = np.array(support.box) / 2 + 0.5
+    windows = np.empty(crops.values.shape, np.float32)
+    grid = [each.astype(np.float32) for each in offsets(shape)]
+    for turn, offset, window in zip(crops.turns, crops.offsets, windows, strict=True):
+        window[...] = 1
+        for axis in range(3):
+            along = sum(
+                (grid[j] - np.float32(offset[j])) * np.float32(turn[j, axis])
+                for j in range(3)
+            )
+            window *= np.clip(np.float32(half[axis]) - np.abs(along), 0, 1)
+    return windows
+
+
+def _in_place(crops: Crops) -> bool:
+    """Tell whether no crop is moved or turned."""
+    return not crops.offsets.any() and bool((crops.turns == np.eye(3)).all())
+
+
+def _windowed(crops: Crops, windows: Array, factor: Any = 1) -> NDArray[np.float32]:
+    """Return w (f − f̄) times a factor of voxels."""
+    n = len(crops.values)
+    flat, w = crops.values.reshape(n, 1, -1), windows.reshape(len(windows), -1, 1)
+    # A stack of products is one by one: a crop in a batch is what it is alone.
+    mean = (flat @ w) / w.sum(axis=1, keepdims=True)
+    return np.asarray(
+        (crops.values - mean.reshape(n, 1, 1, 1))
+        * (windows * factor).astype(np.float32, copy=False)
+    )
+
+
+# Transforms.
+
+
+def _on_lattice(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
+    """Evaluate crops that are not turned, at frequencies on a lattice: exactly."""
+    windowed = _windowed(crops, _windows(crops, support))
+    return _at_products(windowed, k) * _phases(
+        np.broadcast_to(k, (len(windowed), *k.shape)), crops.offsets
+    )
+
+
+def _at_products(images: Array, k: Array) -> NDArray[np.complex64]:
+    """Return transforms at frequencies, from all on the grid that they are part of."""
+    axes = [np.unique(each) for each in k.T]
+    cube = transform(images, axes)
+    places = [np.searchsorted(*each) for each in zip(axes, k.T, strict=True)]
+    where = np.ravel_multi_index(tuple(places), cube.shape[1:])
+    return cube.reshape(len(images), -1)[:, where]
+
+
+def _between(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
+    """Evaluate turned crops, from a fine grid."""
+    n, shape = len(crops.values), crops.values.shape[1:]
+    z, y, x = (_FINENESS * each for each in shape)
+    highest = math.sqrt(float(np.square(k).sum(axis=1).max(initial=0)))
+    grid = fine_grid((z, y, x), highest, half=True)
+    factor = 1 / roll_off(shape, grid.periods)
+    windowed = _windowed(crops, _windows(crops, support), factor)
+    cube = transform(windowed, grid.axes())
+    q = k @ crops.turns.transpose(0, 2, 1)
+    phases = _phases(q, crops.offsets)
+    mirrored = q[..., 2] < 0
+    q[mirrored] *= -1
+    matrix = gather_matrix(q.reshape(-1, 3), grid, n)
+    found = matrix @ cube.reshape(-1, 1).view(np.float32)
+    F = found.view(np.complex64).reshape(n, -1)
+    np.conjugate(F, out=F, where=mirrored)
+    F *= phases
+    return F
+
+
+def _phases(q: Array, offsets: Array) -> NDArray[np.complex64]:
+    """Return exp(2πi q·o) for frequencies (n, N, 3) and offsets (n, 3)."""
+    angle = (2 * np.pi * (q @ offsets[:, :, None])[..., 0]).astype(np.float32)
+    phases = np.empty(angle.shape, np.complex64)
+    np.cos(angle, out=phases.real)
+    np.sin(angle, out=phases.imag)
+    return phases
