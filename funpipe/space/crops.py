@@ -161,9 +161,9 @@ def spectra(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     --------
     >>> values = np.zeros((1, 17, 17, 17), np.float32); values[0, 8, 8, 9] = 1
     >>> crops = Crops(values, np.zeros((1, 3)), np.eye(3)[None])
-    >>> k = np.array([[0, 0, 0.125], [0, 0, 0.25]])
+    >>> k = np.array([[0, 0, 0.25], [0, 0, 0.375]])
     >>> spectra(crops, k, Support((16.0, 16.0, 16.0), 5.0, (16, 16, 16))).round(2)
-    array([[0.71-0.71j, 0.  -1.j  ]], dtype=complex64)
+    array([[ 0.  -1.j  , -0.71-0.71j]], dtype=complex64)
     """
     result = np.empty((len(crops.values), len(k)), np.complex64)
     still = np.abs(crops.turns - np.eye(3)).max(axis=(1, 2)) <= _STILL
