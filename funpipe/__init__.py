@@ -14,44 +14,11 @@ from funpipe.algebra.stage_functions import (
     provider_function,
 )
 
-# Image providers.
-from funpipe.stages.providers import (
-    from_array,
-    from_arrays,
-    from_atoms,
-    from_file,
-    from_files,
-    from_gaussian,
-    from_structure,
-)
-
-# Image converters: filters and geometry.
-from funpipe.stages.converters import (
-    bandpass_filter,
-    center_by_mass,
-    crop_or_pad,
-    gaussian_filter,
-    highpass_filter,
-    invert,
-    lowpass_filter,
-    normalize,
-    rotate,
-    shift,
-    symmetrize,
-)
-
-# Image converters: masks.
-from funpipe.stages.masks import (
-    closing,
-    cosine_edge,
-    cylinder,
-    dilation,
-    gaussian_smooth,
-    soft_otsu,
-    sphere,
-    threshold,
-    threshold_otsu,
-)
+# All stages: what each of these says is public.
+from funpipe.stages import converters, masks, providers
+from funpipe.stages.converters import *  # noqa: F403
+from funpipe.stages.masks import *  # noqa: F403
+from funpipe.stages.providers import *  # noqa: F403
 
 # Particles, and what is done with them.
 from funpipe.jobs.aligning import align, align_subtomograms, apply_alignment
@@ -85,48 +52,24 @@ __all__ = [
     "align_subtomograms",
     "apply_alignment",
     "average",
-    "bandpass_filter",
-    "center_by_mass",
     "check",
-    "closing",
     "compose",
     "converter_function",
-    "cosine_edge",
-    "crop_or_pad",
-    "cylinder",
     "derived_function",
-    "dilation",
     "dual_axis",
-    "from_array",
-    "from_arrays",
-    "from_atoms",
-    "from_file",
-    "from_files",
-    "from_gaussian",
-    "from_structure",
-    "gaussian_filter",
-    "gaussian_smooth",
-    "highpass_filter",
     "identity",
-    "invert",
     "lift",
-    "lowpass_filter",
-    "normalize",
     "prepare",
     "provider_function",
     "read_molecules",
-    "rotate",
-    "shift",
     "single_axis",
-    "soft_otsu",
-    "sphere",
     "subtomograms",
-    "symmetrize",
-    "threshold",
-    "threshold_otsu",
     "write_molecules",
     "write_volume",
 ]
+__all__ += providers.__all__
+__all__ += converters.__all__
+__all__ += masks.__all__
 
 
 def __dir__() -> list[str]:

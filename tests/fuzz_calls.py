@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.spatial.transform import Rotation
+from stage_examples import STAGES, example, is_converter
 
 import funpipe as fp
 from funpipe.engine.matching import ENGINE
@@ -105,7 +106,7 @@ OF_LOADER = {
 }
 FOUND = fp.align_subtomograms(BOXES, template=BLOB, scale=1.0, progress=False)
 
-STAGES = {
+PROVIDERS = {  # of files, and of images as small as these
     "from_file": {"path": "volume.mrc", "scale": None, "tol": 1e-5},
     "from_files": {"path": ["volume.mrc"] * 2, "scale": None, "tol": 1e-5},
     "from_array": {"img": IMAGE, "scale": 1.0, "tol": 1e-5},
@@ -118,31 +119,6 @@ STAGES = {
     },
     "from_gaussian": {"shape": 6.0, "sigma": 1.0, "shift": (0.0, 0.0, 0.0)},
     "from_structure": {"path": "two.pdb", "resolution": 1.0, "center": None},
-    "gaussian_filter": {"sigma": 1.0, "mode": "reflect", "cval": 0.0},
-    "lowpass_filter": {"cutoff": 2.0, "order": 2},
-    "highpass_filter": {"cutoff": 2.0, "order": 2},
-    "bandpass_filter": {"longest": 4.0, "shortest": 2.0, "order": 2},
-    "shift": {"shift": (0.5, 0.0, 0.0), "order": 3, "mode": "nearest", "cval": 0.0},
-    "rotate": {"rotation": (90.0, 0.0, 0.0), "order": 3},
-    "center_by_mass": {"order": 3},
-    "crop_or_pad": {"shape": 5.0, "cval": 0.0},
-    "normalize": {},
-    "invert": {},
-    "symmetrize": {"symmetry": "C2"},
-    "threshold": {"level": 0.5},
-    "threshold_otsu": {"bins": 16},
-    "dilation": {"radius": 1.0},
-    "closing": {"radius": 1.0},
-    "gaussian_smooth": {"sigma": 1.0},
-    "cosine_edge": {"width": 2.0},
-    "soft_otsu": {"sigma": 1.0, "radius": 1.0, "bins": 16},
-    "sphere": {"radius": 2.0, "shift": (0.0, 0.0, 0.0)},
-    "cylinder": {
-        "radius": 2.0,
-        "height": 2.0,
-        "axis": "z",
-        "shift": (0.0, 0.0, 0.0),
-    },
 }
 LISTED = {"scale": 1.0, "tomograms": None, "first": None, "box": None}
 OTHERS = {
@@ -323,6 +299,7 @@ RENAMED = {  # parameters, and what else an error may call them
         "must take",
         "must have a name",
         "must return a 3-D numeric array",
+        "must return a pipeline",
     ],
     "path": ["No such file or directory"],
     "box": ["box[0]", "box[1]"],
@@ -332,8 +309,8 @@ RENAMED = {  # parameters, and what else an error may call them
 
 def valid_calls():
     calls = {}
-    for name, given in STAGES.items():
-        kind = provided if name.startswith("from_") else converted
-        function = getattr(fp, name)
+    for name, function in STAGES.items():
+        kind = converted if is_converter(function) else provided
+        given = PROVIDERS.get(name) or example(function)
         calls[name] = (lambda f, then: lambda **g: then(f(**g)))(function, kind), given
     return {**calls, **OTHERS}

@@ -84,7 +84,6 @@ def test_a_stage_is_added_as_it_says(tmp_path):
     touched = follow("A stage", tmp_path)
     assert touched == {
         "funpipe/stages/masks.py",
-        "funpipe/__init__.py",
         "tests/test_erosion.py",
     }
 
@@ -99,7 +98,6 @@ def test_a_list_format_is_added_as_it_says(tmp_path):
     assert touched == {
         "funpipe/io/points.py",
         "funpipe/io/particles.py",
-        "funpipe/io/__init__.py",
         "tests/test_points.py",
     }
 

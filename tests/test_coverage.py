@@ -30,7 +30,7 @@ def known(template=TEMPLATE, finest=3.0):
     k = half_ball(SHAPE, finest) / np.array(SHAPE)
     k = k[np.argsort((k**2).sum(axis=1), kind="stable")]
     fields = template_fields(template, float(np.linalg.norm(k[-1])))
-    return k, fields, information(sample(k, fields), k)
+    return k, fields, information(sample(k, fields), k, np.ones(len(k)))
 
 
 def rod():
@@ -81,12 +81,12 @@ def test_what_a_turn_and_a_shift_lose_is_what_the_information_says():
 def test_a_net_has_a_rotation_near_every_one_of_the_grid(rotations, reach):
     grid = rotation_grid(rotations)
     chosen, apart = net(grid, reach)
-    there, wanted = grid.rotations[chosen], grid.rotations
-    nearest = np.min([(each.inv() * wanted).magnitude() for each in there], axis=0)
-    assert np.degrees(nearest).max() <= max(reach, 1e-6)
-    assert apart >= np.degrees(nearest).max() - 1e-6
+    there, wanted = grid.rotations[chosen].as_quat(), grid.rotations.as_quat()[::17]
+    nearest = 2 * np.arccos(np.clip(np.abs(wanted @ there.T).max(axis=1), 0, 1))
+    assert np.degrees(nearest).max() <= max(reach, 1e-3)
+    assert apart >= np.degrees(nearest).max() - 1e-3
     if reach > 4 * grid.spacing:
-        assert len(chosen) < 0.2 * len(wanted)
+        assert len(chosen) < 0.2 * len(grid.rotations)
 
 
 def test_rotations_that_were_listed_are_all_tried():

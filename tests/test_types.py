@@ -24,11 +24,8 @@ Error: TypeAlias = tuple[Path, int, str]
 CALLS = Path(__file__).with_name("typed_calls.py")
 PACKAGE = ROOT / "funpipe"
 
-KINDS = "is typed as anything, or as its left operand"
 OPTIONAL = "a format may have no way to be recognised, and the field says so"
 REFUSED = {  # by both checkers: the line, and why
-    "assert_type(fp.lift(np.hypot)(blob, 1.0), ImageProvider)": KINDS,
-    "assert_type(fp.lift(np.hypot)(blob, smooth), ImageConverter)": KINDS,
     'Format(list, list, (".mine",), frozenset(), recognises).recognises(b"MINE 1")': (
         OPTIONAL
     ),

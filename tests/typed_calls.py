@@ -47,7 +47,10 @@ assert_type(fp.compose(), ImageConverter)
 assert_type(fp.compose(smooth, smooth), ImageConverter)
 assert_type(fp.compose(smooth, smooth, blob), ImageProvider)
 assert_type(fp.lift(np.hypot)(blob, 1.0), ImageProvider)
+assert_type(fp.lift(np.hypot)(1.0, image, blob), ImageProvider)
 assert_type(fp.lift(np.hypot)(blob, smooth), ImageConverter)
+assert_type(fp.lift(np.hypot)(smooth, blob), ImageConverter)
+assert_type(fp.lift(np.hypot)(image, smooth), ImageConverter)
 
 # Particles.
 assert_type(Molecules([[1.0, 2, 3]]), Molecules)

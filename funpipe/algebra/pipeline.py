@@ -21,7 +21,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any, TypeAlias, cast, overload
+from typing import Any, Protocol, TypeAlias, cast, overload
 
 import numpy as np
 import toolz
@@ -63,7 +63,8 @@ __all__ = [
     "lift",
 ]
 
-Operand: TypeAlias = "ImageProvider | ImageConverter | float | np.ndarray[Any, Any]"
+Constant: TypeAlias = float | np.ndarray[Any, Any]
+Operand: TypeAlias = "ImageProvider | ImageConverter | Constant"
 
 
 class _Pipeline(PointwiseOperators):
@@ -292,7 +293,19 @@ def compose(*pipelines: Any) -> Any:  # type: ignore[misc]
     return reduce(operator.matmul, pipelines, identity)
 
 
-def lift(function: Callable[..., Any]) -> Callable[..., Any]:
+class Lifted(Protocol):
+    """A function of pipelines, of which one converter makes the result a converter."""
+
+    # Only providers and constants: the second overload takes them too, and a converter.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, *operands: ImageProvider | Constant
+    ) -> ImageProvider: ...
+    @overload
+    def __call__(self, *operands: Operand) -> ImageConverter: ...
+
+
+def lift(function: Callable[..., Any]) -> Lifted:
     """Make a function of images into the same function of pipelines, pointwise.
 
     ``lift(function)(p, q)(scale)`` is ``function(p(scale), q(scale))``, and for

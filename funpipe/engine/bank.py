@@ -28,10 +28,25 @@ from funpipe.space.geometry import RotationGrid
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["Bank", "masked", "template_bank"]
+__all__ = ["Bank", "Noise", "masked", "template_bank"]
 
 Array: TypeAlias = NDArray[Any]
 Window: TypeAlias = tuple[float, float, float]
+
+
+class Noise(NamedTuple):
+    """The noise's power by frequency."""
+
+    length: NDArray[np.float64]
+    """Rising, |k| in periods per voxel."""
+    power: NDArray[np.float64]
+    """At each; 0 where there is none."""
+
+    def weights(self, k: Array) -> NDArray[np.float64]:
+        """Return 1 over the power at vectors (3, ...); 0 where there is no noise."""
+        power = np.interp(np.sqrt(np.square(k).sum(axis=0)), *self)
+        there = power > SETTINGS.rounding * self.power.mean()
+        return np.where(there, 1 / np.where(there, power, 1), 0)
 
 
 class Bank(NamedTuple):
@@ -63,14 +78,16 @@ class Bank(NamedTuple):
     """(S, 3), the shifts that are tried, voxels."""
     window: Window
     """The largest shifts, voxels."""
-    limit: float | tuple[float, float, float] | None
-    """How far rotations may go, see `RotationGrid`."""
+    grid: RotationGrid
+    """The rotations that the search covers."""
+    templates: NDArray[np.float32]
+    """(m, z, y, x), masked, of a largest value of 1."""
     fields: tuple[Fields, ...]
     """Each template and its derivatives on a fine grid of frequencies."""
     refined: bool
     """Whether poses go on from the grid."""
-    noise: tuple[Array, Array] | None = None
-    """Frequencies |k| and the noise's power at them; None where it is white."""
+    noise: Noise | None = None
+    """The noise's power; None where it is white."""
 
 
 def masked(template: Array, mask: Array) -> Array:
@@ -92,6 +109,7 @@ def template_bank(
     finest: float,
     *,
     refined: bool = True,
+    noise: Noise | None = None,
 ) -> Bank:
     """Prepare a search.
 
@@ -107,6 +125,8 @@ def template_bank(
         The finest period that counts, in voxels.
     refined : bool
         Whether poses go on from the grid to the continuous optimum.
+    noise : Noise, optional
+        Of boxes; by default white.
     """
     templates = np.stack([each / np.float32(np.abs(each).max()) for each in templates])
     support = support_of(templates, window)
@@ -117,7 +137,8 @@ def template_bank(
     fields = [template_fields(each, float(length[-1])) for each in templates]
     spectra = [sample(k, each) for each in fields]
     _check_power(templates, spectra, finest)
-    known = [information(each, k) for each in spectra]
+    weights = np.ones(len(k)) if noise is None else noise.weights(k.T)
+    known = [information(each, k, weights) for each in spectra]
     if refined:
         covered = coverage(known, grid, window)
         last = max(each.waves(SETTINGS.information) for each in known)
@@ -130,7 +151,10 @@ def template_bank(
     searched = k[: covered.waves]
     turned = np.concatenate([_turned(each, searched, rotations) for each in fields])
     power = turned.real**2 + turned.imag**2
-    U, V = kernel(searched, covered.axes, power.mean(axis=0, dtype=np.float64))
+    counted = power.mean(axis=0, dtype=np.float64)
+    if noise is not None:
+        counted = counted * noise.weights(searched.T)
+    U, V = kernel(searched, covered.axes, counted)
     return Bank(
         support,
         finest,
@@ -144,9 +168,11 @@ def template_bank(
         V,
         covered.shifts(),
         window,
-        grid.limit,
+        grid,
+        templates,
         tuple(fields),
         refined,
+        noise,
     )
 
 

@@ -47,7 +47,7 @@ class Cost(NamedTuple):
         waves = max(1.0, min(waves, math.prod(box) / 2))
         searched = waves
         if self.refined:
-            searched = min(waves, max(50.0, 150e6 / (12 * rows)))
+            searched = min(waves, max(50.0, SETTINGS.bank_bytes / (12 * rows)))
         # The kernel's rank: what the window holds of the band, along each axis.
         widths = (4 * each / self.finest + 3 for each in self.window)
         rank = min(shifts, math.prod(widths) / 2)

@@ -70,7 +70,7 @@ class Coverage(NamedTuple):
         return np.stack(np.meshgrid(*self.axes, indexing="ij"), -1).reshape(-1, 3)
 
 
-def information(spectra: Array, k: Array) -> Information:
+def information(spectra: Array, k: Array, weights: Array) -> Information:
     """Sum up what waves say of the pose.
 
     Parameters
@@ -79,8 +79,12 @@ def information(spectra: Array, k: Array) -> Information:
         T, ∂T/∂ω about z, y and x, at the waves.
     k : (N, 3) array
         The waves in periods per voxel, the longest first.
+    weights : (N,) array
+        By which they count: 1 over the noise's power.
     """
-    T, rates = spectra[:, 0].astype(complex), spectra[:, 1:].astype(complex)
+    root = np.sqrt(weights)[:, None]
+    T, rates = np.split(spectra.astype(complex) * root, [1], axis=1)
+    T = T[:, 0]
     power = T.real**2 + T.imag**2
     turning = (rates.conj()[:, :, None] * rates[:, None]).real
     moving = 4 * np.pi**2 * power[:, None, None] * (k[:, :, None] * k[:, None])
@@ -114,6 +118,8 @@ def coverage(
         if rows * waves * _rank(axes) <= SETTINGS.products:
             break
     chosen, apart = net(grid, reach)
+    rows = len(of_templates) * len(chosen)
+    waves = min(waves, max(_FEWEST, int(SETTINGS.bank_bytes / (12 * rows))))
     held = min(float(each.power[waves - 1] / each.power[-1]) for each in of_templates)
     return Coverage(waves, held, chosen, apart, axes)
 

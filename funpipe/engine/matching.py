@@ -51,7 +51,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.engine.bank import Bank, template_bank
+from funpipe.engine.bank import Bank, Noise, template_bank
 from funpipe.engine.gauss_newton import Climbed, Poses, Spectra, climb
 from funpipe.engine.limits import Limits
 from funpipe.engine.seam import Engine, Match
@@ -60,6 +60,7 @@ from funpipe.space.crops import (
     Crops,
     lattice,
     lattice_power,
+    shell_power,
     spectra,
     window_power,
 )
@@ -103,12 +104,20 @@ def match(
         For box i: template point q lies at ``R @ (q − c) + c + t``.
     """
     parts = []
-    for i in range(0, len(boxes.values), _BATCH):
+    size = _batch_size(bank)
+    for i in range(0, len(boxes.values), size):
         if go_on is not None:
             go_on()
-        some = slice(i, i + _BATCH)
+        some = slice(i, i + size)
         parts.append(_match_batch(boxes.take(some), orientations[some], bank, tilt))
     return Match.concat(parts)
+
+
+def _batch_size(bank: Bank) -> int:
+    """Return how many particles fit into the memory of a batch."""
+    C, rows = len(bank.U), len(bank.spectra)
+    floats = 2 * C * bank.stages[0][0] + (C + bank.neighbours.shape[1] + 4) * rows
+    return max(1, min(_BATCH, int(SETTINGS.batch_bytes / (4 * floats))))
 
 
 _BATCH = 32  # particles
@@ -120,13 +129,10 @@ def whitened(bank: Bank, boxes: Crops) -> Bank:
     The template is weak against the noise in single subtomograms, so that their
     power is taken for the noise's. Each box counts alike, whatever its scale.
     """
-    F = spectra(boxes, bank.k, bank.support)
-    power = (np.abs(F) ** 2).mean(axis=0, dtype=np.float64)
-    longest = max(bank.support.periods)
-    shell = np.round(np.linalg.norm(bank.k, axis=1) * longest).astype(int)
-    mean = np.bincount(shell, power) / np.maximum(np.bincount(shell), 1)
-    there = np.unique(shell)
-    return bank._replace(noise=(there / longest, mean[there]))
+    length, power = shell_power(boxes, bank.finest, bank.support)
+    noise = Noise(length, power.mean(axis=0))
+    where = bank.templates, bank.grid, bank.window, bank.finest
+    return template_bank(*where, refined=bank.refined, noise=noise)
 
 
 ENGINE = Engine(template_bank, match, whitened)
@@ -142,9 +148,9 @@ def _match_batch(
     F = spectra(boxes, bank.k, bank.support)
     W, whole = _weights(boxes, orientations, tilt, bank)
     data = Spectra(bank.k, F, W)
-    limits = Limits(bank.window, bank.limit)
+    limits = Limits(bank.window, bank.grid.limit)
     run = partial(
-        climb, fields=bank.fields, limits=limits, turning=len(bank.matrices) > 1
+        climb, fields=bank.fields, limits=limits, turning=len(bank.grid.rotations) > 1
     )
     (searched, part), *more = bank.stages
     of_window = window_power(boxes, bank.support) / np.prod(bank.support.periods)
@@ -193,12 +199,7 @@ def _weights(
 def _weighed(vectors: Array, tilt: Tilt, bank: Bank) -> NDArray[np.float64]:
     """Return tilt weights over the noise's power, at vectors (3, ...)."""
     W = check_weights(tilt(vectors), vectors.shape[1:])
-    if bank.noise is None:
-        return W
-    at, noise = bank.noise
-    power = np.interp(np.sqrt(np.square(vectors).sum(axis=0)), at, noise)
-    there = power > SETTINGS.rounding * noise.mean()
-    return np.where(there, W / np.where(there, power, 1), 0)
+    return W if bank.noise is None else W * bank.noise.weights(vectors)
 
 
 def _search(data: Spectra, part: float, freedom: Array, bank: Bank) -> Poses:

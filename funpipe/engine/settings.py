@@ -13,7 +13,10 @@ class Settings(NamedTuple):
     batch_bytes: float = 48e6
     """Of the largest arrays of a batch. More: larger products, which are faster until
     they leave the processor's cache; and more memory in each process."""
-    kernel_error: float = 1e-2
+    bank_bytes: float = 150e6
+    """Of the turned templates of a search that is refined. Less: a wide search takes
+    fewer waves, and more of its poses have to be followed."""
+    kernel_error: float = 2e-2
     """Of exp(2πi k·t), root mean square. Less: a kernel of a higher rank, and a search
     that is slower in proportion; scores after refinement do not have this error."""
     products: float = 5e7

@@ -4,8 +4,8 @@ Volumes:
 
 - `voxels`: what a volume in a file is; arrays read only where they are sliced
 - `rows`: arrays that lie in a file as they are, read row by row
-- `mrc`, `tiff`, `hdf5`, `ome_zarr`, `em` (lists too): a file a format
-- `volumes`: a volume of any format opened, read, written
+- `volumes`: a volume of any format opened, read, written; `VOLUMES` there names the
+  module of each format
 - `structures`: atoms of PDB and mmCIF
 
 Particle lists:
@@ -17,8 +17,7 @@ Particle lists:
 - `relion_poses`, `relion_tomograms`: the poses that RELION's columns say, and its
   tomograms files
 - `table_map`: the names of a Dynamo table's tomograms, in a file beside it
-- `relion`, `m_species`, `warp`, `stopgap`, `dynamo`, `em`, `portal`, `copick`, `eman2`,
-  `cryosparc`, `mod`, `peet`, `tables`: a file a family
-- `particles`: `read_molecules` and `write_molecules`, which choose among them
+- `particles`: `read_molecules` and `write_molecules`, which choose among the formats;
+  `LISTS` there names the module of each
 - `tomogram_files`: which file in a folder is the tomogram of which name
 """

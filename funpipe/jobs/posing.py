@@ -105,7 +105,7 @@ def find_poses(
     bank = engine.prepare(templates, grid, window, finest, refined=search.refine)
     if search.whiten and engine.whiten is not None:
         chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
-        bank = engine.whiten(bank, boxes_of(chosen))
+        bank = engine.whiten(bank, whole_boxes(boxes_of(chosen)))
     task = partial(_match_task, match=engine.match, bank=bank)
     with closing(run(task, ((each,) for each in work), executor)) as running:
         done = list(_with_bar(running, count, progress))

@@ -39,6 +39,7 @@ __all__ = [
     "rescaled_size",
     "single_axis",
     "transform",
+    "transform_parts",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -201,24 +202,62 @@ def transform(images: Array, frequencies: list[Array]) -> NDArray[np.complex64]:
         Σ image(q) exp(−2πi k·(q − c)); as products of matrices, which for few
         frequencies cost less than a fast Fourier transform.
     """
-    result: Array = np.asarray(images, dtype=np.float32)
-    for axis in (3, 2, 1):
-        size = images.shape[axis]
-        offset = np.arange(size) - (size - 1) / 2
-        waves = np.exp(-2j * np.pi * np.outer(offset, frequencies[axis - 1]))
-        result = _along(result, waves.astype(np.complex64), axis)
+    cosines, sines = transform_parts(images, frequencies)
+    result = np.empty(cosines.shape, np.complex64)
+    result.real = cosines
+    np.negative(sines, out=result.imag)
     return result
 
 
-def _along(images: Array, matrix: Array, axis: int) -> Array:
-    """Multiply an axis of images by a matrix, from the right."""
-    if axis == images.ndim - 1:
-        if np.isrealobj(images):  # one real product instead of a complex one
-            return (images @ matrix.view(np.float32)).view(np.complex64)
-        return images @ matrix
-    tail = images.shape[axis + 1 :]
-    flat = images.reshape(*images.shape[: axis + 1], math.prod(tail))
-    return (matrix.T @ flat).reshape(*images.shape[:axis], -1, *tail)
+def transform_parts(
+    images: Array, frequencies: list[Array]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the sums of `transform` over cosines and over sines, each (n, a, b, c).
+
+    Axis by axis the two halves of a box are added, for the cosines, and subtracted,
+    for the sines: half the arithmetic of complex products. The axis that is summed
+    over stands first and its frequencies go last, so that each box is one large
+    product, and its result does not depend on the boxes beside it.
+    """
+    n = len(images)
+    a, b, c = (len(each) for each in frequencies)
+    size_z, size_y, size_x = images.shape[1:]
+    cosine, sine = _half_waves(size_z, frequencies[0])
+    parts = np.empty((2, n, size_y * size_x, a), np.float32)
+    sums, differences = _folded(images.astype(np.float32, copy=False), size_z)
+    np.matmul(sums.transpose(0, 2, 1), cosine, out=parts[0])
+    np.matmul(differences.transpose(0, 2, 1), sine, out=parts[1])
+    for size, along in ((size_y, frequencies[1]), (size_x, frequencies[2])):
+        # (p − iq)(cos − i sin) = (p cos − q sin) − i (q cos + p sin)
+        cosine, sine = _half_waves(size, along)
+        sums, differences = _folded(parts.reshape(2 * n, size, -1), size)
+        rest = sums.shape[2]
+        folded = np.empty((2, n, 2 * len(cosine), rest), np.float32)
+        folded[:, :, : len(cosine)] = sums.reshape(2, n, -1, rest)
+        folded[:, :, len(cosine) :] = differences.reshape(2, n, -1, rest)[::-1]
+        parts = np.empty((2, n, rest, len(along)), np.float32)
+        for part, sign in ((0, -1), (1, 1)):
+            waves = np.concatenate([cosine, np.float32(sign) * sine])
+            np.matmul(folded[part].transpose(0, 2, 1), waves, out=parts[part])
+    cosines, sines = parts.reshape(2, n, a, b, c)
+    return cosines, sines
+
+
+def _half_waves(size: int, frequencies: Array) -> tuple[Array, Array]:
+    """Return cosines and sines at the second half of an axis's voxels."""
+    offset = np.arange(size // 2, size) - (size - 1) / 2
+    angle = 2 * np.pi * np.outer(offset, frequencies)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    if size % 2:
+        cosine[0] /= 2  # the middle is its own mirror image
+    return cosine.astype(np.float32), sine.astype(np.float32)
+
+
+def _folded(images: Array, size: int) -> tuple[Array, Array]:
+    """Return sums and differences of an axis's halves, the others as one: (n, h, m)."""
+    flat = images.reshape(len(images), size, -1)
+    upper, lower = flat[:, size // 2 :], flat[:, (size - 1) // 2 :: -1]
+    return upper + lower, upper - lower
 
 
 # Tilt weights: what a tilt series measures.

@@ -60,7 +60,7 @@ def fine_grid(
     finest : float
         The highest frequency, in periods per voxel.
     half : bool
-        Whether only frequencies with x ≥ 0 are wanted: of a real image the others
+        Whether only frequencies with z ≥ 0 are wanted: of a real image the others
         are their conjugates.
 
     Examples
@@ -68,10 +68,10 @@ def fine_grid(
     >>> fine_grid((32, 32, 32), 0.25).shape
     (19, 19, 19)
     >>> fine_grid((32, 32, 32), 0.25, half=True).shape
-    (19, 19, 10)
+    (10, 19, 19)
     """
     z, y, x = (math.ceil(finest * period) + 1 for period in periods)
-    return FineGrid(periods, (z, y, 0 if half else x), (z, y, x))
+    return FineGrid(periods, (0 if half else z, y, x), (z, y, x))
 
 
 def roll_off(
