@@ -17,7 +17,7 @@ from funpipe.engine.limits import Limits
 from funpipe.engine.settings import SETTINGS
 from funpipe.engine.spectra import sample, template_fields
 from funpipe.simulate import Blobs, asymmetric_molecule, blob_image, particles
-from funpipe.space.crops import lattice_power, spectra, whole_boxes
+from funpipe.space.crops import lattice, lattice_power, spectra, whole_boxes
 from funpipe.space.fourier import as_tilt, half_ball
 from funpipe.space.geometry import RotationGrid, rotation_grid
 
@@ -134,7 +134,7 @@ SCENES = {
 }
 
 
-def scene(name, noise, count=40):
+def scene(name, noise, count=30):
     templates = [blob_image(each, SHAPE, 1.0) for each in SCENES[name]]
     if name.startswith("bare"):
         wide = fp.gaussian_filter(2.5)
@@ -171,12 +171,14 @@ def climbed_from_all(templates, made, rotations):
                 Spectra(bank.k, F, W),
                 bank.fields,
                 Limits(window, grid.limit),
-                steps=40,
+                steps=20,
             )
             best = np.maximum(best, there.poses.score)
-    k, power = lattice_power(crops, bank.support, 4.0)
+    k = lattice(SHAPE, 4.0)
     vectors = np.einsum("nij,kj->ink", made.orientations.as_matrix(), k)
-    whole = (power * as_tilt("tilt", (-60, 60))(vectors)).sum(axis=1)
+    whole = lattice_power(
+        crops, as_tilt("tilt", (-60, 60))(vectors), 4.0, bank.support
+    )
     used = (W * np.abs(F) ** 2).sum(axis=1)
     return best * np.sqrt(used / whole)
 
@@ -190,11 +192,12 @@ def test_the_search_ends_as_high_as_climbs_from_all_of_the_grid(name, noise):
         scale=1.0,
         template=templates,
         max_shifts=3.0,
-        rotations=(12, 6),
+        rotations=(10, 5),
         tilt=(-60, 60),
         orientations=made.orientations,
         resolution=4.0,
         progress=False,
     )
-    best = climbed_from_all(templates, made, (12, 6))
-    assert (found.scores >= best - 2e-3).mean() >= 0.975
+    best = climbed_from_all(templates, made, (10, 5))
+    assert (found.scores >= best - 2e-3).mean() >= 0.96
+    assert len(rotation_grid((10, 5)).rotations) > 30

@@ -49,7 +49,9 @@ def summed(crops, k, support):
         w = window(shape, support, turn, offset)
         x = np.stack(np.indices(shape), -1).reshape(-1, 3)
         u = (x - (np.array(shape) - 1) / 2 - offset) @ turn  # Rᵀ on rows
-        values = (w * (f - (w * f).sum() / w.sum())).ravel()
+        edge = w * (1 - w)
+        edge = edge if edge.any() else w
+        values = (w * (f - (edge * f).sum() / edge.sum())).ravel()
         found.append(np.exp(-2j * np.pi * k @ u.T) @ values)
     return np.array(found)
 
@@ -203,6 +205,7 @@ def test_a_ball_holds_a_template_wherever_it_is_shifted():
     support = support_of(template, (1.0, 2.0, 2.0))
     assert support.radius == pytest.approx(math.hypot(0.5, 0.5, 7.5) + 3)
     assert support.periods == pytest.approx((2 * support.radius + 4,) * 3)
+    assert max(support_of(template, (9.0, 9.0, 8.0)).periods) == 32
     assert support.box == (32, 32, 32)
 
 

@@ -130,7 +130,10 @@ def whitened(bank: Bank, boxes: Crops) -> Bank:
     power is taken for the noise's. Each box counts alike, whatever its scale.
     """
     length, power = shell_power(boxes, bank.finest, bank.support)
-    noise = Noise(length, power.mean(axis=0))
+    power = power.mean(axis=0)
+    if not power.any():
+        return bank
+    noise = Noise(length, power)
     where = bank.templates, bank.grid, bank.window, bank.finest
     return template_bank(*where, refined=bank.refined, noise=noise)
 
@@ -294,7 +297,9 @@ def _best_of(
     R, t = poses.R[best], poses.t[best]
     R[blank], t[blank] = np.eye(3), 0.0
     used = (data.W * (data.F.real**2 + data.F.imag**2)).sum(axis=1)
-    score = poses.score[best] * np.sqrt(used / np.maximum(whole.power, 1e-30))
+    # Of the template's waves that are left out the data are taken to have as much.
+    part = np.sqrt(used / np.maximum(whole.power, 1e-30) / bank.stages[-1][1])
+    score = poses.score[best] * part
     turn, move = np.sqrt(climbed.variance[best].T)
     furthest = np.linalg.norm(bank.support.box) / 2
     return Match(
