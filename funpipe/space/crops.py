@@ -4,14 +4,15 @@ No crop is turned in real space. With x the voxels of a crop f and c + o where i
 particle is, the voxel lies at u = Rᵀ (x − c − o) in the particle's frame, R the turn
 from there to the crop's axes, and what is wanted at frequencies k of that frame is
 
-    F(k) = Σ_x w (f(x) − f̄) exp(−2πi k·u),     f̄ = Σ w f / Σ w,
+    F(k) = Σ_x w (f(x) − b) exp(−2πi k·u),     b = Σ w (1 − w) f / Σ w (1 − w),
 
 with k·u = (R k)·(x − c − o): the crop's own transform at R k, by the grid and the
 gather of `funpipe.space.spectra`. Only half of the grid is evaluated, f being real.
 
 The window w is what of a subtomogram counts, see `Support`. It is soft, so that its
-edge adds little to high frequencies, and the mean under it is taken off, so that the
-tomogram's level does not show its outline.
+edge adds little to high frequencies, and the level b at its edge is taken off, as it
+is of a template at the edge of its mask: w (1 − w) goes as |∇w|². Of an isolated
+particle nothing is taken off then, wherever in its window it lies.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ __all__ = [
     "spectra",
     "support_of",
     "window_power",
+    "windows_of",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -44,7 +46,8 @@ Array: TypeAlias = NDArray[Any]
 _EDGE = 2.0  # voxels of the ball's soft edge
 _OFFSET = 1.0  # voxels, more than particles lie from their crops' centres
 _FINENESS = 2.5  # of the grid, see `funpipe.space.spectra` for the error
-_TOGETHER = 4  # crops whose grids stay in a processor's cache
+_GRID_BYTES = 1e6  # of crops that are evaluated together: more leave the cache
+_BULK = 0.3  # of a template's largest value
 _ROUNDING = 1e-6  # of the largest value: what single precision leaves of none
 _STILL = 1e-12  # of a matrix: what double precision leaves of no turn
 
@@ -75,6 +78,9 @@ class Support(NamedTuple):
     Infinite where the whole box counts."""
     box: tuple[int, int, int]
     """Voxels of the template's box."""
+    bulk: int = 0
+    """How many voxels of the template are more than 0.3 of its largest: what is taken
+    for an outlier in a tomogram has fewer."""
 
 
 def support_of(templates: Array, window: tuple[float, float, float]) -> Support:
@@ -99,16 +105,18 @@ def support_of(templates: Array, window: tuple[float, float, float]) -> Support:
     >>> round(support_of(template, (1.0, 1.0, 1.0)).radius, 2)
     11.26
     >>> support_of(np.ones((1, 8, 8, 8)), (1.0, 1.0, 1.0))
-    Support(periods=(8.0, 8.0, 8.0), radius=inf, box=(8, 8, 8))
+    Support(periods=(8.0, 8.0, 8.0), radius=inf, box=(8, 8, 8), bulk=512)
     """
     z, y, x = templates.shape[1:]
     size = np.abs(templates).max(axis=0)
     there = size > _ROUNDING * size.max(initial=0)
     reach = float(radius((z, y, x))[there].max(initial=0)) + math.hypot(*window)
+    largest = np.abs(templates).max(axis=(1, 2, 3), keepdims=True)
+    bulk = int((np.abs(templates) > _BULK * largest).sum(axis=(1, 2, 3)).min())
     if (2 * reach) ** 3 > z * y * x:
-        return Support((float(z), float(y), float(x)), math.inf, (z, y, x))
+        return Support((float(z), float(y), float(x)), math.inf, (z, y, x), bulk)
     around = 2 * (reach + _EDGE)
-    return Support((around, around, around), reach, (z, y, x))
+    return Support((around, around, around), reach, (z, y, x), bulk)
 
 
 def crop_shape(support: Support, turns: Array) -> tuple[int, int, int]:
@@ -119,7 +127,9 @@ def crop_shape(support: Support, turns: Array) -> tuple[int, int, int]:
     support : Support
         What counts.
     turns : (n, 3, 3) array
-        From the particles' frames to the tomogram's axes; a ball needs none.
+        From the particles' frames to the tomogram's axes. Boxes of which one is turned
+        need as much as if they were turned any way, so that what a particle's crop
+        is does not depend on the others.
 
     Examples
     --------
@@ -128,11 +138,12 @@ def crop_shape(support: Support, turns: Array) -> tuple[int, int, int]:
     >>> crop_shape(Support((8.0, 8.0, 8.0), math.inf, (8, 8, 8)), np.eye(3)[None])
     (9, 9, 9)
     """
-    if math.isinf(support.radius):
-        half = np.array(support.box) / 2 + 0.5  # where the box's edge has come to 0
-        reach = (np.abs(turns) @ half).max(axis=0) + _OFFSET / 2
-    else:
+    if not math.isinf(support.radius):
         reach = np.full(3, support.radius + _EDGE + _OFFSET)
+    else:
+        half = np.array(support.box) / 2 + 0.5  # where the box's edge has come to 0
+        turned = not _still(turns).all()
+        reach = (np.linalg.norm(half) if turned else half) + np.full(3, _OFFSET / 2)
     # of n voxels the next one outside is (n + 1) / 2 from the centre
     z, y, x = (max(1, math.ceil(2 * each - 1 - 1e-6)) for each in reach)
     return z, y, x
@@ -153,7 +164,7 @@ def spectra(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     Returns
     -------
     (n, N) array of complex64
-        Σ w (f − mean) exp(−2πi k·u), as this module's text says. Exact, up to
+        Σ w (f − b) exp(−2πi k·u), as this module's text says. Exact, up to
         rounding, where a particle is not turned; else the error is that of
         interpolation, of what lies x from the centre of a crop of n voxels at the most
         (x / (2.5 n − x))² along each axis.
@@ -167,7 +178,7 @@ def spectra(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     array([[ 0.  -1.j  , -0.71-0.71j]], dtype=complex64)
     """
     result = np.empty((len(crops.values), len(k)), np.complex64)
-    still = np.abs(crops.turns - np.eye(3)).max(axis=(1, 2)) <= _STILL
+    still = _still(crops.turns)
     for chosen, evaluate in ((still, _on_lattice), (~still, _between)):
         if chosen.any():
             some = crops if chosen.all() else crops.take(chosen)
@@ -180,7 +191,7 @@ def window_power(crops: Crops, support: Support) -> NDArray[np.float64]:
 
     White noise of variance s² has a mean |F|² of s² times that.
     """
-    windows = _windows(crops, support)
+    windows = windows_of(crops, support)
     power = np.square(windows, dtype=np.float64).sum(axis=(1, 2, 3))
     return np.broadcast_to(power, len(crops.values))
 
@@ -224,7 +235,7 @@ def lattice_power(
     """
     shape = crops.values.shape[1:]
     waves = half_ball(shape, finest)
-    windowed = _windowed(crops, _windows(crops, support))
+    windowed = _windowed(crops, windows_of(crops, support))
     F = _at_products(windowed, waves / np.array(shape))
     density = math.prod(support.periods) / math.prod(shape)
     power = F.real**2 + F.imag**2
@@ -269,8 +280,8 @@ def boxes(crops: Crops, shape: tuple[int, int, int]) -> NDArray[np.float32]:
 # Windows.
 
 
-def _windows(crops: Crops, support: Support) -> NDArray[np.float32]:
-    """Return w: (1, z, y, x) where it is the same for all crops, else (n, z, y, x)."""
+def windows_of(crops: Crops, support: Support) -> NDArray[np.float32]:
+    """Return w of crops, (n, z, y, x), or (1, z, y, x) where it is the same for all."""
     shape = crops.values.shape[1:]
     if not math.isinf(support.radius):
         beyond = (radius(shape) - (support.radius + _OFFSET)) / _EDGE
@@ -292,19 +303,26 @@ def _windows(crops: Crops, support: Support) -> NDArray[np.float32]:
     return windows
 
 
+def _still(turns: Array) -> NDArray[np.bool_]:
+    """Tell which turns are none."""
+    return np.asarray(np.abs(turns - np.eye(3)).max(axis=(1, 2)) <= _STILL)
+
+
 def _in_place(crops: Crops) -> bool:
     """Tell whether no crop is moved or turned."""
     return not crops.offsets.any() and bool((crops.turns == np.eye(3)).all())
 
 
 def _windowed(crops: Crops, windows: Array, factor: Any = 1) -> NDArray[np.float32]:
-    """Return w (f − f̄) times a factor of voxels."""
+    """Return w (f − b) times a factor of voxels."""
     n = len(crops.values)
-    flat, w = crops.values.reshape(n, 1, -1), windows.reshape(len(windows), -1, 1)
+    edge = windows * (1 - windows)
+    edge = np.where(edge.any(axis=(1, 2, 3), keepdims=True), edge, windows)
+    v = edge.reshape(len(windows), -1, 1)
     # A stack of products is one by one: a crop in a batch is what it is alone.
-    mean = (flat @ w) / w.sum(axis=1, keepdims=True)
+    level = (crops.values.reshape(n, 1, -1) @ v) / v.sum(axis=1, keepdims=True)
     return np.asarray(
-        (crops.values - mean.reshape(n, 1, 1, 1))
+        (crops.values - level.reshape(n, 1, 1, 1))
         * (windows * factor).astype(np.float32, copy=False)
     )
 
@@ -314,7 +332,7 @@ def _windowed(crops: Crops, windows: Array, factor: Any = 1) -> NDArray[np.float
 
 def _on_lattice(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     """Evaluate crops that are not turned, at frequencies on a lattice: exactly."""
-    windowed = _windowed(crops, _windows(crops, support))
+    windowed = _windowed(crops, windows_of(crops, support))
     return _at_products(windowed, k) * _phases(
         np.broadcast_to(k, (len(windowed), *k.shape)), crops.offsets
     )
@@ -335,10 +353,11 @@ def _between(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     z, y, x = (round(_FINENESS * each) for each in shape)
     highest = math.sqrt(float(np.square(k).sum(axis=1).max(initial=0)))
     grid = fine_grid((z, y, x), highest, half=True)
-    windows, factor = _windows(crops, support), 1 / roll_off(shape, grid.periods)
+    windows, factor = windows_of(crops, support), 1 / roll_off(shape, grid.periods)
     F = np.empty((len(crops.values), len(k)), np.complex64)
-    for i in range(0, len(F), _TOGETHER):
-        some = slice(i, i + _TOGETHER)
+    together = max(1, round(_GRID_BYTES / (8 * math.prod(grid.shape))))
+    for i in range(0, len(F), together):
+        some = slice(i, i + together)
         part = crops.take(some)
         window = windows[some] if len(windows) == len(F) else windows
         cosines, sines = transform_parts(_windowed(part, window, factor), grid.axes())
