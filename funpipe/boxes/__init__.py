@@ -3,4 +3,5 @@
 - `opening`: from what is given, one tomogram or many, to what is open, with its checks
 - `blocks`: what boxes need of a tomogram is read, out of core
 - `cutting`: boxes cut in each particle's frame, some particles at a time
+- `cropping`: crops cut along the tomogram's axes, which are not turned, likewise
 """

@@ -33,24 +33,23 @@ class Block(NamedTuple):
     """They, in single precision."""
 
 
-def blocks(source: Source, box: tuple[int, int, int], margin: int) -> Iterator[Block]:
-    """Read what turned boxes need, with a margin; neighbours share a block.
+def blocks(
+    source: Source, start: NDArray[np.intp], stop: NDArray[np.intp]
+) -> Iterator[Block]:
+    """Read what particles need; neighbours share a block.
 
     Parameters
     ----------
     source : Source
         An open tomogram and its particles.
-    box : (int, int, int)
-        Voxels of a box.
-    margin : int
-        Voxels around each box that are read as well, where the tomogram has them.
+    start, stop : (n, 3) arrays
+        For each particle the first voxel that it needs, and the one after the last.
 
     Raises
     ------
     ValueError
-        If there is NaN or infinity in what is read.
+        If there is NaN or infinity in what is read for a particle.
     """
-    start, stop = extents(source, box, margin)
     for group in _neighbours(start, stop):
         low, high = start[group].min(axis=0), stop[group].max(axis=0)
         raw = np.asarray(read_block(source.array, low, high))

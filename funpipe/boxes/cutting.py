@@ -149,7 +149,7 @@ def _cut(
     corner = source.centres() - turns @ centre(box)
     start, stop = extents(source, box, 0)
     with ThreadPoolExecutor(check.processors()) as threads:
-        for block in blocks(source, box, _MARGIN):
+        for block in blocks(source, *extents(source, box, _MARGIN)):
             places, low, raw, (values, level, unit, spread) = block
             _check_held(level, unit * spread, levelled)
             coefficients = scipy.ndimage.spline_filter(

@@ -4,15 +4,15 @@ No crop is turned in real space. With x the voxels of a crop f and c + o where i
 particle is, the voxel lies at u = Rᵀ (x − c − o) in the particle's frame, R the turn
 from there to the crop's axes, and what is wanted at frequencies k of that frame is
 
-    F(k) = Σ_x w (f(x) − f̄) exp(−2πi k·u),     f̄ = Σ w (1 − w) f / Σ w (1 − w),
+    F(k) = Σ_x w (f(x) − b) exp(−2πi k·u),     b = Σ w (1 − w) f / Σ w (1 − w),
 
 with k·u = (R k)·(x − c − o): the crop's own transform at R k, by the grid and the
 gather of `funpipe.space.spectra`. Only half of the grid is evaluated, f being real.
 
 The window w is what of a subtomogram counts, see `Support`. It is soft, so that its
-edge adds little to high frequencies, and the mean at its edge is taken off, so that
-the tomogram's level does not show its outline; not the mean under it, to which the
-particle adds. (Where w has no edge, it does not matter.)
+edge adds little to high frequencies, and the level b at its edge is taken off, as it
+is of a template at the edge of its mask: w (1 − w) goes as |∇w|². Of an isolated
+particle nothing is taken off then, wherever in its window it lies.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ __all__ = [
     "support_of",
     "whole_boxes",
     "window_power",
+    "windows_of",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -48,7 +49,8 @@ Array: TypeAlias = NDArray[Any]
 _EDGE = 2.0  # voxels of the ball's soft edge
 _OFFSET = 1.0  # voxels, more than particles lie from their crops' centres
 _FINENESS = 2.5  # of the grid, see `funpipe.space.spectra` for the error
-_TOGETHER = 4  # crops whose grids stay in a processor's cache
+_GRID_BYTES = 1e6  # of crops that are evaluated together: more leave the cache
+_BULK = 0.3  # of a template's largest value
 _BEYOND = 1e-4  # of a template's Σ t², what may lie further out than it reaches
 _STILL = 1e-12  # of a matrix: what double precision leaves of no turn
 
@@ -79,6 +81,9 @@ class Support(NamedTuple):
     Infinite where the whole box counts."""
     box: tuple[int, int, int]
     """Voxels of the template's box."""
+    bulk: int = 0
+    """How many voxels of the template are more than 0.3 of its largest: what is taken
+    for an outlier in a tomogram has fewer."""
 
 
 def support_of(templates: Array, window: tuple[float, float, float]) -> Support:
@@ -102,18 +107,20 @@ def support_of(templates: Array, window: tuple[float, float, float]) -> Support:
     Examples
     --------
     >>> template = np.zeros((1, 32, 32, 32)); template[0, 16, 16, 9:23] = 1
-    >>> support_of(template, (1.0, 1.0, 1.0)).radius.__round__(2)
-    8.26
+    >>> round(support_of(template, (1.0, 1.0, 1.0)).radius, 2)
+    9.27
     >>> support_of(np.ones((1, 8, 8, 8)), (1.0, 1.0, 1.0))
-    Support(periods=(8.0, 8.0, 8.0), radius=inf, box=(8, 8, 8))
+    Support(periods=(8.0, 8.0, 8.0), radius=inf, box=(8, 8, 8), bulk=512)
     """
     z, y, x = templates.shape[1:]
     reach = max(_reach(each) for each in templates)
+    largest = np.abs(templates).max(axis=(1, 2, 3), keepdims=True)
+    bulk = int((np.abs(templates) > _BULK * largest).sum(axis=(1, 2, 3)).min())
     if reach + max(window) > min(z, y, x) / 2:
-        return Support((float(z), float(y), float(x)), math.inf, (z, y, x))
+        return Support((float(z), float(y), float(x)), math.inf, (z, y, x), bulk)
     inside = reach + math.hypot(*window)
     around = min(2.0 * (inside + _EDGE), float(min(z, y, x)))
-    return Support((around, around, around), inside, (z, y, x))
+    return Support((around, around, around), inside, (z, y, x), bulk)
 
 
 def _reach(template: Array) -> float:
@@ -140,7 +147,9 @@ def crop_shape(support: Support, turns: Array) -> tuple[int, int, int]:
     support : Support
         What counts.
     turns : (n, 3, 3) array
-        From the particles' frames to the tomogram's axes; a ball needs none.
+        From the particles' frames to the tomogram's axes. Boxes of which one is turned
+        need as much as if they were turned any way, so that what a particle's crop
+        is does not depend on the others.
 
     Examples
     --------
@@ -149,11 +158,12 @@ def crop_shape(support: Support, turns: Array) -> tuple[int, int, int]:
     >>> crop_shape(Support((8.0, 8.0, 8.0), math.inf, (8, 8, 8)), np.eye(3)[None])
     (9, 9, 9)
     """
-    if math.isinf(support.radius):
-        half = np.array(support.box) / 2 + 0.5  # where the box's edge has come to 0
-        reach = (np.abs(turns) @ half).max(axis=0) + _OFFSET / 2
-    else:
+    if not math.isinf(support.radius):
         reach = np.full(3, support.radius + _EDGE + _OFFSET)
+    else:
+        half = np.array(support.box) / 2 + 0.5  # where the box's edge has come to 0
+        turned = not _still(turns).all()
+        reach = (np.linalg.norm(half) if turned else half) + np.full(3, _OFFSET / 2)
     # of n voxels the next one outside is (n + 1) / 2 from the centre
     z, y, x = (max(1, math.ceil(2 * each - 1 - 1e-6)) for each in reach)
     return z, y, x
@@ -174,7 +184,7 @@ def spectra(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     Returns
     -------
     (n, N) array of complex64
-        Σ w (f − mean) exp(−2πi k·u), as this module's text says. Exact, up to
+        Σ w (f − b) exp(−2πi k·u), as this module's text says. Exact, up to
         rounding, where a particle is not turned; else the error is that of
         interpolation, of what lies x from the centre of a crop of n voxels at the most
         (x / (2.5 n − x))² along each axis.
@@ -188,7 +198,7 @@ def spectra(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     array([[ 0.  -1.j  , -0.71-0.71j]], dtype=complex64)
     """
     result = np.empty((len(crops.values), len(k)), np.complex64)
-    still = np.abs(crops.turns - np.eye(3)).max(axis=(1, 2)) <= _STILL
+    still = _still(crops.turns)
     for chosen, evaluate in ((still, _on_lattice), (~still, _between)):
         if chosen.any():
             some = crops if chosen.all() else crops.take(chosen)
@@ -201,7 +211,7 @@ def window_power(crops: Crops, support: Support) -> NDArray[np.float64]:
 
     White noise of variance s² has a mean |F|² of s² times that.
     """
-    windows = _windows(crops, support)
+    windows = windows_of(crops, support)
     power = np.square(windows, dtype=np.float64).sum(axis=(1, 2, 3))
     return np.broadcast_to(power, len(crops.values))
 
@@ -281,7 +291,7 @@ def shell_power(
 def _power(crops: Crops, finest: float, support: Support) -> NDArray[np.float32]:
     """Return |F|² at the waves of the crops' own lattice, (n, M)."""
     z, y, x = half_ball(crops.values.shape[1:], finest).T  # x ≥ 0, as rfftn has it
-    windowed = _windowed(crops, _windows(crops, support))
+    windowed = _windowed(crops, windows_of(crops, support))
     F = scipy.fft.rfftn(windowed, axes=(1, 2, 3))[:, z, y, x]
     return np.asarray(F.real**2 + F.imag**2)
 
@@ -324,8 +334,8 @@ def boxes(crops: Crops, shape: tuple[int, int, int]) -> NDArray[np.float32]:
 # Windows.
 
 
-def _windows(crops: Crops, support: Support) -> NDArray[np.float32]:
-    """Return w: (1, z, y, x) where it is the same for all crops, else (n, z, y, x)."""
+def windows_of(crops: Crops, support: Support) -> NDArray[np.float32]:
+    """Return w of crops, (n, z, y, x), or (1, z, y, x) where it is the same for all."""
     shape = crops.values.shape[1:]
     if not math.isinf(support.radius):
         beyond = (radius(shape) - (support.radius + _OFFSET)) / _EDGE
@@ -347,21 +357,26 @@ def _windows(crops: Crops, support: Support) -> NDArray[np.float32]:
     return windows
 
 
+def _still(turns: Array) -> NDArray[np.bool_]:
+    """Tell which turns are none."""
+    return np.asarray(np.abs(turns - np.eye(3)).max(axis=(1, 2)) <= _STILL)
+
+
 def _in_place(crops: Crops) -> bool:
     """Tell whether no crop is moved or turned."""
     return not crops.offsets.any() and bool((crops.turns == np.eye(3)).all())
 
 
 def _windowed(crops: Crops, windows: Array, factor: Any = 1) -> NDArray[np.float32]:
-    """Return w (f − f̄) times a factor of voxels."""
+    """Return w (f − b) times a factor of voxels."""
     n = len(crops.values)
     edge = windows * (1 - windows)
     edge = np.where(edge.any(axis=(1, 2, 3), keepdims=True), edge, windows)
-    flat, w = crops.values.reshape(n, 1, -1), edge.reshape(len(windows), -1, 1)
+    v = edge.reshape(len(windows), -1, 1)
     # A stack of products is one by one: a crop in a batch is what it is alone.
-    mean = (flat @ w) / w.sum(axis=1, keepdims=True)
+    level = (crops.values.reshape(n, 1, -1) @ v) / v.sum(axis=1, keepdims=True)
     return np.asarray(
-        (crops.values - mean.reshape(n, 1, 1, 1))
+        (crops.values - level.reshape(n, 1, 1, 1))
         * (windows * factor).astype(np.float32, copy=False)
     )
 
@@ -371,7 +386,7 @@ def _windowed(crops: Crops, windows: Array, factor: Any = 1) -> NDArray[np.float
 
 def _on_lattice(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     """Evaluate crops that are not turned, at frequencies on a lattice: exactly."""
-    windowed = _windowed(crops, _windows(crops, support))
+    windowed = _windowed(crops, windows_of(crops, support))
     return _at_products(windowed, k) * _phases(
         np.broadcast_to(k, (len(windowed), *k.shape)), crops.offsets
     )
@@ -392,10 +407,11 @@ def _between(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     z, y, x = (round(_FINENESS * each) for each in shape)
     highest = math.sqrt(float(np.square(k).sum(axis=1).max(initial=0)))
     grid = fine_grid((z, y, x), highest, half=True)
-    windows, factor = _windows(crops, support), 1 / roll_off(shape, grid.periods)
+    windows, factor = windows_of(crops, support), 1 / roll_off(shape, grid.periods)
     F = np.empty((len(crops.values), len(k)), np.complex64)
-    for i in range(0, len(F), _TOGETHER):
-        some = slice(i, i + _TOGETHER)
+    together = max(1, round(_GRID_BYTES / (8 * math.prod(grid.shape))))
+    for i in range(0, len(F), together):
+        some = slice(i, i + together)
         part = crops.take(some)
         window = windows[some] if len(windows) == len(F) else windows
         cosines, sines = transform_parts(_windowed(part, window, factor), grid.axes())
