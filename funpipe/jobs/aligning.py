@@ -101,7 +101,9 @@ def align(
         what is refined does not go beyond.
     tilt : None, (float, float), or tilt weights
         What the tilt series measured: all; or a range in degrees about y; or
-        `single_axis`, `dual_axis`.
+        `single_axis`, `dual_axis`; or any function like those that these return, of
+        frequency vectors (3, ...), z, y, x of the tomogram, in 1/nm, whose weights
+        are (...), 0 or more.
     resolution : float, optional
         The finest period used, in nm; by default Nyquist's, two voxels.
     symmetry : str

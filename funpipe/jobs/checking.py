@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from funpipe.algebra.verbs import verb
 from funpipe.base.molecules import as_molecules
 from funpipe.boxes.cutting import Piece, pieces
-from funpipe.boxes.opening import some_of
+from funpipe.boxes.opening import common_scale, some_of
 from funpipe.engine.matching import ENGINE
 from funpipe.engine.seam import Engine
 from funpipe.jobs.findings import Finding, seen
 from funpipe.jobs.planning import Plan, plan
 from funpipe.jobs.searching import search_for
+from funpipe.space.fourier import per_voxel
 from funpipe.space.geometry import RotationGrid, coarse_grid
 
 __all__ = ["Finding", "check"]
@@ -200,6 +201,7 @@ def _scores(
 ) -> NDArray[np.float64]:
     """Return the best scores of some particles."""
     engine, (window, _, finest) = planned.search.engine, planned.sampling
+    scale = common_scale(planned.sources)
     bank = engine.prepare(templates, grid, window, finest, refined=True)
     return np.concatenate(
         [
@@ -207,7 +209,7 @@ def _scores(
                 each.boxes,
                 each.rotations,
                 bank=bank,
-                tilt=each.tilt,
+                tilt=per_voxel(each.tilt, scale),
                 go_on=_go_on,
             ).scores
             for each in sample

@@ -21,6 +21,7 @@ from funpipe.boxes.cutting import Piece
 from funpipe.engine.seam import Match
 from funpipe.jobs.running import run
 from funpipe.jobs.searching import Sampling, Search
+from funpipe.space.fourier import per_voxel
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -105,7 +106,7 @@ def find_poses(
     if search.whiten and engine.whiten is not None:
         chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
         bank = engine.whiten(bank, boxes_of(chosen))
-    task = partial(_match_task, match=engine.match, bank=bank)
+    task = partial(_match_task, match=engine.match, bank=bank, scale=scale)
     with closing(run(task, ((each,) for each in work), executor)) as running:
         done = list(_with_bar(running, count, progress))
     indices, matches = zip(*done, strict=True)
@@ -136,11 +137,13 @@ def _match_task(
     *,
     match: Callable[..., Match],
     bank: Any,
+    scale: float,
     go_on: Callable[[], None],
 ) -> _Done:
     """Return which particles a piece holds, and their poses."""
     indices, boxes, rotations, tilt = piece
-    found = match(boxes, rotations, bank=bank, tilt=tilt, go_on=go_on)
+    weights = per_voxel(tilt, scale)
+    found = match(boxes, rotations, bank=bank, tilt=weights, go_on=go_on)
     if len(found.scores) != len(boxes):
         raise ValueError(
             f"engine must match each box: {len(found.scores)} poses of {len(boxes)}"
