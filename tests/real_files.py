@@ -3,9 +3,7 @@
 A checkout alone has none of them, so the tests that read them skip there.
 """
 
-from pathlib import Path
-
 import pytest
+from real_data import DATA
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is not there")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -21,6 +21,9 @@ from funpipe.boxes.opening import Source, in_tomogram, some_of
 from funpipe.space.crops import Crops, Support, crop_shape, windows_of
 from funpipe.space.fourier import Tilt
 from funpipe.space.geometry import centre
+
+if TYPE_CHECKING:
+    from scipy.spatial.transform import Rotation
 
 __all__ = ["CropPiece", "crop_pieces", "crops_of", "some_crops"]
 
@@ -36,7 +39,9 @@ class CropPiece(NamedTuple):
     indices: NDArray[np.intp]
     """Which of all the particles they are."""
     crops: Crops
-    """Their subtomograms, which hold how they are turned."""
+    """Their subtomograms."""
+    orientations: Rotation
+    """From their frames to the tomogram's."""
     tilt: Tilt
     """What their tilt series measured."""
 
@@ -58,14 +63,16 @@ def crop_pieces(sources: list[Source], support: Support) -> Iterator[CropPiece]:
             some = opened.take(part)
             with in_tomogram(source.name):
                 crops = crops_of(some, support)
-            yield CropPiece(some.indices, crops, some.tilt)
+            yield CropPiece(some.indices, crops, some.molecules.rotations, some.tilt)
 
 
 def some_crops(
     sources: list[Source], support: Support, chosen: NDArray[np.intp]
-) -> list[CropPiece]:
-    """Cut the crops of some particles, given by their numbers."""
-    return list(crop_pieces(some_of(sources, chosen), support))
+) -> Crops:
+    """Cut the crops of some particles, in rising order of their numbers."""
+    found = list(crop_pieces(some_of(sources, chosen), support))
+    order = np.argsort(np.concatenate([each.indices for each in found]))
+    return Crops.concat([each.crops for each in found]).take(order)
 
 
 def crops_of(source: Source, support: Support) -> Crops:

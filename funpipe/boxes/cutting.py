@@ -25,7 +25,6 @@ from funpipe.boxes.opening import (
     check_some,
     in_tomogram,
     open_tomogram,
-    some_of,
     warn_of_leaving,
 )
 from funpipe.space.fourier import Tilt
@@ -34,7 +33,7 @@ from funpipe.space.geometry import centre
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["Piece", "boxes_of", "parts", "pieces", "subtomograms"]
+__all__ = ["Piece", "parts", "pieces", "subtomograms"]
 
 # The spline's prefilter forgets by 0.27 a voxel: at 12 voxels from the edge of a
 # block the coefficients are those of the whole tomogram to 1e-7.
@@ -125,15 +124,6 @@ def pieces(
             with in_tomogram(source.name):
                 boxes = _cut(some, box, levelled)
             yield Piece(some.indices, boxes, some.molecules.rotations, some.tilt)
-
-
-def boxes_of(
-    sources: list[Source], box: tuple[int, int, int], chosen: NDArray[np.intp]
-) -> NDArray[np.float32]:
-    """Cut the levelled boxes of some particles, in rising order of their numbers."""
-    found = list(pieces(some_of(sources, chosen), box, levelled=True))
-    order = np.argsort(np.concatenate([each.indices for each in found]))
-    return np.concatenate([each.boxes for each in found])[order]
 
 
 def _cut(

@@ -30,8 +30,9 @@ of a module (no lambdas, no closures), since an executor pickles them, and so is
       vectors.
     - bank: what ``prepare`` returned.
     - tilt: function of frequency vectors (3, ...), z, y, x, in the tomogram's frame
-      and in periods per voxel (their lengths do not matter); it returns weights of
-      shape (...), 0 or more: W at k in the box's frame is ``tilt(O @ k)``.
+      and in periods per voxel, whatever `align` was given, whose vectors are in 1/nm;
+      it returns weights of shape (...), 0 or more: W at k in the box's frame is
+      ``tilt(O @ k)``.
     - go_on: function without arguments, to be called about once a second; it raises
       when the work is called off, and that must go through.
 

@@ -19,7 +19,8 @@ from funpipe.base import arguments as check
 from funpipe.base.caller import warn
 from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import fail
-from funpipe.boxes.cutting import Piece, boxes_of, parts, pieces
+from funpipe.boxes.cropping import CropPiece, crop_pieces, some_crops
+from funpipe.boxes.cutting import parts
 from funpipe.boxes.opening import (
     check_inside,
     common_scale,
@@ -33,6 +34,7 @@ from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import Alignment, find_poses
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.searching import sampling, search_for
+from funpipe.space.crops import Crops, whole_boxes
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -101,7 +103,9 @@ def align(
         what is refined does not go beyond.
     tilt : None, (float, float), or tilt weights
         What the tilt series measured: all; or a range in degrees about y; or
-        `single_axis`, `dual_axis`.
+        `single_axis`, `dual_axis`; or any function like those that these return, of
+        frequency vectors (3, ...), z, y, x of the tomogram, in 1/nm, whose weights
+        are (...), 0 or more.
     resolution : float, optional
         The finest period used, in nm; by default Nyquist's, two voxels.
     symmetry : str
@@ -195,8 +199,8 @@ def align(
         listed = "\n".join(f"- {each}" for each in findings)
         warn(f"preflight, see funpipe.check:\n{listed}")
     found = find_poses(
-        pieces(sources, box, levelled=True),
-        partial(boxes_of, sources, box),
+        crop_pieces(sources, planned.support),
+        partial(some_crops, sources, planned.support),
         len(particles),
         search=search,
         sampling=planned.sampling,
@@ -281,13 +285,14 @@ def align_subtomograms(
     where = sampling(search, prepared, scale)
     array = _check_boxes(boxes, prepared.template.shape[1:])
     frames = _check_orientations(orientations, len(array))
+    crops_of = partial(_crops_of, array)
     work = (
-        Piece(part, array[part], frames[part], search.tilt)
+        CropPiece(part, crops_of(part), frames[part], search.tilt)
         for part in parts(len(array))
     )
     return find_poses(
         work,
-        array.__getitem__,
+        crops_of,
         len(array),
         search=search,
         sampling=where,
@@ -357,6 +362,10 @@ def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
         particles.rotations * found.rotations,
         {**particles.features, **dict(zip(ALIGNED, values, strict=True))},
     )
+
+
+def _crops_of(boxes: Array, chosen: NDArray[np.intp]) -> Crops:
+    return whole_boxes(boxes[chosen])
 
 
 def _check_boxes(boxes: Any, box: tuple[int, ...]) -> Array:

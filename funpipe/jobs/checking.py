@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from funpipe.algebra.verbs import verb
 from funpipe.base.molecules import as_molecules
-from funpipe.boxes.cutting import Piece, pieces
-from funpipe.boxes.opening import some_of
+from funpipe.boxes.cropping import CropPiece, crop_pieces
+from funpipe.boxes.opening import common_scale, some_of
 from funpipe.engine.matching import ENGINE
 from funpipe.engine.seam import Engine
 from funpipe.jobs.findings import Finding, seen
 from funpipe.jobs.planning import Plan, plan
 from funpipe.jobs.searching import search_for
+from funpipe.space.fourier import per_voxel
 from funpipe.space.geometry import RotationGrid, coarse_grid
 
 __all__ = ["Finding", "check"]
@@ -136,17 +137,17 @@ def _outside(planned: Plan) -> tuple[list[Finding], NDArray[np.intp]]:
     return [finding], rest
 
 
-def _sample(planned: Plan, inside: NDArray[np.intp]) -> list[Piece]:
+def _sample(planned: Plan, inside: NDArray[np.intp]) -> list[CropPiece]:
     """Cut the boxes of some particles, evenly spread over the list."""
     chosen = inside
     if len(inside) > _SAMPLE:
         chosen = inside[np.linspace(0, len(inside) - 1, _SAMPLE).astype(np.intp)]
     some = some_of(planned.sources, chosen)
-    return list(pieces(some, planned.box, levelled=True))
+    return list(crop_pieces(some, planned.support))
 
 
 def _contrast(
-    sample: list[Piece], planned: Plan, coarse: RotationGrid
+    sample: list[CropPiece], planned: Plan, coarse: RotationGrid
 ) -> list[Finding]:
     grid = planned.sampling.grid
     grid = grid if len(grid.rotations) <= len(coarse.rotations) else coarse
@@ -163,7 +164,7 @@ def _contrast(
     ]
 
 
-def _hand(sample: list[Piece], planned: Plan, coarse: RotationGrid) -> list[Finding]:
+def _hand(sample: list[CropPiece], planned: Plan, coarse: RotationGrid) -> list[Finding]:
     mirrored = np.ascontiguousarray(planned.templates[:, ::-1])
     better = _better(sample, mirrored, planned, coarse)
     if better is None:
@@ -179,7 +180,7 @@ def _hand(sample: list[Piece], planned: Plan, coarse: RotationGrid) -> list[Find
 
 
 def _better(
-    sample: list[Piece], others: NDArray[np.float32], planned: Plan, grid: RotationGrid
+    sample: list[CropPiece], others: NDArray[np.float32], planned: Plan, grid: RotationGrid
 ) -> float | None:
     """Return by how much other templates score better; None if that may be chance."""
     ours = _scores(sample, planned.templates, planned, grid)
@@ -193,21 +194,22 @@ def _better(
 
 
 def _scores(
-    sample: list[Piece],
+    sample: list[CropPiece],
     templates: NDArray[np.float32],
     planned: Plan,
     grid: RotationGrid,
 ) -> NDArray[np.float64]:
     """Return the best scores of some particles."""
     engine, (window, _, finest) = planned.search.engine, planned.sampling
+    scale = common_scale(planned.sources)
     bank = engine.prepare(templates, grid, window, finest, refined=True)
     return np.concatenate(
         [
             engine.match(
-                each.boxes,
-                each.rotations,
+                each.crops,
+                each.orientations,
                 bank=bank,
-                tilt=each.tilt,
+                tilt=per_voxel(each.tilt, scale),
                 go_on=_go_on,
             ).scores
             for each in sample

@@ -15,6 +15,7 @@ from funpipe.boxes.opening import (
 )
 from funpipe.jobs.preparing import Prepared, masked_templates, prepare_all, reach
 from funpipe.jobs.searching import Sampling, Search, sampling
+from funpipe.space.crops import Support, support_of
 
 __all__ = ["Plan", "plan"]
 
@@ -37,6 +38,11 @@ class Plan(NamedTuple):
         """Voxels of a box, z, y, x."""
         z, y, x = self.templates.shape[1:]
         return z, y, x
+
+    @property
+    def support(self) -> Support:
+        """What of a subtomogram counts."""
+        return support_of(self.templates, self.sampling.window)
 
     @property
     def radius(self) -> float:

@@ -17,11 +17,15 @@ import toolz
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
-from funpipe.boxes.cutting import Piece
+from funpipe.boxes.cropping import CropPiece
 from funpipe.engine.seam import Match
 from funpipe.jobs.running import run
 from funpipe.jobs.searching import Sampling, Search
-from funpipe.space.crops import whole_boxes
+<<<<<<< HEAD
+from funpipe.space.crops import Crops
+=======
+from funpipe.space.fourier import per_voxel
+>>>>>>> bench10
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -59,8 +63,8 @@ class Alignment:
 
 
 def find_poses(
-    work: Iterable[Piece],
-    boxes_of: Callable[[NDArray[np.intp]], NDArray[Any]],
+    work: Iterable[CropPiece],
+    crops_of: Callable[[NDArray[np.intp]], Crops],
     count: int,
     *,
     search: Search,
@@ -74,10 +78,10 @@ def find_poses(
 
     Parameters
     ----------
-    work : iterable of Piece
+    work : iterable of CropPiece
         All boxes, each once.
-    boxes_of : callable
-        Returns the boxes of some particles, given their numbers in rising order;
+    crops_of : callable
+        Returns those of some particles, given their numbers in rising order;
         noise is estimated from those.
     count : int
         How many boxes there are.
@@ -105,8 +109,8 @@ def find_poses(
     bank = engine.prepare(templates, grid, window, finest, refined=search.refine)
     if search.whiten and engine.whiten is not None:
         chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
-        bank = engine.whiten(bank, whole_boxes(boxes_of(chosen)))
-    task = partial(_match_task, match=engine.match, bank=bank)
+        bank = engine.whiten(bank, crops_of(chosen))
+    task = partial(_match_task, match=engine.match, bank=bank, scale=scale)
     with closing(run(task, ((each,) for each in work), executor)) as running:
         done = list(_with_bar(running, count, progress))
     indices, matches = zip(*done, strict=True)
@@ -133,19 +137,20 @@ _Done: TypeAlias = tuple[NDArray[np.intp], Match]
 
 
 def _match_task(
-    piece: Piece,
+    piece: CropPiece,
     *,
     match: Callable[..., Match],
     bank: Any,
+    scale: float,
     go_on: Callable[[], None],
 ) -> _Done:
     """Return which particles a piece holds, and their poses."""
-    indices, boxes, rotations, tilt = piece
-    crops = whole_boxes(boxes)
-    found = match(crops, rotations, bank=bank, tilt=tilt, go_on=go_on)
-    if len(found.scores) != len(boxes):
+    indices, crops, orientations, tilt = piece
+    weights = per_voxel(tilt, scale)
+    found = match(crops, orientations, bank=bank, tilt=weights, go_on=go_on)
+    if len(found.scores) != len(indices):
         raise ValueError(
-            f"engine must match each box: {len(found.scores)} poses of {len(boxes)}"
+            f"engine must match each box: {len(found.scores)} poses of {len(indices)}"
         )
     return indices, found
 

@@ -18,6 +18,7 @@ particle nothing is taken off then, wherever in its window it lies.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -68,6 +69,11 @@ class Crops(NamedTuple):
     def take(self, chosen: Any) -> Crops:
         """Return some of them."""
         return Crops(*(each[chosen] for each in self))
+
+    @staticmethod
+    def concat(several: Sequence[Crops]) -> Crops:
+        """Return several in a row, of one shape."""
+        return Crops(*map(np.concatenate, zip(*several, strict=True)))
 
 
 class Support(NamedTuple):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -35,6 +36,7 @@ __all__ = [
     "gaussian",
     "half_ball",
     "no_tilt",
+    "per_voxel",
     "resample",
     "rescaled_size",
     "single_axis",
@@ -279,7 +281,8 @@ def single_axis(
     -------
     callable
         The weight of each frequency vector, (3, ...) in z, y, x order in the
-        tomogram's frame: 1 where the series measures, 0 in the missing wedge. By
+        tomogram's frame, in 1/nm: 1 where the series measures, 0 in the missing wedge.
+        Any function of such vectors with weights of 0 or more may take its place. By
         the central-slice theorem a projection at tilt α measures the plane with
         k_z = k_x tan α (about y) or k_z = k_y tan α (about x).
 
@@ -348,6 +351,29 @@ def as_tilt(name: str, tilt: Any) -> Tilt:
             check_weights(weights, vectors.shape[1:], name)
         return tilt
     return _about("y", _tilt_range(name, tilt))
+
+
+def per_voxel(tilt: Tilt, scale: float) -> Tilt:
+    """Return tilt weights that take vectors in periods per voxel, not in 1/nm.
+
+    Parameters
+    ----------
+    tilt : callable
+        Weights of vectors in 1/nm.
+    scale : float
+        nm per voxel.
+
+    Examples
+    --------
+    >>> length = per_voxel(np.linalg.norm, 0.5)
+    >>> length(np.array([0.0, 0.0, 0.25]))
+    np.float64(0.5)
+    """
+    return partial(_weights_per_voxel, tilt=tilt, scale=scale)
+
+
+def _weights_per_voxel(vectors: Array, tilt: Tilt, scale: float) -> Array:
+    return tilt(vectors / scale)
 
 
 def check_weights(

@@ -1,0 +1,490 @@
+"""The parts of the benchmark: functions of a size that return rows of figures.
+
+Beside every time stands a ratio: what acryo takes in the same run over it, or, where
+acryo has nothing of the kind, what one product of matrices takes. Errors stand beside
+the Cramér–Rao bound, or beside those of the other programs on the same particles.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import molecules
+import numpy as np
+from molecules import made
+from programs import (
+    GRID,
+    RESOLUTION,
+    WINDOW,
+    acryo_errors,
+    acryo_poses,
+    against_bound,
+    aligned,
+    each_of_many,
+    errors,
+    first,
+    named,
+    relion_found,
+    rms,
+    sgemm_rate,
+    summary,
+    timed,
+)
+from whole_job import run_job, write_job
+
+import funpipe as fp
+from funpipe.engine import matching
+from funpipe.engine.bank import masked, template_bank
+from funpipe.engine.gauss_newton import Spectra
+from funpipe.space.fourier import no_tilt
+from funpipe.space.geometry import rotation_grid
+
+SMALLEST = 24  # voxels of the box of a tiny run
+FEW_TURNS = ((12, 12),) * 3  # 27 of the 343 rotations
+
+
+class Size(NamedTuple):
+    """How much is run."""
+
+    tiny: bool = False
+    """Whether a few particles in small boxes do: to see that a part runs."""
+    peers: bool = True
+    """Whether acryo, and RELION where it is installed, run too."""
+
+    def count(self, full: int) -> int:
+        return min(full, 3) if self.tiny else full
+
+    def box(self, full: int) -> int:
+        return SMALLEST if self.tiny else full
+
+    @property
+    def turns(self) -> Any:
+        return FEW_TURNS if self.tiny else GRID
+
+    def names(self, full: tuple[str, ...]) -> tuple[str, ...]:
+        return full[:1] if self.tiny else molecules.available(full)
+
+    @property
+    def relion(self) -> bool:
+        return self.peers and shutil.which("relion_refine") is not None
+
+
+# From a file to aligned molecules.
+
+
+def job(
+    size: Size,
+    *,
+    box: int,
+    side: int,
+    repeats: int,
+    resolution: float | None = None,
+    all_of_acryos: bool = True,
+) -> list[dict[str, Any]]:
+    """Align by path; acryo's loader on the same file, its rotations if slow fewer."""
+    box = size.box(box)
+    options = {"rotations": size.turns}
+    if resolution:
+        options["resolution"] = resolution
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        count = write_job(folder, box, size.count(side), size.count(repeats), 1.0)
+        fewer = max(1, count // 4)
+        of_fewer, little = run_job("funpipe_aligned", folder, fewer, **options)
+        seconds, memory = run_job("funpipe_aligned", folder, count, **options)
+        truth = fp.Molecules.from_csv(folder / "truth.csv")
+        found = fp.Molecules.from_csv(folder / "aligned.csv")
+        angles = np.degrees((truth.rotations.inv() * found.rotations).magnitude())
+        away = np.linalg.norm(found.positions - truth.positions, axis=1)
+        row = {
+            "box": box,
+            "resolution": resolution or 2.0,
+            "particles": count,
+            "ms": 1e3 * seconds / count,
+            "ms without the start": 1e3 * (seconds - of_fewer) / max(1, count - fewer),
+            "rms angle": rms(angles),
+            "rms distance": rms(away),
+            "angle / stated": rms(angles) / rms(found.features["angle_error"]),
+            "distance / stated": rms(away) / rms(found.features["shift_error"]),
+            "tomogram MB": (folder / "tomogram.mrc").stat().st_size / 2**20,
+            "memory MB": memory,
+            "memory MB of a quarter": little,
+            "memory MB of the imports": run_job("idle", folder, 0)[1],
+        }
+        if not size.peers:
+            return [row]
+        turns = GRID if all_of_acryos else FEW_TURNS
+        options["rotations"] = turns
+        part = len(rotation_grid(GRID).rotations) / len(rotation_grid(turns).rotations)
+        one, three = (run_job("acryo_aligned", folder, n, **options)[0] for n in (1, 3))
+        each = part * (three - one) / 2
+        theirs = 1e3 * (each + max(0.0, part * one - each) / count)
+        return [row | {"acryo ms": theirs, "acryo / funpipe": theirs / row["ms"]}]
+
+
+def averaging(size: Size, *, box: int, side: int, repeats: int) -> list[dict[str, Any]]:
+    """Average by path with a wedge; acryo's loader, whose average knows no wedge."""
+    box = size.box(box)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        count = write_job(folder, box, size.count(side), size.count(repeats), 1.0)
+        seconds, memory = run_job("funpipe_averaged", folder, count, shape=box)
+        row = {
+            "box": box,
+            "particles": count,
+            "ms": 1e3 * seconds / count,
+            "memory MB": memory,
+        }
+        if size.peers:
+            theirs, _ = run_job("acryo_averaged", folder, count, shape=box)
+            row |= {
+                "acryo ms": 1e3 * theirs / count,
+                "acryo / funpipe": theirs / seconds,
+            }
+        return [row]
+
+
+# The engine alone, on arrays.
+
+
+def engine(size: Size, *, box: int) -> list[dict[str, Any]]:
+    """Align arrays at a resolution of 4 voxels, beside acryo's alignment of them."""
+    rows, run = [], partial(aligned, rotations=size.turns)
+    for seed, name in enumerate(size.names(("simulated 0", "simulated 1"))):
+        case = made(name, size.box(box), noise=1.0, count=size.count(200), seed=seed)
+        count = len(case.particles.boxes)
+        run(case._replace(particles=first(case.particles, 8)))  # loads what it does
+        seconds, found = min((timed(run, case) for _ in range(2)), key=_seconds)
+        row = {
+            "box": len(case.template),
+            "molecule": name,
+            "noise": 1.0,
+            "particles": count,
+            "ms": 1e3 * seconds / count,
+        }
+        if size.peers:
+            few = case._replace(particles=first(case.particles, 6))
+            took, quaternions, shifts = acryo_poses(few)
+            theirs = each_of_many(took, count)
+            row |= {
+                "acryo / funpipe": theirs * count / seconds,
+                "acryo ms": 1e3 * theirs,
+                **named("acryo", summary(_errors(quaternions, shifts, few))),
+            }
+        row |= {"share of sgemm": search_share(case, size.turns)}
+        row |= against_bound(case, found, RESOLUTION)
+        rows.append(row)
+    return rows
+
+
+def _seconds(run: tuple[float, Any]) -> float:
+    return run[0]
+
+
+def _errors(quaternions: np.ndarray, shifts: np.ndarray, case: molecules.Made) -> Any:
+    from scipy.spatial.transform import Rotation
+
+    return errors(Rotation.from_quat(quaternions), shifts, case.particles)
+
+
+def search_share(case: molecules.Made, turns: Any) -> float:
+    """Return the search's share of the rate of one large product of matrices."""
+    boxes = case.particles.boxes[:64]
+    bank = template_bank(
+        masked(case.template, case.mask)[None],
+        rotation_grid(turns),
+        (WINDOW,) * 3,
+        RESOLUTION,
+    )
+    F = matching._box_spectra(boxes, bank)
+    k = (bank.waves / np.array(bank.shape)).astype(np.float32)
+    W = np.ones(F.shape, np.float32)
+    size = matching._batch_size(bank)
+    n, c, r, s = bank.searched, len(bank.U), len(bank.spectra), len(bank.shifts)
+    flops = len(boxes) * (2 * c * 2 * n * r + 2 * c * r * s + 2 * n * r)
+
+    def search() -> None:
+        for i in range(0, len(boxes), size):
+            part = slice(i, i + size)
+            matching._search(Spectra(k, F[part], W[part]).first(n), bank)
+
+    search()
+    shares = []
+    for _ in range(3):
+        seconds, _ = timed(search)
+        shares.append(1e-9 * flops / seconds / sgemm_rate())
+    return float(np.median(shares))
+
+
+def all_rotations(size: Size, *, box: int) -> list[dict[str, Any]]:
+    """Align from unknown orientations; acryo's time is that of as many rotations."""
+    rows = []
+    for name in size.names(("simulated 0", "30S")):
+        case = made(
+            name, size.box(box), noise=1.0, count=size.count(200), seed=5, angle=180.0
+        )
+        count = len(case.particles.boxes)
+        seconds, found = timed(
+            aligned, case, rotations=size.turns if size.tiny else "all"
+        )
+        ours = errors(found.rotations, found.shifts, case.particles)
+        row = {
+            "box": len(case.template),
+            "molecule": name,
+            "particles": count,
+            "ms": 1e3 * seconds / count,
+            "within 10 degrees": float(np.mean(ours.angles < 10)),
+            "median angle": float(np.median(ours.angles)),
+            "median distance": float(np.median(ours.distances)),
+        }
+        if size.peers:
+            few = case._replace(particles=first(case.particles, 4))
+            took, _, _ = acryo_poses(few, FEW_TURNS)
+            many = len(rotation_grid("all").rotations)
+            part = many / len(rotation_grid(FEW_TURNS).rotations)
+            theirs = part * each_of_many(took, count)
+            row |= {
+                "rotations": many,
+                "acryo ms": 1e3 * theirs,
+                "acryo / funpipe": theirs * count / seconds,
+            }
+        rows.append(row)
+    return rows
+
+
+def shifts_alone(size: Size, *, box: int, window: float) -> list[dict[str, Any]]:
+    """Find one particle's shift, in processor time, beside acryo's."""
+    case = made("simulated 0", size.box(box), noise=0.0, count=1)
+    window = min(window, len(case.template) / 4)
+    grid = rotation_grid(None)
+    took = []
+    for _ in range(3):
+        start = time.process_time()
+        bank = template_bank(
+            masked(case.template, case.mask)[None], grid, (window,) * 3, RESOLUTION
+        )
+        there = time.process_time()
+        matching.match(
+            case.particles.boxes, case.particles.orientations, bank=bank, tilt=no_tilt
+        )
+        took.append((there - start, time.process_time() - there))
+    prepared, matched = np.min(took, axis=0)
+    row = {
+        "box": len(case.template),
+        "window": window,
+        "ms": 1e3 * matched,
+        "ms of preparation": 1e3 * prepared,
+    }
+    if size.peers:
+        start = time.process_time()
+        acryo_poses(case, None, window)
+        theirs = time.process_time() - start
+        row |= {"acryo ms": 1e3 * theirs, "acryo / funpipe": theirs / sum(took[-1])}
+    return [row]
+
+
+# Errors.
+
+
+def bound(size: Size, *, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Align particles of some molecules at moderate noise, beside the bound."""
+    rows = []
+    for number, name in enumerate(size.names(names)):
+        for noise in (1.0, 3.0):
+            count = size.count(200)
+            case = made(name, size.box(32), noise=noise, count=count, seed=10 + number)
+            found = aligned(case, rotations=size.turns)
+            rows.append(
+                {"box": len(case.template), "molecule": name, "noise": noise}
+                | {"particles": count}
+                | against_bound(case, found, RESOLUTION)
+            )
+    return rows
+
+
+def weak(size: Size, *, noise: float) -> list[dict[str, Any]]:
+    """Align particles of weak signal, the same ones by every program."""
+    rows = []
+    names = ("simulated 11", "30S", "3j9i", "beta-tubulin")
+    for number, name in enumerate(size.names(names)):
+        count, few = size.count(200), size.count(12)
+        case = made(name, size.box(32), noise=noise, count=count, seed=20 + number)
+        found = aligned(case, rotations=size.turns)
+        row = {"box": len(case.template), "molecule": name, "noise": noise}
+        row |= {"particles": count} | against_bound(case, found, RESOLUTION)
+        if size.peers:
+            ours = errors(found.rotations, found.shifts, case.particles)
+            same = type(ours)(*(each[:few] for each in ours))
+            row |= {"same particles": few} | named("same", summary(same))
+            row |= named("acryo", summary(acryo_errors(case, few)))
+        if size.relion:
+            row |= named("relion", relion_found(case, count, 4))
+        rows.append(row)
+    return rows
+
+
+def clean(size: Size) -> list[dict[str, Any]]:
+    """Align particles without noise, under a wide mask and a close one."""
+    rows = []
+    for reach in (4.0, 2.0):
+        for name in size.names(("simulated 0", "30S", "simulated 11", "3j9i")):
+            count = size.count(100)
+            case = made(name, size.box(32), noise=0.0, count=count, reach=reach)
+            found = aligned(case, rotations=size.turns)
+            ours = errors(found.rotations, found.shifts, case.particles)
+            row = {"box": len(case.template), "molecule": name, "mask reach": reach}
+            rows.append(row | {"particles": count} | summary(ours))
+    return rows
+
+
+def falling(size: Size) -> list[dict[str, Any]]:
+    """Align in noise that falls with |k|, with `whiten` and without."""
+    rows, run = [], partial(aligned, rotations=size.turns)
+    for name in size.names(("simulated 11", "3j9i")):
+        count = size.count(200)
+        case = made(name, size.box(32), noise=3.0, count=count, seed=40, falling=1.5)
+        plain, white = (
+            errors(found.rotations, found.shifts, case.particles)
+            for found in (run(case), run(case, whiten=True))
+        )
+        rows.append(
+            {
+                "box": len(case.template),
+                "molecule": name,
+                "particles": count,
+                "angle, whitened / not": rms(white.angles) / rms(plain.angles),
+                "distance, whitened / not": rms(white.distances) / rms(plain.distances),
+            }
+        )
+    return rows
+
+
+def relion(size: Size) -> list[dict[str, Any]]:
+    """Align by RELION's local search, at two steps of its angles."""
+    if not size.relion:
+        return []
+    rows = []
+    case = made("simulated 0", size.box(32), noise=1.0, count=size.count(200))
+    seconds, found = timed(aligned, case, rotations=size.turns)
+    ours = summary(errors(found.rotations, found.shifts, case.particles))
+    for order, step in ((3, 3.75), (4, 1.875)):
+        theirs = relion_found(case, size.count(100), order)
+        ms = 1e3 * seconds / len(case.particles.boxes)
+        rows.append(
+            {"box": len(case.template), "step": step, "ms": ms}
+            | {"relion / funpipe": theirs["ms"] / ms}
+            | ours
+            | named("relion", theirs)
+        )
+    return rows
+
+
+# Real data.
+
+
+def microtubule(size: Size) -> list[dict[str, Any]]:
+    """Align patches of a microtubule twice: how far apart do the two poses end?
+
+    The narrow search starts near the lattice, the wide one further off, each from a
+    start of its own; both windows hold the site. With variances s² of both poses, as
+    stated, Σ |Δ|² / (s² / 3) over shift and angle is χ² of 6 degrees of freedom were
+    the poses of different data; of the same data it is less. A patch differs where
+    that is above what one in a hundred would reach.
+    """
+    import scipy
+    from microtubule import (
+        MASK,
+        RESOLUTION,
+        TILT,
+        TOMOGRAM,
+        Tube,
+        lattice_of,
+        sites,
+        template,
+        wall_of,
+    )
+
+    from funpipe.simulate import perturbed
+
+    if not TOMOGRAM.exists():
+        return []
+    tube = Tube()
+    lattice = lattice_of(wall_of(tube))
+    true = sites(tube, lattice)
+    true = true[: size.count(len(true))]
+    rows = []
+    for whiten in (False, True):
+        found, took = [], []
+        for shift, angle, window, rotations in (
+            (0.3, 2.0, 0.8, (6, 2)),
+            (0.9, 6.0, 1.6, (14, 4)),
+        ):
+            seconds, each = timed(
+                fp.align,
+                TOMOGRAM,
+                perturbed(true, shift, angle, seed=int(10 * shift)),
+                template=template(lattice.period),
+                mask=MASK,
+                max_shifts=window,
+                rotations=rotations,
+                tilt=TILT,
+                resolution=RESOLUTION,
+                whiten=whiten,
+                progress=False,
+            )
+            found.append(each)
+            took.append(seconds)
+        near, wide = found
+        inside = ~(near.features["at_limit"] | wide.features["at_limit"])
+        apart = np.degrees((near.rotations.inv() * wide.rotations).magnitude())
+        away = np.linalg.norm(near.positions - wide.positions, axis=1)
+        chi2 = 3 * sum(
+            difference**2 / (near.features[key] ** 2 + wide.features[key] ** 2)
+            for difference, key in ((away, "shift_error"), (apart, "angle_error"))
+        )
+        differ = chi2 > scipy.stats.chi2.ppf(0.99, 6)
+        rows.append(
+            {
+                "whiten": whiten,
+                "patches": len(true),
+                "differ": float(differ.mean()),
+                "differ inside": float(differ[inside].mean()) if inside.any() else 0.0,
+                "at a limit": float(1 - inside.mean()),
+                "median nm apart": float(np.median(away)),
+                "median degrees apart": float(np.median(apart)),
+                "stated nm": rms(wide.features["shift_error"]),
+                "stated degrees": rms(wide.features["angle_error"]),
+                "ms": 1e3 * took[1] / len(true),
+                "wide / narrow": took[1] / took[0],
+            }
+        )
+    return rows
+
+
+PARTS = {
+    "job-32": partial(job, box=32, side=8, repeats=2),
+    "job-32-4": partial(job, box=32, side=8, repeats=2, resolution=4.0),
+    "job-48": partial(job, box=48, side=6, repeats=2),
+    "job-64": partial(job, box=64, side=4, repeats=4, all_of_acryos=False),
+    "job-96-4": partial(
+        job, box=96, side=3, repeats=6, resolution=4.0, all_of_acryos=False
+    ),
+    "engine-32": partial(engine, box=32),
+    "engine-48": partial(engine, box=48),
+    "all-32": partial(all_rotations, box=32),
+    "average-32": partial(averaging, box=32, side=8, repeats=2),
+    "shift-48": partial(shifts_alone, box=48, window=8.0),
+    "bound-chosen": partial(bound, names=molecules.CHOSEN),
+    "bound-held-out": partial(bound, names=molecules.HELD_OUT),
+    "weak-6": partial(weak, noise=6.0),
+    "weak-10": partial(weak, noise=10.0),
+    "clean": clean,
+    "falling": falling,
+    "relion": relion,
+    "microtubule": microtubule,
+}
