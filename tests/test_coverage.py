@@ -176,9 +176,7 @@ def climbed_from_all(templates, made, rotations):
             best = np.maximum(best, there.poses.score)
     k = lattice(SHAPE, 4.0)
     vectors = np.einsum("nij,kj->ink", made.orientations.as_matrix(), k)
-    whole = lattice_power(
-        crops, as_tilt("tilt", (-60, 60))(vectors), 4.0, bank.support
-    )
+    whole = lattice_power(crops, as_tilt("tilt", (-60, 60))(vectors), 4.0, bank.support)
     used = (W * np.abs(F) ** 2).sum(axis=1)
     return best * np.sqrt(used / whole)
 

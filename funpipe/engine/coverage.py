@@ -89,7 +89,9 @@ def information(spectra: Array, k: Array, weights: Array) -> Information:
     turning = (rates.conj()[:, :, None] * rates[:, None]).real
     moving = 4 * np.pi**2 * power[:, None, None] * (k[:, :, None] * k[:, None])
     total = power.sum() or 1.0
-    return Information(*(np.cumsum(each, 0) / total for each in (power, turning, moving)))
+    return Information(
+        *(np.cumsum(each, 0) / total for each in (power, turning, moving))
+    )
 
 
 def coverage(
@@ -184,7 +186,7 @@ def _first(rising: Array, part: float) -> int:
 
 
 def _reach(of_templates: list[Information], waves: int) -> tuple[float, list[float]]:
-    """Return how far a pose may be from the nearest tried: degrees, voxels along axes."""
+    """Return how far the nearest pose tried may be: degrees, voxels along axes."""
     turning = max(
         float(np.linalg.eigvalsh(each.turning[waves - 1])[-1] / each.power[waves - 1])
         for each in of_templates
@@ -192,7 +194,10 @@ def _reach(of_templates: list[Information], waves: int) -> tuple[float, list[flo
     loss = 2 * SETTINGS.between
     reach = math.degrees(math.sqrt(loss / max(turning, loss / math.pi**2)))
     moving = np.max(
-        [np.diag(each.moving[waves - 1]) / each.power[waves - 1] for each in of_templates],
+        [
+            np.diag(each.moving[waves - 1]) / each.power[waves - 1]
+            for each in of_templates
+        ],
         axis=0,
     )
     return reach, [math.sqrt(loss / 3 / max(each, 1e-12)) for each in moving]

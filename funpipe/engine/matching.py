@@ -155,7 +155,7 @@ def _match_batch(
     run = partial(
         climb, fields=bank.fields, limits=limits, turning=len(bank.grid.rotations) > 1
     )
-    (searched, part), *more = bank.stages
+    searched, part = bank.stages[0]
     of_window = window_power(boxes, bank.support) / np.prod(bank.support.periods)
     freedom = 2 * np.minimum(of_window, 1)
     found = _search(data.first(searched), part, freedom, bank)
@@ -185,12 +185,12 @@ def _weights(
     boxes: Crops, orientations: Rotation, tilt: Tilt, bank: Bank
 ) -> tuple[NDArray[np.float32], _Whole]:
     """Return W at the bank's waves, at most 1 for each particle, and what all hold."""
-    O = orientations.as_matrix()
-    W = _weighed(np.einsum("nij,kj->ink", O, bank.k), tilt, bank)
+    turns = orientations.as_matrix()
+    W = _weighed(np.einsum("nij,kj->ink", turns, bank.k), tilt, bank)
     largest = W.max(axis=1, keepdims=True)
     largest[largest <= 0] = 1
     k = lattice(boxes.values.shape[1:], bank.finest).T
-    to_tomogram = O @ boxes.turns.swapaxes(1, 2)
+    to_tomogram = turns @ boxes.turns.swapaxes(1, 2)
     if np.abs(to_tomogram - np.eye(3)).max() > 1e-9:
         k = np.einsum("nij,jk->ink", to_tomogram, k)
     of_all = lattice_power(boxes, _weighed(k, tilt, bank), bank.finest, bank.support)
@@ -255,9 +255,7 @@ def _peaks(
     return np.nonzero(chosen)[0], top[chosen]
 
 
-def _contending(
-    poses: Poses, data: Spectra, part: float, freedom: Array
-) -> Array:
+def _contending(poses: Poses, data: Spectra, part: float, freedom: Array) -> Array:
     """Tell which poses may still be their particle's best."""
     z = _significance(poses.score, _freedom(data, freedom)[poses.particle])
     top = np.full(len(data.F), -np.inf)

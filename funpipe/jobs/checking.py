@@ -164,7 +164,9 @@ def _contrast(
     ]
 
 
-def _hand(sample: list[CropPiece], planned: Plan, coarse: RotationGrid) -> list[Finding]:
+def _hand(
+    sample: list[CropPiece], planned: Plan, coarse: RotationGrid
+) -> list[Finding]:
     mirrored = np.ascontiguousarray(planned.templates[:, ::-1])
     better = _better(sample, mirrored, planned, coarse)
     if better is None:
@@ -180,7 +182,10 @@ def _hand(sample: list[CropPiece], planned: Plan, coarse: RotationGrid) -> list[
 
 
 def _better(
-    sample: list[CropPiece], others: NDArray[np.float32], planned: Plan, grid: RotationGrid
+    sample: list[CropPiece],
+    others: NDArray[np.float32],
+    planned: Plan,
+    grid: RotationGrid,
 ) -> float | None:
     """Return by how much other templates score better; None if that may be chance."""
     ours = _scores(sample, planned.templates, planned, grid)

@@ -21,11 +21,8 @@ from funpipe.boxes.cropping import CropPiece
 from funpipe.engine.seam import Match
 from funpipe.jobs.running import run
 from funpipe.jobs.searching import Sampling, Search
-<<<<<<< HEAD
 from funpipe.space.crops import Crops
-=======
 from funpipe.space.fourier import per_voxel
->>>>>>> bench10
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
