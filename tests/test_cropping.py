@@ -16,7 +16,7 @@ from funpipe.simulate import asymmetric_molecule, blob_image, tomogram
 from funpipe.space.crops import (
     Crops,
     Support,
-    boxes,
+    boxes_of,
     crop_shape,
     spectra,
     support_of,
@@ -218,7 +218,7 @@ def test_a_bead_of_gold_beside_a_particle_moves_it_by_less_than_its_error():
     def poses(image):
         crops = crops_of(open_tomogram(image, molecules, SCALE), support)
         return fp.align_subtomograms(
-            boxes(crops, box),
+            boxes_of(crops, box),
             template=template,
             mask=mask,
             scale=SCALE,

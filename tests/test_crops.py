@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from funpipe.space.crops import (
     Crops,
     Support,
-    boxes,
+    boxes_of,
     crop_shape,
     lattice,
     lattice_power,
@@ -227,5 +227,5 @@ def test_boxes_are_crops_turned_into_their_frames():
 
     values = [image(shape, R @ blob + o) for R, o in zip(turns, offsets, strict=True)]
     crops = Crops(np.array(values, np.float32), offsets, turns)
-    found = boxes(crops, (13, 15, 14))
+    found = boxes_of(crops, (13, 15, 14))
     np.testing.assert_allclose(found, [image((13, 15, 14), blob)] * 3, atol=2e-3)

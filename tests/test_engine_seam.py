@@ -14,6 +14,7 @@ import funpipe as fp
 from funpipe.engine import Engine, Match
 from funpipe.engine.matching import ENGINE
 from funpipe.simulate import asymmetric_molecule, blob_image, particles
+from funpipe.space.crops import boxes_of
 from funpipe.space.geometry import RotationGrid
 
 SHAPE = (16, 16, 16)
@@ -44,8 +45,9 @@ def prepare(templates, grid, window, finest, *, refined):
     return Bank(plain.template_bank(templates, grid.rotations), grid, window, finest)
 
 
-def match(boxes, orientations, *, bank, tilt, go_on):
+def match(crops, orientations, *, bank, tilt, go_on):
     go_on()
+    boxes = boxes_of(crops, SHAPE)
     found = plain.match(
         boxes,
         orientations,
@@ -61,8 +63,8 @@ def match(boxes, orientations, *, bank, tilt, go_on):
     )
 
 
-def too_few(boxes, orientations, **others):
-    return match(boxes[:1], orientations[:1], **others)
+def too_few(crops, orientations, **others):
+    return match(crops.take(slice(1)), orientations[:1], **others)
 
 
 PLAIN = Engine(prepare, match)

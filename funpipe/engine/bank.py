@@ -146,7 +146,6 @@ def template_bank(
     else:
         covered = _everything(len(k), grid, window)
         last, stages = len(k), ((len(k), 1.0),)
-    k = _by_place(k, [count for count, _ in stages])
     rotations = grid.rotations[covered.rotations]
     searched = k[: covered.waves]
     turned = np.concatenate([_turned(each, searched, rotations) for each in fields])
@@ -198,15 +197,6 @@ def _stages(
         for count in (*counts, last)
     ]
     return tuple(zip((*counts, max(last, counts[-1])), parts, strict=True))
-
-
-def _by_place(k: Array, counts: list[int]) -> Array:
-    """Return waves with those that each stage adds in order of place.
-
-    Neighbours are near each other in memory, wherever they are turned.
-    """
-    parts = np.split(k, counts)
-    return np.concatenate([each[np.lexsort(each.T[::-1])] for each in parts])
 
 
 def _everything(waves: int, grid: RotationGrid, window: Window) -> Coverage:

@@ -48,9 +48,9 @@ Array: TypeAlias = NDArray[Any]
 _BATCH = 20_000  # waves of poses at a time, whose arrays stay in the processor's cache
 # A step is the last, taken without a look at where it ends, when it is as small as this
 # in rad and voxels, or when the logarithm of the likelihood is to gain no more than
-# _LAST: a fifth of the pose's uncertainty, of which the next step would be a fifth.
+# _LAST: half of the pose's uncertainty, of which the next step would be a tenth.
 _SMALL = np.array([5e-4] * 3 + [5e-3] * 3)
-_LAST = 0.02
+_LAST = 0.1
 _ROUNDING = 1e-6  # of a score in single precision
 _RIPPLE = 1e-5  # of a score, where the template is interpolated
 _TINY = 1e-30  # far below any sum of normalised spectra

@@ -21,11 +21,13 @@ of a module (no lambdas, no closures), since an executor pickles them, and so is
     - refined: whether poses go on from the grid to the continuous optimum. An engine
       that cannot may leave it.
 
-``match(boxes, orientations, *, bank, tilt, go_on) -> Match``
+``match(crops, orientations, *, bank, tilt, go_on) -> Match``
     The best pose of each box; a box's pose does not depend on what else is asked.
 
-    - boxes: (n, z, y, x) of real numbers, n ≥ 1, of the templates' shape, each in its
-      particle's own frame and of a level and a scale of its own.
+    - crops: `funpipe.space.crops.Crops` of n ≥ 1 subtomograms, as they lie in their
+      tomogram, each of a level and a scale of its own. ``boxes_of(crops, shape)``
+      turns them into their particles' frames, (n, z, y, x); ``spectra(crops, k,
+      support)`` gives their Fourier transforms in those frames without a turn.
     - orientations: a `Rotation` of length n, particle frame to tomogram, on zyx
       vectors.
     - bank: what ``prepare`` returned.
@@ -40,9 +42,9 @@ of a module (no lambdas, no closures), since an executor pickles them, and so is
     ``R_i @ (q − c) + c + t_i``, c = (n − 1) / 2 and t in voxels. A score is the one at
     the top of `funpipe.engine.matching`, so that scores of engines can be compared.
 
-``whiten(bank, boxes) -> bank``
-    Optional: the bank with the noise's power spectrum, from (n, z, y, x) boxes evenly
-    spread over the particles. Without it ``whiten=True`` is refused.
+``whiten(bank, crops) -> bank``
+    Optional: the bank with the noise's power spectrum, from boxes evenly spread over
+    the particles. Without it ``whiten=True`` is refused.
 
 What memory a search takes is estimated, and refused where there is too little, as for
 the package's own engine.
@@ -53,10 +55,12 @@ An engine that finds everything where it is:
 
 >>> import numpy as np
 >>> from scipy.spatial.transform import Rotation
+>>> from funpipe.space.crops import boxes_of
 >>> def prepare(templates, grid, window, finest, *, refined):
 ...     return templates / np.linalg.norm(templates)
->>> def match(boxes, orientations, *, bank, tilt, go_on):
+>>> def match(crops, orientations, *, bank, tilt, go_on):
 ...     go_on()
+...     boxes = boxes_of(crops, bank.shape[1:])
 ...     n = len(boxes)
 ...     none, unknown = np.zeros(n, bool), np.full(n, np.nan)
 ...     norms = np.sqrt(np.square(boxes).sum(axis=(1, 2, 3)))
@@ -139,9 +143,9 @@ class Engine(NamedTuple):
     prepare: Callable[..., Any]
     """``prepare(templates, grid, window, finest, *, refined) -> bank``."""
     match: Callable[..., Match]
-    """``match(boxes, orientations, *, bank, tilt, go_on) -> Match``."""
+    """``match(crops, orientations, *, bank, tilt, go_on) -> Match``."""
     whiten: Callable[..., Any] | None = None
-    """``whiten(bank, boxes) -> bank``; None where it cannot."""
+    """``whiten(bank, crops) -> bank``; None where it cannot."""
 
 
 def check_engine(name: str, engine: Any) -> Engine:

@@ -22,7 +22,7 @@ class Settings(NamedTuple):
     products: float = 5e7
     """Complex products that the search of a particle may take. More: a search by more
     waves, which leaves fewer poses to climb from."""
-    between: float = 0.12
+    between: float = 0.08
     """Of the score, what it may lose at the poses that are tried beside a truth that is
     furthest from them: in rotation, and as much in shift. More: fewer poses to try,
     more that must be followed, and longer climbs."""

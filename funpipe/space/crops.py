@@ -33,7 +33,7 @@ from funpipe.space.spectra import fine_grid, gather_matrix, roll_off
 __all__ = [
     "Crops",
     "Support",
-    "boxes",
+    "boxes_of",
     "crop_shape",
     "lattice",
     "lattice_power",
@@ -302,7 +302,7 @@ def _power(crops: Crops, finest: float, support: Support) -> NDArray[np.float32]
     return np.asarray(F.real**2 + F.imag**2)
 
 
-def boxes(crops: Crops, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+def boxes_of(crops: Crops, shape: tuple[int, int, int]) -> NDArray[np.float32]:
     """Turn crops into boxes in their particles' frames, by cubic splines.
 
     Parameters
