@@ -17,7 +17,7 @@ from funpipe.engine.limits import Limits
 from funpipe.engine.settings import SETTINGS
 from funpipe.engine.spectra import sample, template_fields
 from funpipe.simulate import Blobs, asymmetric_molecule, blob_image, particles
-from funpipe.space.crops import lattice, lattice_power, spectra, whole_boxes
+from funpipe.space.crops import lattice, lattice_power, spectra, whole_box, whole_boxes
 from funpipe.space.fourier import as_tilt, half_ball
 from funpipe.space.geometry import RotationGrid, rotation_grid
 
@@ -151,7 +151,9 @@ def climbed_from_all(templates, made, rotations):
     window = (3.0, 3.0, 3.0)
     masked_all = np.stack([masked(each, np.ones(SHAPE)) for each in templates])
     grid = rotation_grid(rotations)
-    bank = template_bank(masked_all, grid, window, 4.0, refined=False)
+    bank = template_bank(
+        masked_all, grid, window, 4.0, support=whole_box(SHAPE), refined=False
+    )
     crops = whole_boxes(made.boxes)
     F = spectra(crops, bank.k, bank.support)
     vectors = np.einsum("nij,kj->ink", made.orientations.as_matrix(), bank.k)

@@ -41,7 +41,7 @@ class Bank(NamedTuple):
     finest: float
 
 
-def prepare(templates, grid, window, finest, *, refined):
+def prepare(templates, grid, window, finest, *, support, refined):
     return Bank(plain.template_bank(templates, grid.rotations), grid, window, finest)
 
 

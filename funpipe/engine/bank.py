@@ -21,7 +21,7 @@ from funpipe.engine.coverage import (
 from funpipe.engine.kernel import kernel
 from funpipe.engine.settings import SETTINGS
 from funpipe.engine.spectra import Fields, sample, template_fields
-from funpipe.space.crops import Support, support_of
+from funpipe.space.crops import Support
 from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import RotationGrid
 
@@ -108,6 +108,7 @@ def template_bank(
     window: Window,
     finest: float,
     *,
+    support: Support,
     refined: bool = True,
     noise: Noise | None = None,
 ) -> Bank:
@@ -123,13 +124,14 @@ def template_bank(
         The largest shift along z, y, x, in voxels.
     finest : float
         The finest period that counts, in voxels.
+    support : Support
+        What of a box counts.
     refined : bool
         Whether poses go on from the grid to the continuous optimum.
     noise : Noise, optional
         Of boxes; by default white.
     """
     templates = np.stack([each / np.float32(np.abs(each).max()) for each in templates])
-    support = support_of(templates, window)
     k = half_ball(support.periods, finest) / np.array(support.periods)
     length = np.sqrt((k**2).sum(axis=1))
     order = np.argsort(length, kind="stable")

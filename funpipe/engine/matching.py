@@ -135,7 +135,9 @@ def whitened(bank: Bank, boxes: Crops) -> Bank:
         return bank
     noise = Noise(length, power)
     where = bank.templates, bank.grid, bank.window, bank.finest
-    return template_bank(*where, refined=bank.refined, noise=noise)
+    return template_bank(
+        *where, support=bank.support, refined=bank.refined, noise=noise
+    )
 
 
 ENGINE = Engine(template_bank, match, whitened)

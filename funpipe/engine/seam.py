@@ -6,7 +6,7 @@ take another by ``align(..., engine=Engine(prepare, match))``. Both are pure fun
 of a module (no lambdas, no closures), since an executor pickles them, and so is what
 ``prepare`` returns, the *bank*: of whatever kind, made once, read by all processes.
 
-``prepare(templates, grid, window, finest, *, refined) -> bank``
+``prepare(templates, grid, window, finest, *, support, refined) -> bank``
     All of a search that does not depend on the particles.
 
     - templates: (m, z, y, x) float32, under their masks, as ``masked`` leaves them;
@@ -18,6 +18,7 @@ of a module (no lambdas, no closures), since an executor pickles them, and so is
     - window: (float, float, float), the largest shifts along z, y, x, in voxels.
     - finest: float, the finest period that counts, in voxels, 2 or more; waves that
       are shorter have no part in the score.
+    - support: `funpipe.space.crops.Support`, what of a box counts.
     - refined: whether poses go on from the grid to the continuous optimum. An engine
       that cannot may leave it.
 
@@ -56,7 +57,7 @@ An engine that finds everything where it is:
 >>> import numpy as np
 >>> from scipy.spatial.transform import Rotation
 >>> from funpipe.space.crops import boxes_of
->>> def prepare(templates, grid, window, finest, *, refined):
+>>> def prepare(templates, grid, window, finest, *, support, refined):
 ...     return templates / np.linalg.norm(templates)
 >>> def match(crops, orientations, *, bank, tilt, go_on):
 ...     go_on()
@@ -141,7 +142,7 @@ class Engine(NamedTuple):
     """How poses are found: pure functions, see `funpipe.engine.seam`."""
 
     prepare: Callable[..., Any]
-    """``prepare(templates, grid, window, finest, *, refined) -> bank``."""
+    """``prepare(templates, grid, window, finest, *, support, refined) -> bank``."""
     match: Callable[..., Match]
     """``match(crops, orientations, *, bank, tilt, go_on) -> Match``."""
     whiten: Callable[..., Any] | None = None

@@ -34,7 +34,7 @@ from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import Alignment, find_poses
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.searching import sampling, search_for
-from funpipe.space.crops import Crops, whole_boxes
+from funpipe.space.crops import Crops, whole_box, whole_boxes
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -205,6 +205,7 @@ def align(
         search=search,
         sampling=planned.sampling,
         templates=planned.templates,
+        support=planned.support,
         scale=common_scale(sources),
         executor=executor,
         progress=progress,
@@ -297,6 +298,7 @@ def align_subtomograms(
         search=search,
         sampling=where,
         templates=masked_templates(prepared),
+        support=whole_box(array.shape[1:]),
         scale=scale,
         executor=executor,
         progress=progress,

@@ -207,7 +207,9 @@ def _scores(
     """Return the best scores of some particles."""
     engine, (window, _, finest) = planned.search.engine, planned.sampling
     scale = common_scale(planned.sources)
-    bank = engine.prepare(templates, grid, window, finest, refined=True)
+    bank = engine.prepare(
+        templates, grid, window, finest, support=planned.support, refined=True
+    )
     return np.concatenate(
         [
             engine.match(

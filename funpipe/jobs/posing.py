@@ -21,7 +21,7 @@ from funpipe.boxes.cropping import CropPiece
 from funpipe.engine.seam import Match
 from funpipe.jobs.running import run
 from funpipe.jobs.searching import Sampling, Search
-from funpipe.space.crops import Crops
+from funpipe.space.crops import Crops, Support
 from funpipe.space.fourier import per_voxel
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def find_poses(
     search: Search,
     sampling: Sampling,
     templates: NDArray[np.float32],
+    support: Support,
     scale: float,
     executor: Executor | None,
     progress: bool,
@@ -86,6 +87,8 @@ def find_poses(
         Where poses are looked for, and how.
     templates : (m, z, y, x) array
         What is looked for, masked.
+    support : Support
+        What of a box counts.
     scale : float
         nm per voxel.
     executor, progress
@@ -103,7 +106,9 @@ def find_poses(
     """
     work = toolz.peek(work)[1]  # what cannot be cut is said before anything is matched
     engine, (window, grid, finest) = search.engine, sampling
-    bank = engine.prepare(templates, grid, window, finest, refined=search.refine)
+    bank = engine.prepare(
+        templates, grid, window, finest, support=support, refined=search.refine
+    )
     if search.whiten and engine.whiten is not None:
         chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
         bank = engine.whiten(bank, crops_of(chosen))

@@ -40,6 +40,7 @@ __all__ = [
     "shell_power",
     "spectra",
     "support_of",
+    "whole_box",
     "whole_boxes",
     "window_power",
     "windows_of",
@@ -123,10 +124,16 @@ def support_of(templates: Array, window: tuple[float, float, float]) -> Support:
     largest = np.abs(templates).max(axis=(1, 2, 3), keepdims=True)
     bulk = int((np.abs(templates) > _BULK * largest).sum(axis=(1, 2, 3)).min())
     if reach + max(window) > min(z, y, x) / 2:
-        return Support((float(z), float(y), float(x)), math.inf, (z, y, x), bulk)
+        return whole_box((z, y, x))._replace(bulk=bulk)
     inside = reach + math.hypot(*window)
     around = min(2.0 * (inside + _EDGE), float(min(z, y, x)))
     return Support((around, around, around), inside, (z, y, x), bulk)
+
+
+def whole_box(box: tuple[int, ...]) -> Support:
+    """Return the support of boxes that count as they are, with all that is in them."""
+    z, y, x = box
+    return Support((float(z), float(y), float(x)), math.inf, (z, y, x))
 
 
 def _reach(template: Array) -> float:
