@@ -24,7 +24,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.space.fourier import half_ball, transform, transform_parts
+from funpipe.space.fourier import half_ball, half_waves, transform, transform_parts
 from funpipe.space.geometry import centre, offsets, radius
 from funpipe.space.spectra import fine_grid, gather_matrix, roll_off
 
@@ -235,11 +235,14 @@ def lattice_power(
     """
     shape = crops.values.shape[1:]
     waves = half_ball(shape, finest)
-    windowed = _windowed(crops, windows_of(crops, support))
-    F = _at_products(windowed, waves / np.array(shape))
     density = math.prod(support.periods) / math.prod(shape)
-    power = F.real**2 + F.imag**2
-    return np.asarray((power[:, None] @ W[:, None])[:, 0, 0] * density)
+    weights, result = _weights(crops, support), np.empty(len(crops.values))
+    for i in range(len(result)):
+        some = slice(i, i + 1)
+        F = scipy.fft.rfftn(_windowed(crops.take(some), weights.take(some))[0])
+        part = F[tuple(waves.T)]
+        result[i] = density * np.dot(part.real**2 + part.imag**2, W)
+    return result
 
 
 def boxes(crops: Crops, shape: tuple[int, int, int]) -> NDArray[np.float32]:
@@ -313,18 +316,35 @@ def _in_place(crops: Crops) -> bool:
     return not crops.offsets.any() and bool((crops.turns == np.eye(3)).all())
 
 
-def _windowed(crops: Crops, windows: Array, factor: Any = 1) -> NDArray[np.float32]:
-    """Return w (f − b) times a factor of voxels."""
-    n = len(crops.values)
+class _Weights(NamedTuple):
+    """How crops are weighted, (1, voxels) or (n, voxels)."""
+
+    level: NDArray[np.float32]
+    """Of sum 1: what is taken for a crop's level."""
+    window: NDArray[np.float32]
+    """With whatever else multiplies voxels."""
+
+    def take(self, some: slice) -> _Weights:
+        return self if len(self.level) == 1 else _Weights(*(e[some] for e in self))
+
+
+def _weights(crops: Crops, support: Support, factor: Any = 1) -> _Weights:
+    windows = windows_of(crops, support)
     edge = windows * (1 - windows)
     edge = np.where(edge.any(axis=(1, 2, 3), keepdims=True), edge, windows)
-    v = edge.reshape(len(windows), -1, 1)
+    level = edge.reshape(len(edge), -1)
+    window = (windows * factor).astype(np.float32, copy=False).reshape(level.shape)
+    return _Weights(level / level.sum(axis=1, keepdims=True), window)
+
+
+def _windowed(crops: Crops, weights: _Weights) -> NDArray[np.float32]:
+    """Return w (f − b)."""
+    flat = crops.values.reshape(len(crops.values), -1)
     # A stack of products is one by one: a crop in a batch is what it is alone.
-    level = (crops.values.reshape(n, 1, -1) @ v) / v.sum(axis=1, keepdims=True)
-    return np.asarray(
-        (crops.values - level.reshape(n, 1, 1, 1))
-        * (windows * factor).astype(np.float32, copy=False)
-    )
+    level = flat[:, None] @ weights.level[:, :, None]
+    result = flat - level[:, 0]
+    result *= weights.window
+    return result.reshape(crops.values.shape)
 
 
 # Transforms.
@@ -332,7 +352,7 @@ def _windowed(crops: Crops, windows: Array, factor: Any = 1) -> NDArray[np.float
 
 def _on_lattice(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     """Evaluate crops that are not turned, at frequencies on a lattice: exactly."""
-    windowed = _windowed(crops, windows_of(crops, support))
+    windowed = _windowed(crops, _weights(crops, support))
     return _at_products(windowed, k) * _phases(
         np.broadcast_to(k, (len(windowed), *k.shape)), crops.offsets
     )
@@ -353,14 +373,14 @@ def _between(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     z, y, x = (round(_FINENESS * each) for each in shape)
     highest = math.sqrt(float(np.square(k).sum(axis=1).max(initial=0)))
     grid = fine_grid((z, y, x), highest, half=True)
-    windows, factor = windows_of(crops, support), 1 / roll_off(shape, grid.periods)
+    weights = _weights(crops, support, 1 / roll_off(shape, grid.periods))
+    waves = half_waves(shape, grid.axes())
     F = np.empty((len(crops.values), len(k)), np.complex64)
     together = max(1, round(_GRID_BYTES / (8 * math.prod(grid.shape))))
     for i in range(0, len(F), together):
         some = slice(i, i + together)
         part = crops.take(some)
-        window = windows[some] if len(windows) == len(F) else windows
-        cosines, sines = transform_parts(_windowed(part, window, factor), grid.axes())
+        cosines, sines = transform_parts(_windowed(part, weights.take(some)), waves)
         q = k @ part.turns.transpose(0, 2, 1)
         below = q[..., :1] < 0
         matrix = gather_matrix(
