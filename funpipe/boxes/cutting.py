@@ -60,6 +60,10 @@ def subtomograms(
 ) -> NDArray[np.float32]:
     """Cut subtomograms, each in its particle's own frame, by cubic splines.
 
+    Between voxels a cubic spline keeps 98.6 % of a wave of 4 voxels along an axis,
+    94 % of one of 3, 83 % of one of 2.5 (M. Unser, IEEE Signal Processing Magazine
+    16(6), 22, 1999); at the tomogram's own voxels all.
+
     Parameters
     ----------
     tomogram : array-like, path, or Tomogram

@@ -25,7 +25,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.space.fourier import half_ball, transform, transform_parts
+from funpipe.space.fourier import half_ball, half_waves, transform, transform_parts
 from funpipe.space.geometry import centre, offsets, radius
 from funpipe.space.precision import normalised
 from funpipe.space.spectra import fine_grid, gather_matrix, roll_off
@@ -303,10 +303,14 @@ def shell_power(
 
 def _power(crops: Crops, finest: float, support: Support) -> NDArray[np.float32]:
     """Return |F|² at the waves of the crops' own lattice, (n, M)."""
-    z, y, x = half_ball(crops.values.shape[1:], finest).T  # x ≥ 0, as rfftn has it
-    windowed = _windowed(crops, windows_of(crops, support))
-    F = scipy.fft.rfftn(windowed, axes=(1, 2, 3))[:, z, y, x]
-    return np.asarray(F.real**2 + F.imag**2)
+    waves = tuple(half_ball(crops.values.shape[1:], finest).T)  # x ≥ 0, as of rfftn
+    weights = _weights(crops, support)
+    power = np.empty((len(crops.values), len(waves[0])), np.float32)
+    for i, each in enumerate(power):  # one by one, in the processor's cache
+        some = slice(i, i + 1)
+        F = scipy.fft.rfftn(_windowed(crops.take(some), weights.take(some))[0])[waves]
+        np.add(F.real**2, F.imag**2, out=each)
+    return power
 
 
 def boxes_of(crops: Crops, shape: tuple[int, int, int]) -> NDArray[np.float32]:
@@ -380,18 +384,35 @@ def _in_place(crops: Crops) -> bool:
     return not crops.offsets.any() and bool((crops.turns == np.eye(3)).all())
 
 
-def _windowed(crops: Crops, windows: Array, factor: Any = 1) -> NDArray[np.float32]:
-    """Return w (f − b) times a factor of voxels."""
-    n = len(crops.values)
+class _Weights(NamedTuple):
+    """How crops are weighted, (1, voxels) or (n, voxels)."""
+
+    level: NDArray[np.float32]
+    """Of sum 1: what is taken for a crop's level."""
+    window: NDArray[np.float32]
+    """With whatever else multiplies voxels."""
+
+    def take(self, some: slice) -> _Weights:
+        return self if len(self.level) == 1 else _Weights(*(e[some] for e in self))
+
+
+def _weights(crops: Crops, support: Support, factor: Any = 1) -> _Weights:
+    windows = windows_of(crops, support)
     edge = windows * (1 - windows)
     edge = np.where(edge.any(axis=(1, 2, 3), keepdims=True), edge, windows)
-    v = edge.reshape(len(windows), -1, 1)
+    level = edge.reshape(len(edge), -1)
+    window = (windows * factor).astype(np.float32, copy=False).reshape(level.shape)
+    return _Weights(level / level.sum(axis=1, keepdims=True), window)
+
+
+def _windowed(crops: Crops, weights: _Weights) -> NDArray[np.float32]:
+    """Return w (f − b)."""
+    flat = crops.values.reshape(len(crops.values), -1)
     # A stack of products is one by one: a crop in a batch is what it is alone.
-    level = (crops.values.reshape(n, 1, -1) @ v) / v.sum(axis=1, keepdims=True)
-    return np.asarray(
-        (crops.values - level.reshape(n, 1, 1, 1))
-        * (windows * factor).astype(np.float32, copy=False)
-    )
+    level = flat[:, None] @ weights.level[:, :, None]
+    result = flat - level[:, 0]
+    result *= weights.window
+    return result.reshape(crops.values.shape)
 
 
 # Transforms.
@@ -399,7 +420,7 @@ def _windowed(crops: Crops, windows: Array, factor: Any = 1) -> NDArray[np.float
 
 def _on_lattice(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     """Evaluate crops that are not turned, at frequencies on a lattice: exactly."""
-    windowed = _windowed(crops, windows_of(crops, support))
+    windowed = _windowed(crops, _weights(crops, support))
     return _at_products(windowed, k) * _phases(
         np.broadcast_to(k, (len(windowed), *k.shape)), crops.offsets
     )
@@ -420,14 +441,14 @@ def _between(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     z, y, x = (round(_FINENESS * each) for each in shape)
     highest = math.sqrt(float(np.square(k).sum(axis=1).max(initial=0)))
     grid = fine_grid((z, y, x), highest, half=True)
-    windows, factor = windows_of(crops, support), 1 / roll_off(shape, grid.periods)
+    weights = _weights(crops, support, 1 / roll_off(shape, grid.periods))
+    waves = half_waves(shape, grid.axes())
     F = np.empty((len(crops.values), len(k)), np.complex64)
     together = max(1, round(_GRID_BYTES / (8 * math.prod(grid.shape))))
     for i in range(0, len(F), together):
         some = slice(i, i + together)
         part = crops.take(some)
-        window = windows[some] if len(windows) == len(F) else windows
-        cosines, sines = transform_parts(_windowed(part, window, factor), grid.axes())
+        cosines, sines = transform_parts(_windowed(part, weights.take(some)), waves)
         q = k @ part.turns.transpose(0, 2, 1)
         below = q[..., :1] < 0
         matrix = gather_matrix(

@@ -35,6 +35,7 @@ __all__ = [
     "fourier_vectors",
     "gaussian",
     "half_ball",
+    "half_waves",
     "no_tilt",
     "per_voxel",
     "resample",
@@ -204,45 +205,54 @@ def transform(images: Array, frequencies: list[Array]) -> NDArray[np.complex64]:
         Σ image(q) exp(−2πi k·(q − c)); as products of matrices, which for few
         frequencies cost less than a fast Fourier transform.
     """
-    cosines, sines = transform_parts(images, frequencies)
+    waves = half_waves(images.shape[1:], frequencies)
+    cosines, sines = transform_parts(images, waves)
     result = np.empty(cosines.shape, np.complex64)
     result.real = cosines
     np.negative(sines, out=result.imag)
     return result
 
 
+HalfWaves: TypeAlias = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
 def transform_parts(
-    images: Array, frequencies: list[Array]
+    images: Array, waves: HalfWaves
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the sums of `transform` over cosines and over sines, each (n, a, b, c).
 
     Axis by axis the two halves of a box are added, for the cosines, and subtracted,
     for the sines: half the arithmetic of complex products. The axis that is summed
     over stands first and its frequencies go last, so that each box is one large
-    product, and its result does not depend on the boxes beside it.
+    product, and its result does not depend on the boxes beside it. ``waves`` are
+    those of `half_waves`.
     """
     n = len(images)
-    a, b, c = (len(each) for each in frequencies)
+    a, b, c = (cosine.shape[1] for cosine, _ in waves)
     size_z, size_y, size_x = images.shape[1:]
-    cosine, sine = _half_waves(size_z, frequencies[0])
+    cosine, sine = waves[0]
+    upper, lower = _halves(images.astype(np.float32, copy=False).reshape(n, size_z, -1))
     parts = np.empty((2, n, size_y * size_x, a), np.float32)
-    sums, differences = _folded(images.astype(np.float32, copy=False), size_z)
-    np.matmul(sums.transpose(0, 2, 1), cosine, out=parts[0])
-    np.matmul(differences.transpose(0, 2, 1), sine, out=parts[1])
-    for size, along in ((size_y, frequencies[1]), (size_x, frequencies[2])):
+    np.matmul((upper + lower).transpose(0, 2, 1), cosine, out=parts[0])
+    np.matmul((upper - lower).transpose(0, 2, 1), sine, out=parts[1])
+    for size, (cosine, sine) in zip((size_y, size_x), waves[1:], strict=True):
         # (p − iq)(cos − i sin) = (p cos − q sin) − i (q cos + p sin)
-        cosine, sine = _half_waves(size, along)
-        sums, differences = _folded(parts.reshape(2 * n, size, -1), size)
-        rest = sums.shape[2]
-        folded = np.empty((2, n, 2 * len(cosine), rest), np.float32)
-        folded[:, :, : len(cosine)] = sums.reshape(2, n, -1, rest)
-        folded[:, :, len(cosine) :] = differences.reshape(2, n, -1, rest)[::-1]
-        parts = np.empty((2, n, rest, len(along)), np.float32)
-        for part, sign in ((0, -1), (1, 1)):
-            waves = np.concatenate([cosine, np.float32(sign) * sine])
-            np.matmul(folded[part].transpose(0, 2, 1), waves, out=parts[part])
+        half = len(cosine)
+        upper, lower = _halves(parts.reshape(2, n, size, -1))
+        folded = np.empty((2, n, 2 * half, upper.shape[3]), np.float32)
+        np.add(upper, lower, out=folded[:, :, :half])
+        np.subtract(upper[::-1], lower[::-1], out=folded[:, :, half:])
+        parts = np.empty((2, n, upper.shape[3], cosine.shape[1]), np.float32)
+        for part, signed in ((0, -sine), (1, sine)):
+            both = np.concatenate([cosine, signed])
+            np.matmul(folded[part].transpose(0, 2, 1), both, out=parts[part])
     cosines, sines = parts.reshape(2, n, a, b, c)
     return cosines, sines
+
+
+def half_waves(shape: tuple[int, ...], frequencies: list[Array]) -> HalfWaves:
+    """Return for each axis cosines and sines at the second half of its voxels."""
+    return [_half_waves(n, along) for n, along in zip(shape, frequencies, strict=True)]
 
 
 def _half_waves(size: int, frequencies: Array) -> tuple[Array, Array]:
@@ -255,11 +265,10 @@ def _half_waves(size: int, frequencies: Array) -> tuple[Array, Array]:
     return cosine.astype(np.float32), sine.astype(np.float32)
 
 
-def _folded(images: Array, size: int) -> tuple[Array, Array]:
-    """Return sums and differences of an axis's halves, the others as one: (n, h, m)."""
-    flat = images.reshape(len(images), size, -1)
-    upper, lower = flat[:, size // 2 :], flat[:, (size - 1) // 2 :: -1]
-    return upper + lower, upper - lower
+def _halves(images: Array) -> tuple[Array, Array]:
+    """Return the second half of the last axis but one, and the first, mirrored."""
+    size = images.shape[-2]
+    return images[..., size // 2 :, :], images[..., (size - 1) // 2 :: -1, :]
 
 
 # Tilt weights: what a tilt series measures.
