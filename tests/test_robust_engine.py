@@ -318,10 +318,11 @@ def test_on_the_limits_the_climb_ends_at_the_same_score_from_any_start():
 
 
 def test_what_the_normal_matrix_says_nothing_of_has_no_bound():
-    normal = 100 * np.eye(7)
-    normal[1:3, 1:3] = 100  # nothing of a turn about z against one about y
+    normal = 100 * np.eye(6)
+    normal[:2, :2] = 100  # nothing of a turn about z against one about y
     one = np.ones(1)
-    step = _Step(one, normal[None], np.zeros((1, 7)), 1e-12 * one)
+    all_alike = (normal[None], normal[None], 1e-12 * normal[None])
+    step = _Step(one, np.zeros((1, 6)), *all_alike, 1e-12 * one, one, one)
     turn, move = _variance(step, _FREE)[0]
     assert turn == np.inf and move == pytest.approx(3e-14)
 

@@ -2,41 +2,65 @@
 
 With D(k) = exp(2πi k·t) F(k), the subtomogram moved back onto the template, the
 weighted squares Σ W |D − a T_R|² are lowered over amplitude a, rotation ω (R becomes
-R exp(ω)) and shift t by Gauss–Newton steps with Levenberg's damping. Their columns are
+R exp(ω)) and shift t. The best amplitude at a pose is a = O / N with the overlap
+O = Re Σ W conj(T_R) D and the norm N = Σ W |T_R|². What is left to raise is a function
+of the pose alone, f = O² / 2N = ½ score² Σ W |F|² (variable projection: G. Golub,
+V. Pereyra, SIAM J. Numer. Anal. 10, 413, 1973), with
 
-    ∂/∂a: T_R        ∂/∂ω: a ∂T/∂ω (Rᵀk)        ∂/∂t: −2πi k a T_R,
+    slope       f'  = a (O' − ½ a N')
+    curvature   −f″ = H = −a O″ + ½ a² N″ − (O' − a N') (O' − a N')ᵀ / N.
 
-A = Re Σ W conj(B_m) B_n is the normal matrix, and for noise of the variance s² in
-each real part s² A⁻¹ the covariance of the pose (the Cramér–Rao bound where s² is
-the true one); s² comes from the residual. What A says nothing of has no bound.
+Shifts change D by 2πi k and leave N alone, so that their part of H, and what it has in
+common with rotations, is as exact as the slope. O″ and N″ by rotations alone would ask
+for second derivatives of the template. The data are taken for the template there, each
+shell of |k| at an amplitude of its own, b; an integration by parts then makes of
+it Σ b a Σ W Re conj(∂T/∂ω_m) ∂T/∂ω_n, the outer sum over shells. With b = a, data
+just like the template, H is Gauss–Newton's matrix A. Where the template is blurred
+against the data or they against it, it is not, and steps by A⁻¹ crawl or overshoot.
 
-Poses keep to limits: along a direction n that leaves one that has been reached, a
-step gets a stiffness n nᵀ beside which A is nothing.
+What H still lacks there, the fall of the slope from step to step tells.
+
+A step is H⁻¹ f', H's eigenvalues against A brought to positive ones, and no longer
+than the template stays like itself. For noise of the variance s² in each real part of
+√W F, B the slope's covariance, Σ s² times each shell's part of A with s² the shell's
+own, the covariance of the pose is H⁻¹ B H⁻¹ (P. Huber, Proc. 5th Berkeley Symp. 1, 221,
+1967). Where the model is true it is s² A⁻¹, the Cramér–Rao bound. What A says nothing
+of has no bound.
+
+Poses keep to limits: from a step that leaves one that has been reached, what leaves it
+is taken away.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.engine.limits import Limits
+from funpipe.engine.shells import noise_of, per_shell, shell_edges
 from funpipe.engine.spectra import Fields, sample
 
 __all__ = ["Climbed", "Poses", "Spectra", "climb"]
 
 Array: TypeAlias = NDArray[Any]
 
-_BATCH = 16  # poses at a time, so that their arrays stay in the processor's cache
-# A step is the last when it is as small as this, in rad and voxels, or against the
-# pose's uncertainty.
+_BATCH = 20_000  # waves of poses at a time, whose arrays stay in the processor's cache
+# A step is the last, taken without a look at where it ends, when it is as small as this
+# in rad and voxels, or when the logarithm of the likelihood is to gain no more than
+# _LAST: a fifth of the pose's uncertainty, of which the next step would be a fifth.
 _SMALL = np.array([5e-4] * 3 + [5e-3] * 3)
-_SMALL_PART = 0.05
+_LAST = 0.02
 _ROUNDING = 1e-6  # of a score in single precision
+_RIPPLE = 1e-5  # of a score, where the template is interpolated
 _TINY = 1e-30  # far below any sum of normalised spectra
-_STIFF = 1e8  # of the largest element of A
 _SINGULAR = 1e-6  # of an eigenvalue of A, its diagonal scaled to 1
+_FLATTEST = 0.05  # of an eigenvalue of H against A: of a step
+_SUREST = 0.1  # likewise, of a variance
+_REACH = 0.5  # change of the template by a first step, against the template
+_SHORT = 0.08  # likewise, of a step along which the slope falls evenly
 
 
 class Spectra(NamedTuple):
@@ -48,6 +72,14 @@ class Spectra(NamedTuple):
     """(n, N), Fourier transforms about the centre of the box."""
     W: NDArray[np.float32]
     """(n, N), weights."""
+
+    def in_order(self) -> Spectra:
+        """Return the same in the order of rising |k|."""
+        squares = np.square(self.k).sum(axis=1)
+        if (np.diff(squares) >= -1e-6 * squares.max(initial=0)).all():
+            return self
+        order = np.argsort(squares, kind="stable")
+        return Spectra(self.k[order], self.F[:, order], self.W[:, order])
 
     def first(self, count: int) -> Spectra:
         """Return the same at the first waves only."""
@@ -82,14 +114,52 @@ class Climbed(NamedTuple):
 
     Infinite where nothing is known of one, NaN where it was not estimated.
     """
+    converged: NDArray[np.bool_]
+    """(Q,): whether another step would gain nothing against the noise."""
+
+
+class _Data(NamedTuple):
+    """What poses of one template are compared with."""
+
+    spectra: Spectra
+    field: Fields
+    edges: NDArray[np.intp]
+    """(S + 1,), the shells."""
+    counts: NDArray[np.int64]
+    """(n, S), the waves of each that count."""
 
 
 class _Step(NamedTuple):
+    """f about Q poses, as a function of rotation and shift."""
+
     score: Array
-    normal: Array
     slope: Array
+    """(Q, 6), f'."""
+    normal: Array
+    """(Q, 6, 6), A."""
+    curvature: Array
+    """(Q, 6, 6), H."""
+    scatter: Array
+    """(Q, 6, 6), B."""
     noise: Array
-    """s², variance of each real part of the data, from the residual."""
+    """s², of all shells."""
+    norm: Array
+    """a² N."""
+    power: Array
+    """Σ W |F|²."""
+
+
+class _Move(NamedTuple):
+    """Steps, and what is expected of them."""
+
+    step: Array
+    """(Q, 6), rad and voxels."""
+    length: Array
+    """The change of the template against the template."""
+    gain: Array
+    """Of f."""
+    whole: Array
+    """Of f by the step that is not cut to its reach."""
 
 
 def climb(
@@ -100,6 +170,7 @@ def climb(
     *,
     steps: int,
     turning: bool = True,
+    correlation: float = 1.0,
 ) -> Climbed:
     """Climb from poses to the nearest maximum of the score.
 
@@ -117,61 +188,122 @@ def climb(
         The most steps.
     turning : bool
         Whether rotations change, or shifts alone.
+    correlation : float
+        Of how many waves one tells as much as all of them, 1 where they are those of
+        the data's own box. On a finer lattice, of periods L for data under a window w,
+        it is Π L / Σ w².
+
+    Returns
+    -------
+    Climbed
+        The poses in their order, the score at each. After a last step that was not
+        looked at it is the expected one.
     """
+    spectra = spectra.in_order()
+    edges = shell_edges(spectra.k)
+    counts = per_shell((spectra.W > 0).astype(np.int64), edges)
     done = Climbed(
         Poses._make(each.copy() for each in poses),
         np.full((len(poses.particle), 2), np.nan),
+        np.zeros(len(poses.particle), dtype=bool),
     )
-    order = np.argsort(poses.template, kind="stable")
-    cuts = np.flatnonzero(np.diff(poses.template[order])) + 1
-    for group in np.split(order, cuts):
-        for part in np.array_split(group, 1 + (len(group) - 1) // _BATCH):
-            some = _climb(poses.take(part), spectra, fields, limits, steps, turning)
-            for whole, each in zip(done.poses, some.poses, strict=True):
-                whole[part] = each
-            done.variance[part] = some.variance
+    for template in np.unique(poses.template):
+        part = np.flatnonzero(poses.template == template)
+        data = _Data(spectra, fields[template], edges, counts)
+        some = _climb(poses.take(part), data, limits, steps, turning, correlation)
+        _put(done.poses, part, some.poses)
+        done.variance[part] = some.variance
+        done.converged[part] = some.converged
     return done
 
 
 def _climb(
     poses: Poses,
-    spectra: Spectra,
-    fields: tuple[Fields, ...],
+    data: _Data,
     limits: Limits,
     steps: int,
     turning: bool,
+    correlation: float,
 ) -> Climbed:
     """Climb from poses of one template."""
     free = _FREE if turning else _FREE_SHIFTS
-    field = fields[poses.template[0]]
-    here = _linearise(poses, spectra, field)
+    here = _linearise(poses, data)
     poses = poses._replace(score=here.score)
-    damping = np.full(len(poses.score), 1e-3)
+    reach = np.full(len(poses.score), _REACH)
+    missing = np.zeros((len(poses.score), 6, 6))  # of H, as slopes have shown
+    converged = np.zeros(len(poses.score), dtype=bool)
     active = np.arange(len(poses.score))
     for _ in range(steps):
-        outward = limits.outward(poses.R, poses.t)
-        step = _solve(here, damping, free, outward)[active]
-        moved = _moved(poses.take(active), step, limits)
-        last = _is_last(step, here, active)
-        _put(poses, active[last], moved.take(last))
+        start, now = poses.take(active), _Step._make(each[active] for each in here)
+        now = now._replace(curvature=now.curvature + missing[active])
+        move = _solve(now, reach[active], free, limits.outward(start.R, start.t))
+        moved = _moved(start, move.step, limits)
+        last = (np.abs(move.step) <= _SMALL).all(axis=1) | (
+            move.whole <= _LAST * correlation * now.noise
+        )
+        expected = moved._replace(score=_expected_score(now, move.gain))
+        _put(poses, active[last], expected.take(last))
+        converged[active[last]] = True
         active, moved = active[~last], moved.take(~last)
         if not len(active):
             break
-        there = _linearise(moved, spectra, field)
-        better = there.score >= here.score[active] - _ROUNDING
+        there = _linearise(moved, data)
+        old = poses.score[active]
+        better = there.score >= old - _ROUNDING
         won = active[better]
+        short = move.length[~last] < _SHORT
+        missing[active] += short[:, None, None] * _missing(
+            now.slope[~last] - there.slope,
+            move.step[~last],
+            there._replace(curvature=there.curvature + missing[active]),
+        )
         _put(poses, won, moved._replace(score=there.score).take(better))
         _put(here, won, _Step._make(each[better] for each in there))
-        damping[won] /= 10
-        damping[active[~better]] *= 10
-    return Climbed(poses, _variance(here, free))
+        gained = (_signed_square(there.score) - _signed_square(old)) * there.power / 2
+        reach[active] = _next_reach(
+            reach[active], move.length[~last], gained / (move.gain[~last] + _TINY)
+        )
+        # Where the score falls by no more than the interpolation's ripple is the top.
+        top = ~better & (there.score >= old - _RIPPLE)
+        converged[active[top]] = True
+        active = active[~top]
+    return Climbed(poses, correlation * _variance(here, free), converged)
 
 
-def _is_last(step: Array, here: _Step, active: Array) -> Array:
-    within = np.einsum("qi,qij,qj->q", step, here.normal[active], step)
-    return (np.abs(step[:, 1:]) <= _SMALL).all(axis=1) | (
-        within <= _SMALL_PART**2 * here.noise[active]
+def _expected_score(here: _Step, gain: Array) -> Array:
+    """Return the score where f has risen; one that is negative stays as it is."""
+    square = here.score**2 + 2 * gain / np.maximum(here.power, _TINY)
+    return np.where(here.score > 0, np.sqrt(np.minimum(square, 1)), here.score)
+
+
+def _signed_square(score: Array) -> Array:
+    return score * np.abs(score)
+
+
+def _next_reach(reach: Array, length: Array, ratio: Array) -> Array:
+    """Return how far the next step may go, by what was gained of what was expected."""
+    wider = np.where(ratio > 0.75, np.maximum(reach, 2 * length), reach)
+    return np.where(ratio < 0.25, length / 3, wider)
+
+
+def _missing(fall: Array, step: Array, there: _Step) -> Array:
+    """Return what H by rotations lacks to explain how much slopes fell by steps.
+
+    The least change of H, symmetric, in the metric of A's diagonal (M. Powell, in
+    Nonlinear Programming, 31, 1970).
+    """
+    unit = np.sqrt(np.maximum(np.einsum("qii->qi", there.normal)[:, :3], _TINY))
+    lack = (fall - _applied(there.curvature, step))[:, :3] / unit
+    way = step[:, :3] * unit
+    square = np.maximum(np.sum(way**2, axis=1), _TINY)[:, None, None]
+    outer = lack[:, :, None] * way[:, None] / square
+    along = np.sum(lack * way, axis=1)[:, None, None] / square
+    change = (
+        outer + outer.swapaxes(1, 2) - along * way[:, :, None] * way[:, None] / square
     )
+    whole = np.zeros(there.normal.shape)
+    whole[:, :3, :3] = change * unit[:, :, None] * unit[:, None]
+    return whole
 
 
 def _put(whole: Any, where: Array, part: Any) -> None:
@@ -180,86 +312,171 @@ def _put(whole: Any, where: Array, part: Any) -> None:
         into[where] = each
 
 
-def _linearise(poses: Poses, spectra: Spectra, field: Fields) -> _Step:
-    """Return score, normal matrix, slope and noise at poses of one template.
-
-    All are parts of the Gram matrix of √W times T, ∂T/∂ω, −2πi k T and D.
-    """
-    k = spectra.k
+def _linearise(poses: Poses, data: _Data) -> _Step:
+    """Return f about poses."""
     count = len(poses.particle)
-    root = np.sqrt(spectra.W[poses.particle])
-    columns = np.empty((count, 8, len(k)), np.complex64)
-    values = sample(np.matmul(k, poses.R).reshape(-1, 3), field)
+    size = max(1, _BATCH // len(data.spectra.k))
+    parts = np.array_split(np.arange(count), 1 + (count - 1) // size)
+    gram = np.concatenate([_gram(poses.take(part), data) for part in parts])
+    return _step_of(gram, data.counts[poses.particle])
+
+
+def _gram(poses: Poses, data: _Data) -> NDArray[np.float64]:
+    """Return the products of √W T, √W ∂T/∂ω, −2πi k √W T and √W D, shell by shell.
+
+    (Q, S, 8, 11): the last three of the last axis are those with −2πi k √W D.
+    """
+    k = data.spectra.k
+    count = len(poses.particle)
+    root = np.sqrt(data.spectra.W[poses.particle])
+    rates = (-2j * np.pi * k.T).astype(np.complex64)
+    columns = np.empty((count, 11, len(k)), np.complex64)
+    values = sample(np.matmul(k, poses.R).reshape(-1, 3), data.field)
     values = np.moveaxis(values.reshape(count, len(k), 4), 2, 1)
     np.multiply(values, root[:, None], out=columns[:, :4])
-    np.multiply(columns[:, :1], (-2j * np.pi * k).T, out=columns[:, 4:7])
+    np.multiply(columns[:, :1], rates, out=columns[:, 4:7])
     phase = poses.t.astype(np.float32) @ (2 * np.pi * k.T)
     turn = np.empty(phase.shape, np.complex64)
     np.cos(phase, out=turn.real)
     np.sin(phase, out=turn.imag)
-    np.multiply(spectra.F[poses.particle], turn, out=turn)
+    np.multiply(data.spectra.F[poses.particle], turn, out=turn)
     np.multiply(turn, root, out=columns[:, 7])
+    np.multiply(columns[:, 7:8], rates, out=columns[:, 8:])
     real = columns.view(np.float32)
-    gram = np.matmul(real, real.swapaxes(1, 2)).astype(np.float64)
-    norm, overlap, power = gram[:, 0, 0], gram[:, 0, 7], gram[:, 7, 7]
-    a = overlap / np.maximum(norm, _TINY)
-    factors = np.repeat(a[:, None], 7, axis=1)
-    factors[:, 0] = 1
-    freedom = 2 * (root > 0).sum(axis=1) - 7
+    gram = np.empty((count, len(data.edges) - 1, 8, 11))
+    for i, (start, stop) in enumerate(itertools.pairwise(2 * data.edges)):
+        some = real[:, :, start:stop]
+        gram[:, i] = np.matmul(some[:, :8], some.swapaxes(1, 2))
+    return gram
+
+
+def _step_of(gram: Array, counts: Array) -> _Step:
+    """Return f from the products by shells, and the waves of each."""
+    total = gram.sum(axis=1)
+    norm = np.maximum(total[:, 0, 0], _TINY)
+    overlap, power = total[:, 0, 7], total[:, 7, 7]
+    a = overlap / norm
+    rates, products = total[:, 0, 1:7], total[:, 1:7, 7]  # ½ N' and O'
+    norms, overlaps = gram[..., 0, 0], gram[..., 0, 7]
+    noise = noise_of(norms, overlaps, gram[..., 7, 7], counts)
+    left = np.maximum(power - a * overlap, 0)
+    inner = a[:, None, None, None] ** 2 * _without_template(gram, rates / norm[:, None])
+    normal = inner.sum(axis=1)
     return _Step(
         overlap / np.sqrt(np.maximum(norm * power, _TINY)),
-        gram[:, :7, :7] * factors[:, :, None] * factors[:, None, :],
-        (gram[:, :7, 7] - a[:, None] * gram[:, :7, 0]) * factors,
-        np.maximum(power - a * overlap, 0) / np.maximum(freedom, 1),
+        np.abs(a)[:, None] * (products - a[:, None] * rates),
+        normal,
+        # Below a score of 0, far from where H means anything, A.
+        np.where((a > 0)[:, None, None], _curvature(gram, total, a, norm), normal),
+        np.einsum("qs,qsij->qij", noise, inner),
+        left / np.maximum(2 * counts.sum(axis=1) - 7, 1),
+        a**2 * norm,
+        power,
     )
 
 
-_FREE = np.arange(7)  # amplitude, rotation, shift
-_FREE_SHIFTS = np.array([0, 4, 5, 6])
+def _without_template(gram: Array, part: Array) -> Array:
+    """Return products of ∂T − part · T, (Q, S, 6, 6)."""
+    part = part[:, None]
+    beside = gram[..., 1:7, 0, None] * part[..., None, :]
+    square = part[..., :, None] * part[..., None, :]
+    return np.asarray(
+        gram[..., 1:7, 1:7]
+        - beside
+        - beside.swapaxes(2, 3)
+        + gram[..., :1, :1] * square
+    )
 
 
-def _solve(here: _Step, damping: Array, free: Array, outward: Array) -> Array:
-    normal = here.normal[:, free[:, None], free].copy()
-    diagonal = np.einsum("qii->qi", normal)
-    diagonal *= 1 + damping[:, None]
-    largest = diagonal.max(axis=1, keepdims=True)
-    diagonal += 1e-12 * largest + _TINY
-    rows = outward[..., free[1:] - 1]
-    step = np.zeros(here.slope.shape)
+def _curvature(gram: Array, total: Array, a: Array, norm: Array) -> Array:
+    """Return H."""
+    b = gram[..., 0, 7] / np.maximum(gram[..., 0, 0], _TINY)
+    turns = np.einsum("qs,qsij->qij", a[:, None] * b, gram[..., 1:4, 1:4])
+    shifts = a[:, None, None] * total[:, 1:7, 8:]
+    cross = total[:, 1:7, 7] - 2 * a[:, None] * total[:, 0, 1:7]  # O' − a N'
+    H = -cross[:, :, None] * cross[:, None] / norm[:, None, None]
+    H[:, :3, :3] += turns
+    H[:, :, 3:] += shifts
+    H[:, 3:, :3] += shifts[:, :3].swapaxes(1, 2)
+    return H
+
+
+_FREE = np.arange(6)  # rotation, shift
+_FREE_SHIFTS = np.arange(3, 6)
+
+
+def _solve(here: _Step, reach: Array, free: Array, outward: Array) -> _Move:
+    """Return steps no longer than their reach, and what they are to gain."""
+    scale, _ = _whitening(here.normal[:, free[:, None], free])
+    values, vectors = np.linalg.eigh(_within(here.curvature, scale, free))
+    root = scale @ (vectors / np.sqrt(np.maximum(np.abs(values), _FLATTEST))[:, None])
+    inverse = root @ root.swapaxes(1, 2)  # of H, made positive
+    rows, slope = outward[..., free], here.slope[:, free]
+    some = _applied(inverse, slope)
+    held = np.zeros(rows.shape[:2], dtype=bool)
     for _ in range(3):  # to hold one limit may lead beyond another
-        step[:, free] = np.linalg.solve(normal, here.slope[:, free, None])[..., 0]
-        leaving = np.einsum("qmi,qi->qm", rows, step[:, free[1:]]) > 1e-6 * _SMALL[0]
+        leaving = np.einsum("qmi,qi->qm", rows, some) > 1e-6 * _SMALL[0]
         if not leaving.any():
             break
-        held = _STIFF * largest[..., None] * leaving[..., None] * rows
-        normal[:, 1:, 1:] += rows.swapaxes(1, 2) @ held
-        # So that what changes nothing, as of a flat box, is not lost beside it.
-        diagonal += 1e-14 * _STIFF * largest * leaving.any(axis=1, keepdims=True)
-    return step
+        held |= leaving
+        bars = rows * held[..., None]
+        through = bars @ inverse
+        push = np.linalg.pinv(through @ bars.swapaxes(1, 2), 1e-9, hermitian=True)
+        against = np.einsum("qmi,qm->qi", bars, _applied(push @ through, slope))
+        some = _applied(inverse, slope - against)
+    step = np.zeros(here.slope.shape)
+    step[:, free] = some
+    size = np.sqrt(_square(step, here.normal) / np.maximum(here.norm, _TINY))
+    part = np.minimum(1, reach / np.maximum(size, _TINY))
+    rise, bend = np.sum(step * here.slope, axis=1), _square(step, here.curvature) / 2
+    gain = np.maximum(part * rise - part**2 * bend, 0)
+    return _Move(step * part[:, None], size * part, gain, rise / 2)
+
+
+def _whitening(normal: Array) -> tuple[Array, Array]:
+    """Return L with Lᵀ A L = 1, and which unknowns A says nothing of.
+
+    Columns of L are 0 in place of combinations of which A says nothing.
+    """
+    diagonal = np.einsum("qii->qi", normal)
+    root = np.sqrt(np.where(diagonal > _TINY, diagonal, np.inf))
+    values, vectors = np.linalg.eigh(normal / root[:, :, None] / root[:, None])
+    known = values > _SINGULAR
+    inverse = np.where(known, 1 / np.sqrt(np.where(known, values, 1)), 0)
+    unknown = (np.square(vectors) * ~known[:, None]).sum(axis=2) > 1e-3
+    return vectors * inverse[:, None] / root[:, :, None], unknown
+
+
+def _within(matrix: Array, scale: Array, free: Array) -> Array:
+    """Return Lᵀ M L."""
+    return np.asarray(scale.swapaxes(1, 2) @ matrix[:, free[:, None], free] @ scale)
+
+
+def _applied(matrix: Array, vector: Array) -> Array:
+    return np.asarray((matrix @ vector[..., None])[..., 0])
+
+
+def _square(vector: Array, matrix: Array) -> Array:
+    return np.asarray(np.einsum("qi,qij,qj->q", vector, matrix, vector))
 
 
 def _moved(poses: Poses, step: Array, limits: Limits) -> Poses:
     from scipy.spatial.transform import Rotation
 
-    turned = poses.R @ Rotation.from_rotvec(step[:, 1:4]).as_matrix()
-    R, t = limits.within(turned, poses.t + step[:, 4:])
+    turned = poses.R @ Rotation.from_rotvec(step[:, :3]).as_matrix()
+    R, t = limits.within(turned, poses.t + step[:, 3:])
     return poses._replace(R=R, t=t)
 
 
 def _variance(here: _Step, free: Array) -> Array:
-    """Return s² times the diagonal of A⁻¹, summed over rotation and over shift."""
-    normal = here.normal[:, free[:, None], free]
-    diagonal = np.einsum("qii->qi", normal)
-    root = np.sqrt(np.where(diagonal > _TINY, diagonal, np.inf))
-    values, vectors = np.linalg.eigh(normal / root[:, :, None] / root[:, None])
-    known = values > _SINGULAR
-    inverse = np.where(known, 1 / np.where(known, values, 1), 0)[:, None]
-    squares = np.square(vectors)
+    """Return the diagonal of H⁻¹ B H⁻¹, summed over rotation and over shift."""
+    scale, unknown = _whitening(here.normal[:, free[:, None], free])
+    values, vectors = np.linalg.eigh(_within(here.curvature, scale, free))
+    inverse = (vectors / np.maximum(values, _SUREST)[:, None]) @ vectors.swapaxes(1, 2)
+    inside = inverse @ _within(here.scatter, scale, free) @ inverse
     each = np.full(here.slope.shape, np.nan)
     each[:, free] = np.where(
-        (squares * ~known[:, None]).sum(axis=2) > 1e-3,
-        np.inf,
-        (squares * inverse).sum(axis=2) * here.noise[:, None] / np.square(root),
+        unknown, np.inf, np.einsum("qim,qmn,qin->qi", scale, inside, scale)
     )
-    each[here.normal[:, 1:, 1:].max(axis=(1, 2)) <= 0] = np.nan  # nothing to go by
-    return np.stack([each[:, 1:4].sum(axis=1), each[:, 4:].sum(axis=1)], axis=1)
+    each[here.normal.max(axis=(1, 2)) <= 0] = np.nan  # nothing to go by
+    return np.stack([each[:, :3].sum(axis=1), each[:, 3:].sum(axis=1)], axis=1)
