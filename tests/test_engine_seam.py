@@ -59,7 +59,8 @@ def match(crops, orientations, *, bank, tilt, go_on):
     unknown, no = np.full(len(boxes), np.nan), np.zeros(len(boxes), bool)
     return Match(
         bank.grid.rotations[found.rotations],
-        *(found.shifts, found.scores, found.templates, unknown, unknown, no, no),
+        *(found.shifts, found.scores, found.templates, unknown, unknown),
+        *(no, no, no),
     )
 
 

@@ -18,6 +18,8 @@ it Σ b a Σ W Re conj(∂T/∂ω_m) ∂T/∂ω_n, the outer sum over shells. Wi
 just like the template, H is Gauss–Newton's matrix A. Where the template is blurred
 against the data or they against it, it is not, and steps by A⁻¹ crawl or overshoot.
 
+What H still lacks there, the fall of the slope from step to step tells.
+
 A step is H⁻¹ f', H's eigenvalues against A brought to positive ones, and no longer
 than the template stays like itself. For noise of the variance s² in each real part of
 √W F, B the slope's covariance, Σ s² times each shell's part of A with s² the shell's
@@ -58,6 +60,7 @@ _SINGULAR = 1e-6  # of an eigenvalue of A, its diagonal scaled to 1
 _FLATTEST = 0.05  # of an eigenvalue of H against A: of a step
 _SUREST = 0.1  # likewise, of a variance
 _REACH = 0.5  # change of the template by a first step, against the template
+_SHORT = 0.08  # likewise, of a step along which the slope falls evenly
 
 
 class Spectra(NamedTuple):
@@ -227,10 +230,12 @@ def _climb(
     here = _linearise(poses, data)
     poses = poses._replace(score=here.score)
     reach = np.full(len(poses.score), _REACH)
+    missing = np.zeros((len(poses.score), 6, 6))  # of H, as slopes have shown
     converged = np.zeros(len(poses.score), dtype=bool)
     active = np.arange(len(poses.score))
     for _ in range(steps):
         start, now = poses.take(active), _Step._make(each[active] for each in here)
+        now = now._replace(curvature=now.curvature + missing[active])
         move = _solve(now, reach[active], free, limits.outward(start.R, start.t))
         moved = _moved(start, move.step, limits)
         last = (np.abs(move.step) <= _SMALL).all(axis=1) | (
@@ -246,6 +251,12 @@ def _climb(
         old = poses.score[active]
         better = there.score >= old - _ROUNDING
         won = active[better]
+        short = move.length[~last] < _SHORT
+        missing[active] += short[:, None, None] * _missing(
+            now.slope[~last] - there.slope,
+            move.step[~last],
+            there._replace(curvature=there.curvature + missing[active]),
+        )
         _put(poses, won, moved._replace(score=there.score).take(better))
         _put(here, won, _Step._make(each[better] for each in there))
         gained = (_signed_square(there.score) - _signed_square(old)) * there.power / 2
@@ -275,6 +286,26 @@ def _next_reach(reach: Array, length: Array, ratio: Array) -> Array:
     return np.where(ratio < 0.25, length / 3, wider)
 
 
+def _missing(fall: Array, step: Array, there: _Step) -> Array:
+    """Return what H by rotations lacks to explain how much slopes fell by steps.
+
+    The least change of H, symmetric, in the metric of A's diagonal (M. Powell, in
+    Nonlinear Programming, 31, 1970).
+    """
+    unit = np.sqrt(np.maximum(np.einsum("qii->qi", there.normal)[:, :3], _TINY))
+    lack = (fall - _applied(there.curvature, step))[:, :3] / unit
+    way = step[:, :3] * unit
+    square = np.maximum(np.sum(way**2, axis=1), _TINY)[:, None, None]
+    outer = lack[:, :, None] * way[:, None] / square
+    along = np.sum(lack * way, axis=1)[:, None, None] / square
+    change = (
+        outer + outer.swapaxes(1, 2) - along * way[:, :, None] * way[:, None] / square
+    )
+    whole = np.zeros(there.normal.shape)
+    whole[:, :3, :3] = change * unit[:, :, None] * unit[:, None]
+    return whole
+
+
 def _put(whole: Any, where: Array, part: Any) -> None:
     """Set some elements of all arrays of a tuple."""
     for into, each in zip(whole, part, strict=True):
@@ -284,7 +315,7 @@ def _put(whole: Any, where: Array, part: Any) -> None:
 def _linearise(poses: Poses, data: _Data) -> _Step:
     """Return f about poses."""
     count = len(poses.particle)
-    size = min(16, max(1, _BATCH // len(data.spectra.k)))
+    size = max(1, _BATCH // len(data.spectra.k))
     parts = np.array_split(np.arange(count), 1 + (count - 1) // size)
     gram = np.concatenate([_gram(poses.take(part), data) for part in parts])
     return _step_of(gram, data.counts[poses.particle])

@@ -154,17 +154,23 @@ def _match_batch(
     W, whole = _weights(boxes, orientations, tilt, bank)
     data = Spectra(bank.k, F, W)
     limits = Limits(bank.window, bank.grid.limit)
-    run = partial(
-        climb, fields=bank.fields, limits=limits, turning=len(bank.grid.rotations) > 1
-    )
-    searched, part = bank.stages[0]
+    # Of how many waves each one tells, where they are denser than the data ask for.
     of_window = window_power(boxes, bank.support) / np.prod(bank.support.periods)
     freedom = 2 * np.minimum(of_window, 1)
+    run = partial(
+        climb,
+        fields=bank.fields,
+        limits=limits,
+        turning=len(bank.grid.rotations) > 1,
+        correlation=1 / float(of_window.mean()),
+    )
+    searched, part = bank.stages[0]
     found = _search(data.first(searched), part, freedom, bank)
     if not bank.refined:
         there = run(found, data, steps=0)  # for the score without the kernel's error
         unknown = np.full(there.variance.shape, np.nan)
-        climbed = there._replace(variance=unknown)
+        never = np.zeros(len(unknown), bool)
+        climbed = there._replace(variance=unknown, converged=never)
     else:
         for count, part in bank.stages[:-1]:
             some = data.first(count)
@@ -310,5 +316,6 @@ def _best_of(
         np.where(blank, np.nan, np.minimum(move, furthest)),
         np.where(blank, np.nan, np.minimum(np.degrees(turn), 180.0)),
         ~blank & limits.reached(R, t),
+        ~blank & climbed.converged[best],
         blank,
     )

@@ -68,7 +68,7 @@ An engine that finds everything where it is:
 ...     scores = (boxes * bank[0]).sum(axis=(1, 2, 3)) / norms
 ...     return Match(
 ...         *(Rotation.identity(n), np.zeros((n, 3)), scores, np.zeros(n, int)),
-...         *(unknown, unknown, none, none),
+...         *(unknown, unknown, none, none, none),
 ...     )
 >>> import funpipe as fp
 >>> box = fp.from_gaussian((8.0, 8.0, 8.0), sigma=1.0)(1.0)
@@ -118,6 +118,9 @@ class Match(NamedTuple):
     it is not known; NaN if not estimated."""
     at_limit: NDArray[np.bool_]
     """(n,), whether the pose ended on a limit of the search."""
+    converged: NDArray[np.bool_]
+    """(n,), whether another step would gain nothing against the noise; a pose that is
+    not to be refined has not."""
     blank: NDArray[np.bool_]
     """(n,), whether there is nothing in the box, or nothing of it measured; its pose
     is the one it had, its score 0."""

@@ -49,6 +49,8 @@ def shell_edges(k: Array, *, fewest: int = _FEWEST) -> NDArray[np.intp]:
     for each in np.searchsorted(length, _THICKNESS * np.arange(1, count), "right"):
         if each - edges[-1] >= fewest:
             edges.append(int(each))
+    if edges[-1] == len(k):
+        edges.pop()
     return np.array([*edges, len(k)])
 
 

@@ -48,7 +48,7 @@ __all__ = [
 
 ALIGNED = (
     *("score", "template", "shift", "angle", "shift_error", "angle_error"),
-    "at_limit",
+    *("at_limit", "converged"),
 )
 """The features that an alignment adds."""
 
@@ -136,8 +136,9 @@ def align(
         At their new positions and rotations, in the same order, with the features
         they had and ``score``, ``template``, ``shift`` (nm moved), ``angle``
         (degrees turned), ``shift_error`` (nm) and ``angle_error`` (degrees), the
-        roots of the expected squared distances from the truth, and ``at_limit``,
-        whether the pose ended on a limit of the search. A particle without a signal
+        roots of the expected squared distances from the truth, ``at_limit``,
+        whether the pose ended on a limit of the search, and ``converged``, whether it
+        is at an optimum, so that another step would gain nothing against the noise. A particle without a signal
         stays where it is, with a score of 0 and errors of NaN.
 
     Raises
@@ -338,6 +339,7 @@ def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
     ...     shift_errors=nothing,
     ...     angle_errors=nothing,
     ...     at_limit=np.zeros(1, bool),
+    ...     converged=np.ones(1, bool),
     ... )
     >>> apply_alignment(np.array([[5.0, 5.0, 5.0]]), found).positions
     array([[5., 5., 7.]])
@@ -358,6 +360,7 @@ def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
         found.shift_errors,
         found.angle_errors,
         found.at_limit,
+        found.converged,
     )
     return Molecules(
         particles.positions + particles.rotations.apply(found.shifts),

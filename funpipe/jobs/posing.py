@@ -54,6 +54,9 @@ class Alignment:
     were not searched."""
     at_limit: NDArray[np.bool_]
     """(n,), whether shift or rotation ended on a limit of the search."""
+    converged: NDArray[np.bool_]
+    """(n,), whether another step of the refinement would gain nothing against the
+    noise; False without refinement."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -132,6 +135,7 @@ def find_poses(
         found.shift_errors * scale,
         found.angle_errors,
         found.at_limit,
+        found.converged,
     )
 
 

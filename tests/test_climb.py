@@ -1,0 +1,275 @@
+"""The climb ends at the optimum, and knows its errors where the model is not true."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from funpipe.engine import gauss_newton
+from funpipe.engine.gauss_newton import Poses, Spectra, climb
+from funpipe.engine.limits import Limits
+from funpipe.engine.noise import believe, believed, local_noise
+from funpipe.engine.shells import each_shell, noise_of, shell_edges
+from funpipe.engine.spectra import sample, template_fields
+from funpipe.simulate import Blobs, asymmetric_molecule, blob_image, particles
+from funpipe.space.fourier import as_tilt, half_ball, transform
+
+SHAPE = (24, 24, 24)
+BLOBS = asymmetric_molecule(11, radius=6.0, sigma=1.3)
+WAVES = half_ball(SHAPE, 3.5)
+WAVES = WAVES[np.argsort((WAVES**2).sum(axis=1), kind="stable")]
+FREE = Limits((20.0,) * 3)
+
+
+def blurred(blobs, by):
+    sigma = float(np.hypot(blobs.sigma, by))
+    return Blobs(blobs.centres, sigma, blobs.weights * (blobs.sigma / sigma) ** 3)
+
+
+def spectra_of(boxes, orientations, tilt):
+    k = WAVES / SHAPE[0]
+    reach = np.abs(WAVES).max(axis=0)
+    cube = transform(boxes, [np.arange(-m, m + 1) / SHAPE[0] for m in reach])
+    flat = np.ravel_multi_index(tuple((WAVES + reach).T), cube.shape[1:])
+    W = as_tilt("tilt", tilt)(np.einsum("nij,kj->ink", orientations.as_matrix(), k))
+    return Spectra(
+        k.astype(np.float32), cube.reshape(len(boxes), -1)[:, flat], W.astype("f4")
+    )
+
+
+def fields_of(blobs):
+    return (template_fields(blob_image(blobs, SHAPE, 1.0), 1 / 3.5),)
+
+
+def problem(count, noise, template=BLOBS, data=BLOBS, neighbours=0, **options):
+    """Return particles, their spectra and the template; noise as in its voxels."""
+    image = blob_image(data, SHAPE, 1.0)
+    unit = float(image[image > 0.1 * image.max()].std())
+    options = {"tilt": (-60, 60), "shift": 1.5, "seed": 5, **options}
+    made = particles(data, SHAPE, 1.0, count, noise=noise * unit, **options)
+    boxes = made.boxes.copy()
+    random = np.random.default_rng(6)
+    for box in boxes:
+        for _ in range(neighbours):
+            way = random.standard_normal(3)
+            shift = 14.5 * way / np.linalg.norm(way)
+            box += blob_image(data, SHAPE, 1.0, Rotation.random(rng=random), shift)
+    spectra = spectra_of(boxes, made.orientations, options["tilt"])
+    return made, spectra, fields_of(template)
+
+
+def starts(made, angle=4.0, shift=1.0, seed=0):
+    random = np.random.default_rng(seed)
+    count = len(made.boxes)
+    turns = Rotation.from_rotvec(
+        angle * random.uniform(-1, 1, (count, 3)) / np.sqrt(3), degrees=True
+    )
+    return Poses(
+        np.arange(count),
+        np.zeros(count, int),
+        (made.rotations * turns).as_matrix(),
+        made.shifts + random.uniform(-shift, shift, (count, 3)),
+        np.zeros(count),
+    )
+
+
+def squares(found, made):
+    """Return squared errors of rotation and shift, rad² and voxels²."""
+    turns = (made.rotations.inv() * Rotation.from_matrix(found.poses.R)).magnitude()
+    moves = np.square(found.poses.t - made.shifts).sum(axis=1)
+    return np.stack([turns**2, moves], axis=1)
+
+
+def ratios(found, made, factor=1.0):
+    """Return actual errors against the predicted, of rotations and of shifts."""
+    expected = (factor * found.variance).mean(axis=0)
+    return np.sqrt(squares(found, made).mean(axis=0) / expected)
+
+
+KINDS = {
+    "white": {},
+    "template blurred by 0.7": {"template": blurred(BLOBS, 0.7)},
+    "template blurred by 1.5": {"template": blurred(BLOBS, 1.5)},
+    "data blurred by 0.7": {"data": blurred(BLOBS, 0.7)},
+    "data blurred by 1.5": {"data": blurred(BLOBS, 1.5)},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_poses_from_different_starts_meet_in_few_steps(kind):
+    made, spectra, fields = problem(100, 2.0, **KINDS[kind])
+    one, other = (
+        climb(starts(made, seed=seed), spectra, fields, FREE, steps=10)
+        for seed in (1, 2)
+    )
+    assert np.mean([one.converged, other.converged]) >= 0.98
+    apart = np.square(one.poses.t - other.poses.t).sum(axis=1)
+    turned = (
+        Rotation.from_matrix(one.poses.R).inv() * Rotation.from_matrix(other.poses.R)
+    ).magnitude() ** 2
+    # Errors of 5 degrees leave some particles several maxima.
+    share = 0.93 if kind == "data blurred by 1.5" else 0.97
+    assert np.mean(apart < 0.15**2 * one.variance[:, 1]) >= share
+    assert np.mean(turned < 0.15**2 * one.variance[:, 0]) >= share
+
+
+def test_a_pose_that_has_not_converged_says_so():
+    made, spectra, fields = problem(20, 1.0)
+    far = starts(made, angle=12.0, shift=2.0)
+    assert not climb(far, spectra, fields, FREE, steps=1).converged.any()
+    assert climb(far, spectra, fields, FREE, steps=12).converged.all()
+
+
+def test_expected_scores_of_last_steps_are_those_found_there():
+    made, spectra, fields = problem(30, 2.0)
+    found = climb(starts(made), spectra, fields, FREE, steps=10)
+    there = climb(found.poses, spectra, fields, FREE, steps=0)
+    np.testing.assert_allclose(found.poses.score, there.poses.score, atol=3e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_slope_and_curvature_are_those_of_the_score(kind):
+    made, spectra, fields = problem(1, 0.0, tilt=None, **KINDS[kind])
+    here = Poses(
+        np.zeros(1, int),
+        np.zeros(1, int),
+        made.rotations.as_matrix(),
+        made.shifts,
+        np.zeros(1),
+    )
+    edges = shell_edges(spectra.k)
+    counts = np.diff(edges)[None]
+    data = gauss_newton._Data(spectra, fields[0], edges, counts)
+
+    def step(change):
+        return gauss_newton._linearise(
+            gauss_newton._moved(here, np.array([change]), FREE), data
+        )
+
+    def f(change):
+        there = step(change)
+        return float(there.score[0] ** 2 * there.power[0] / 2)
+
+    # By rotations H is as near as the template is to the data.
+    near = {"white": 0.08}.get(kind, 0.5)
+    h = np.array([0.04] * 3 + [0.15] * 3)
+    middle = step(np.zeros(6))
+    scale = np.sqrt(np.einsum("ii->i", middle.curvature[0]))
+    for i, one in enumerate(np.diag(h)):
+        up, down = f(one), f(-one)
+        bend = -(up + down - 2 * f(0 * one)) / h[i] ** 2
+        assert bend == pytest.approx(
+            middle.curvature[0, i, i], rel=near if i < 3 else 0.08
+        )
+        rate = (f(one / 2) - f(-one / 2)) / h[i]
+        if "1.5" not in kind:  # there the interpolation's ripple is larger
+            assert abs(rate - middle.slope[0, i]) < 0.05 * scale[i] ** 2 * h[i]
+
+
+@pytest.mark.parametrize("noise", [1.0, 3.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_errors_are_as_predicted_where_the_template_is_not_like_the_data(kind, noise):
+    made, spectra, fields = problem(200, noise, **KINDS[kind])
+    found = climb(starts(made), spectra, fields, FREE, steps=10)
+    assert (np.abs(np.log(ratios(found, made))) < np.log(1.25)).all()
+
+
+def test_errors_are_as_predicted_in_falling_noise():
+    made, spectra, fields = problem(200, 0.7, falling=1.5)
+    found = climb(starts(made), spectra, fields, FREE, steps=10)
+    assert (np.abs(np.log(ratios(found, made))) < np.log(1.25)).all()
+
+
+def test_local_noise_is_1_where_noise_is_alike_everywhere():
+    made, spectra, fields = problem(100, 2.0)
+    found = climb(starts(made), spectra, fields, FREE, steps=10)
+    factor = local_noise(found.poses, spectra, fields)
+    np.testing.assert_allclose(factor.mean(axis=0), 1, atol=0.15)
+
+
+def test_errors_among_neighbours_are_as_predicted_with_the_local_noise():
+    made, spectra, fields = problem(200, 1.0, neighbours=4)
+    found = climb(starts(made), spectra, fields, FREE, steps=10)
+    factor = local_noise(found.poses, spectra, fields)
+    assert (ratios(found, made) < 0.8).all()
+    assert (np.abs(np.log(ratios(found, made, factor))) < np.log(1.25)).all()
+
+
+def test_what_data_lack_of_a_template_and_their_noise_are_found():
+    made, spectra, fields = problem(100, 1.0, data=blurred(BLOBS, 1.0), falling=0.5)
+    truth = Poses(
+        np.arange(100),
+        np.zeros(100, int),
+        made.rotations.as_matrix(),
+        made.shifts,
+        np.zeros(100),
+    )
+    found = believed(truth, spectra, fields)
+    length = np.linalg.norm(spectra.k, axis=1)
+    # Up to a factor, which an amplitude makes up for.
+    fall = np.exp(-2 * (np.pi * length) ** 2)
+    clear = length < 0.25
+    assert (found.fall[clear] > 0).all()
+    share = found.fall[clear] / fall[clear]
+    np.testing.assert_allclose(share / share.mean(), 1, atol=0.2)
+    colour = found.noise * length  # noise's power falls as 1 / |k|
+    np.testing.assert_allclose(colour / colour.mean(), 1, atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "falling", "gain"),
+    [("data blurred by 1.5", 0, 0.95), ("white", 1.5, 0.8), ("white", 0, 1.03)],
+)
+def test_errors_are_less_where_data_are_believed_as_far_as_they_go(kind, falling, gain):
+    made, spectra, fields = problem(150, 0.7, falling=falling, **KINDS[kind])
+    plain = climb(starts(made), spectra, fields, FREE, steps=10)
+    sure = believe(spectra, believed(plain.poses, spectra, fields))
+    found = climb(plain.poses, sure, fields, FREE, steps=10)
+    assert (
+        np.sqrt(squares(found, made).mean(0) / squares(plain, made).mean(0)) < gain
+    ).all()
+    assert (np.abs(np.log(ratios(found, made))) < np.log(1.25)).all()
+
+
+def test_the_order_of_the_waves_changes_nothing():
+    made, spectra, fields = problem(10, 1.0)
+    mixed = np.random.default_rng(0).permutation(len(spectra.k))
+    other = Spectra(spectra.k[mixed], spectra.F[:, mixed], spectra.W[:, mixed])
+    one, two = (
+        climb(starts(made), each, fields, FREE, steps=10) for each in (spectra, other)
+    )
+    np.testing.assert_allclose(one.poses.t, two.poses.t, atol=1e-3)
+    np.testing.assert_allclose(one.variance, two.variance, rtol=1e-3)
+
+
+def test_the_noise_of_shells_is_found_beside_a_signal_of_any_amplitude():
+    random = np.random.default_rng(0)
+    k = np.sort(random.uniform(0.02, 0.3, 4000))[:, None] * [1, 0, 0]
+    edges = shell_edges(k)
+    shell = each_shell(edges)
+    truth = 1 + shell / 3.0
+    T = random.standard_normal((2, 4000, 2)).view(complex)[..., 0]
+    D = (
+        shell * T
+        + np.sqrt(truth) * random.standard_normal((2, 4000, 2)).view(complex)[..., 0]
+    )
+    sums = [
+        np.stack([each[:, shell == i].sum(1) for i in range(len(edges) - 1)], axis=1)
+        for each in (np.abs(T) ** 2, (T.conj() * D).real, np.abs(D) ** 2)
+    ]
+    found = noise_of(*sums, np.tile(np.diff(edges), (2, 1)))
+    np.testing.assert_allclose(found / truth[edges[:-1]], 1, atol=0.35)
+
+
+def test_a_template_field_is_sampled_once_a_linearisation(monkeypatch):
+    made, spectra, fields = problem(60, 2.0)
+    asked = []
+
+    def counting(points, field, count=4):
+        asked.append(len(points))
+        return sample(points, field, count)
+
+    monkeypatch.setattr(gauss_newton, "sample", counting)
+    climb(starts(made), spectra, fields, FREE, steps=10)
+    assert sum(asked) / len(WAVES) / 60 < 4.0
