@@ -475,7 +475,7 @@ def test_features_are_kept_and_the_results_added(whole):
     found = fp.align(whole, SCENE.picks, **OPTIONS)
     assert list(found.features) == [
         *("tube", "score", "template", "shift"),
-        *("angle", "shift_error", "angle_error", "at_limit"),
+        *("angle", "shift_error", "angle_error", "at_limit", "converged"),
     ]
     assert found.features["tube"].tolist() == [4, 3, 2, 1]
     assert found.features["template"].tolist() == [0, 0, 0, 0]
@@ -587,6 +587,7 @@ def some_alignment(count, seed=0):
         shift_errors=random.uniform(size=count),
         angle_errors=random.uniform(size=count),
         at_limit=random.uniform(size=count) < 0.5,
+        converged=random.uniform(size=count) < 0.5,
     )
 
 

@@ -359,10 +359,14 @@ class Counted:
 
 def test_a_tomogram_of_floats_is_read_once():
     image, _, picks = SCENES["c"]
-    cut, aligned = Counted(image), Counted(image)
+    cut, aligned, checked = Counted(image), Counted(image), Counted(image)
     fp.subtomograms(cut, picks, shape=BOX, scale=SCALE)
+    assert 0 < cut.read <= len(picks) * np.prod([2 * n + 24 for n in BOX])
     fp.align(aligned, picks, scale=SCALE, **OPTIONS)
-    assert aligned.read == cut.read > 0
+    largest = np.ceil(np.sqrt(3) * max(BOX)) + 3  # a box turned any way
+    assert 0 < aligned.read <= len(picks) * largest**3
+    fp.align(checked, picks, scale=SCALE, **{**OPTIONS, "preflight": True})
+    assert checked.read == aligned.read
 
 
 def test_a_tomogram_without_particles_is_a_warning_and_is_not_opened(files, tmp_path):

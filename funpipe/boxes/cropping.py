@@ -99,7 +99,8 @@ def crops_of(source: Source, support: Support) -> Crops:
     turns = source.molecules.rotations.as_matrix()
     shape = crop_shape(support, turns)
     middle, size = source.centres(), np.array(source.shape)
-    first = np.rint(middle - centre(shape)).astype(np.intp)
+    # Halves go up, also where rounding has left a little less.
+    first = np.floor(middle - centre(shape) + 0.5 + 1e-6).astype(np.intp)
     offsets = middle - (first + centre(shape))
     start: NDArray[np.intp] = np.clip(first, 0, size - 1)
     stop: NDArray[np.intp] = np.clip(first + np.array(shape), 1, size)

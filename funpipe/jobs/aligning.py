@@ -138,8 +138,9 @@ def align(
         (degrees turned), ``shift_error`` (nm) and ``angle_error`` (degrees), the
         roots of the expected squared distances from the truth, ``at_limit``,
         whether the pose ended on a limit of the search, and ``converged``, whether it
-        is at an optimum, so that another step would gain nothing against the noise. A particle without a signal
-        stays where it is, with a score of 0 and errors of NaN.
+        is at an optimum, so that another step would gain nothing against the noise. A
+        particle without a signal stays where it is, with a score of 0 and errors of
+        NaN.
 
     Raises
     ------
