@@ -225,7 +225,7 @@ def _turned(fields: Fields, k: Array, rotations: Rotation) -> Array:
     parts = np.array_split(rotations.as_matrix(), 1 + len(rotations) * len(k) // 2**18)
     return np.concatenate(
         [
-            sample((k @ each).reshape(-1, 3), fields, 1).reshape(-1, len(k))
+            sample(k @ each, fields, 1).reshape(-1, len(k))
             for each in parts
         ]
     )

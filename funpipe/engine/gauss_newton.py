@@ -331,7 +331,7 @@ def _gram(poses: Poses, data: _Data) -> NDArray[np.float64]:
     root = np.sqrt(data.spectra.W[poses.particle])
     rates = (-2j * np.pi * k.T).astype(np.complex64)
     columns = np.empty((count, 11, len(k)), np.complex64)
-    values = sample(np.matmul(k, poses.R).reshape(-1, 3), data.field)
+    values = sample(np.matmul(k, poses.R.astype(np.float32)), data.field)
     values = np.moveaxis(values.reshape(count, len(k), 4), 2, 1)
     np.multiply(values, root[:, None], out=columns[:, :4])
     np.multiply(columns[:, :1], rates, out=columns[:, 4:7])

@@ -170,7 +170,7 @@ def _products(
 ) -> _Products:
     """Return particles against one template."""
     k, W = spectra.k, spectra.W[poses.particle]
-    T = sample(np.matmul(k, poses.R).reshape(-1, 3), fields[poses.template[0]], 1)
+    T = sample(np.matmul(k, poses.R), fields[poses.template[0]], 1)
     T = T.reshape(len(W), -1)
     turn = np.exp(2j * np.pi * (poses.t @ k.T)).astype(np.complex64)
     D = spectra.F[poses.particle] * turn

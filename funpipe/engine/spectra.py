@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 
 from funpipe.space.fourier import transform
 from funpipe.space.geometry import offsets
-from funpipe.space.spectra import FineGrid, fine_grid, gather_matrix, roll_off
+from funpipe.space.spectra import FineGrid, fine_grid, gather, roll_off
 
 __all__ = ["Fields", "sample", "template_fields", "turning_rates"]
 
 Array: TypeAlias = NDArray[Any]
 
-# How much finer the grid is: the first with which the fields fit into so many bytes.
-_FINENESS = ((8, 16e6), (6, 16e6), (4, 100e6), (3, 100e6), (2, math.inf))
+# How much finer the grid is: as much as fits into a processor's cache, which is what
+# the time hangs on, but within these bounds.
+_COARSEST, _FINEST = 2.0, 8.0
+_ROOM = 4e6  # bytes
 
 
 class Fields(NamedTuple):
@@ -39,12 +41,11 @@ class Fields(NamedTuple):
 def template_fields(template: Array, finest: float) -> Fields:
     """Return a template's fields up to a frequency, in periods per voxel."""
     images = np.stack([template, *turning_rates(template)])
-    times = next(
-        times
-        for times, room in _FINENESS
-        if _field_bytes(template.shape, finest, times) <= room
-    )
-    z, y, x = (times * n for n in template.shape)
+    # Half of a cube of 2 · finest · times · n points a side, 32 bytes each.
+    points = math.prod(2 * finest * n for n in template.shape) / 2
+    times = (_ROOM / 32 / points) ** (1 / 3) if points else _FINEST
+    times = min(max(times, _COARSEST), _FINEST)
+    z, y, x = (round(times * n) for n in template.shape)
     grid = fine_grid((z, y, x), finest)
     images = images / roll_off(template.shape, grid.periods)
     spectra = transform(images, grid.axes())
@@ -57,8 +58,8 @@ def sample(points: Array, fields: Fields, count: int = 4) -> NDArray[np.complex6
 
     Parameters
     ----------
-    points : (N, 3) array
-        Frequencies in periods per voxel, z, y, x.
+    points : (..., 3) array
+        N frequencies in periods per voxel, z, y, x.
     fields : Fields
         The template.
     count : int
@@ -70,12 +71,10 @@ def sample(points: Array, fields: Fields, count: int = 4) -> NDArray[np.complex6
         The values, interpolated linearly. Beyond the grid they mean nothing, but
         nothing outside it is read, whatever the points.
     """
-    matrix = gather_matrix(points, fields.grid)
-    return np.asarray(matrix @ fields.values[:, : 2 * count]).view(np.complex64)
-
-
-def _field_bytes(shape: tuple[int, ...], finest: float, times: int) -> float:
-    return 32 * math.prod(2 * math.ceil(finest * times * n) + 3 for n in shape)
+    matrix, sign = gather(points, fields.grid)
+    values = np.asarray(matrix @ fields.values[:, : 2 * count]).view(np.complex64)
+    values.imag *= sign[:, None]
+    return values
 
 
 def turning_rates(template: Array) -> list[Array]:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from funpipe.space.fourier import half_ball, half_waves, transform, transform_parts
 from funpipe.space.geometry import centre, offsets, radius
 from funpipe.space.precision import normalised
-from funpipe.space.spectra import fine_grid, gather_matrix, roll_off
+from funpipe.space.spectra import fine_grid, gather, roll_off
 
 __all__ = [
     "Crops",
@@ -440,7 +440,7 @@ def _between(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     shape = crops.values.shape[1:]
     z, y, x = (round(_FINENESS * each) for each in shape)
     highest = math.sqrt(float(np.square(k).sum(axis=1).max(initial=0)))
-    grid = fine_grid((z, y, x), highest, half=True)
+    grid = fine_grid((z, y, x), highest)
     weights = _weights(crops, support, 1 / roll_off(shape, grid.periods))
     waves = half_waves(shape, grid.axes())
     F = np.empty((len(crops.values), len(k)), np.complex64)
@@ -450,14 +450,11 @@ def _between(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
         part = crops.take(some)
         cosines, sines = transform_parts(_windowed(part, weights.take(some)), waves)
         q = k @ part.turns.transpose(0, 2, 1)
-        below = q[..., :1] < 0
-        matrix = gather_matrix(
-            np.where(below, -q, q).reshape(-1, 3), grid, len(cosines)
-        )
+        matrix, sign = gather(q, grid, len(cosines))
         found = F[some]
         found.real = (matrix @ cosines.reshape(-1)).reshape(found.shape)
         found.imag = (matrix @ sines.reshape(-1)).reshape(found.shape)
-        found.imag *= np.where(below[..., 0], np.float32(1), np.float32(-1))
+        found.imag *= -sign.reshape(found.shape)
         found *= _phases(q, part.offsets)
     return F
 

@@ -19,13 +19,16 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-__all__ = ["FineGrid", "fine_grid", "gather_matrix", "roll_off"]
+__all__ = ["FineGrid", "Gather", "fine_grid", "gather", "roll_off"]
 
 Array: TypeAlias = NDArray[Any]
 
 
 class FineGrid(NamedTuple):
-    """Frequencies on a grid: whole multiples of 1 / period along z, y, x."""
+    """Frequencies on a grid: whole multiples of 1 / period along z, y, x.
+
+    Only those with z ≥ 0: of a real image the others are their conjugates.
+    """
 
     periods: tuple[int, int, int]
     """Points of the grid per period per voxel."""
@@ -48,9 +51,7 @@ class FineGrid(NamedTuple):
         ]
 
 
-def fine_grid(
-    periods: tuple[int, int, int], finest: float, *, half: bool = False
-) -> FineGrid:
+def fine_grid(periods: tuple[int, int, int], finest: float) -> FineGrid:
     """Return the grid that holds all frequencies up to one.
 
     Parameters
@@ -59,19 +60,14 @@ def fine_grid(
         Points of the grid per period per voxel.
     finest : float
         The highest frequency, in periods per voxel.
-    half : bool
-        Whether only frequencies with z ≥ 0 are wanted: of a real image the others
-        are their conjugates.
 
     Examples
     --------
     >>> fine_grid((32, 32, 32), 0.25).shape
-    (19, 19, 19)
-    >>> fine_grid((32, 32, 32), 0.25, half=True).shape
     (10, 19, 19)
     """
     z, y, x = (math.ceil(finest * period) + 1 for period in periods)
-    return FineGrid(periods, (0 if half else z, y, x), (z, y, x))
+    return FineGrid(periods, (0, y, x), (z, y, x))
 
 
 def roll_off(
@@ -91,13 +87,22 @@ def roll_off(
     return np.asarray(z[:, None, None] * y[:, None] * x)
 
 
-def gather_matrix(points: Array, grid: FineGrid, copies: int = 1) -> Any:
-    """Return the matrix that interpolates linearly between points of a grid.
+class Gather(NamedTuple):
+    """How values at N frequencies follow from those on a grid."""
+
+    matrix: Any
+    """(N, grid points), a sparse array of float32: it interpolates linearly."""
+    sign: NDArray[np.float32]
+    """(N,): −1 where imaginary parts are to be negated, else 1."""
+
+
+def gather(points: Array, grid: FineGrid, copies: int = 1) -> Gather:
+    """Return how to interpolate linearly between points of a grid.
 
     Parameters
     ----------
-    points : (N, 3) array
-        Frequencies in periods per voxel, z, y, x; of as many grids as there are
+    points : (..., 3) array
+        N frequencies in periods per voxel, z, y, x; of as many grids as there are
         copies, as many for each.
     grid : FineGrid
         Where the values are known.
@@ -106,39 +111,42 @@ def gather_matrix(points: Array, grid: FineGrid, copies: int = 1) -> Any:
 
     Returns
     -------
-    scipy.sparse.csr_array
-        (N, copies · grid points) of float32. Beyond the grid its products mean
+    Gather
+        A matrix of (N, copies · grid points). Beyond the grid its products mean
         nothing, but nothing outside it is read, whatever the points.
     """
     size = grid.shape
+    count = points.size // 3
     strides = (size[1] * size[2], size[2], 1)
     # The csr format's own; int32 while all points of the grids can be counted.
     total = math.prod(size)
     kind = np.dtype(np.int32 if copies * total < 2**31 else np.int64)
     starts = np.arange(0, copies * total, total, dtype=kind)
-    first = np.repeat(starts, len(points) // copies)
+    first = np.repeat(starts, count // copies)
+    sign = np.where(points[..., 0] < 0, np.float32(-1), np.float32(1))
     parts = []
     for axis, stride in enumerate(strides):
-        where = points[:, axis] * grid.periods[axis] + grid.below[axis]
+        where = (points[..., axis] * sign).reshape(-1)
+        where *= grid.periods[axis]
+        where += grid.below[axis]
         with np.errstate(invalid="ignore"):  # NaN is no index, and comes out as NaN
             corner = where.astype(np.int32)  # truncation is floor: none is negative
         np.clip(corner, 0, size[axis] - 2, out=corner)
-        first += corner * kind.type(stride)
-        part = (where - corner).astype(np.float32)
+        part = np.empty(count, np.float32)
+        np.subtract(where, corner, out=part, casting="same_kind")
         parts.append((1 - part, part))
-    corners = list(itertools.product((0, 1), repeat=3))
-    steps = np.array([np.dot(each, strides) for each in corners], kind)
-    weights = np.empty((len(points), 8), np.float32)
+        first += np.multiply(corner, stride, dtype=kind)
+    corners = itertools.product((0, 1), repeat=3)
+    columns = np.empty((count, 8), kind)
+    weights = np.empty((count, 8), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # of points beyond the grid
-        for i, (z, y) in enumerate(itertools.product(parts[0], parts[1])):
-            face = z * y
-            for j, x in enumerate(parts[2]):
-                np.multiply(face, x, out=weights[:, 2 * i + j])
-    return scipy.sparse.csr_array(
-        (
-            weights.reshape(-1),
-            (first[:, None] + steps).reshape(-1),
-            np.arange(0, weights.size + 1, 8, dtype=kind),
-        ),
-        shape=(len(points), copies * total),
-    )
+        faces = [z * y for z, y in itertools.product(parts[0], parts[1])]
+        for i, corner in enumerate(corners):
+            np.multiply(faces[i // 2], parts[2][i % 2], out=weights[:, i])
+            np.add(first, kind.type(np.dot(corner, strides)), out=columns[:, i])
+    matrix = scipy.sparse.csr_array((count, copies * total), dtype=np.float32)
+    # Set, as they are right: they would be searched for their smallest and largest.
+    matrix.data = weights.reshape(-1)
+    matrix.indices = columns.reshape(-1)
+    matrix.indptr = np.arange(0, 8 * count + 1, 8, dtype=kind)
+    return Gather(matrix, sign.reshape(-1))
