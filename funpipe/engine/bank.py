@@ -224,8 +224,5 @@ def _turned(fields: Fields, k: Array, rotations: Rotation) -> Array:
     """Return T_R(k) for all rotations, (r, N)."""
     parts = np.array_split(rotations.as_matrix(), 1 + len(rotations) * len(k) // 2**18)
     return np.concatenate(
-        [
-            sample(k @ each, fields, 1).reshape(-1, len(k))
-            for each in parts
-        ]
+        [sample(k @ each, fields, 1).reshape(-1, len(k)) for each in parts]
     )

@@ -47,7 +47,7 @@ __all__ = ["Climbed", "Poses", "Spectra", "climb"]
 
 Array: TypeAlias = NDArray[Any]
 
-_BATCH = 20_000  # waves of poses at a time, whose arrays stay in the processor's cache
+_BATCH = 12_000  # waves of poses at a time, whose arrays stay in the processor's cache
 # A step is the last, taken without a look at where it ends, when it is as small as this
 # in rad and voxels, or when the logarithm of the likelihood is to gain no more than
 # _LAST: half of the pose's uncertainty, of which the next step would be a tenth.

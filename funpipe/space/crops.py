@@ -18,7 +18,7 @@ particle nothing is taken off then, wherever in its window it lies.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -50,8 +50,8 @@ Array: TypeAlias = NDArray[Any]
 
 _EDGE = 2.0  # voxels of the ball's soft edge
 _OFFSET = 1.0  # voxels, more than particles lie from their crops' centres
-_FINENESS = 2.5  # of the grid, see `funpipe.space.spectra` for the error
-_GRID_BYTES = 1e6  # of crops that are evaluated together: more leave the cache
+_FINENESS = 2.25  # of the grid, see `funpipe.space.spectra` for the error
+_GRID_BYTES = 4e6  # of crops that are evaluated together: more leave the cache
 _BULK = 0.3  # of a template's largest value
 _BEYOND = 1e-4  # of a template's Σ t², what may lie further out than it reaches
 _STILL = 1e-12  # of a matrix: what double precision leaves of no turn
@@ -200,7 +200,7 @@ def spectra(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
         Σ w (f − b) exp(−2πi k·u), as this module's text says. Exact, up to
         rounding, where a particle is not turned; else the error is that of
         interpolation, of what lies x from the centre of a crop of n voxels at the most
-        (x / (2.5 n − x))² along each axis.
+        (x / (2.25 n − x))² along each axis.
 
     Examples
     --------
@@ -266,9 +266,18 @@ def lattice_power(
     support : Support
         What of the crops counts.
     """
-    density = math.prod(support.periods) / math.prod(crops.values.shape[1:])
-    power = _power(crops, finest, support) * W
-    return np.asarray(power.sum(axis=1, dtype=np.float64) * density)
+    shape = crops.values.shape[1:]
+    density = math.prod(support.periods) / math.prod(shape)
+    where = _places(shape, finest)
+    sums = [
+        each[where] @ weights
+        for each, weights in zip(
+            _powers(crops, support),
+            np.broadcast_to(W.astype(np.float32), (len(crops.values), len(where))),
+            strict=True,
+        )
+    ]
+    return np.array(sums, np.float64) * density
 
 
 def shell_power(
@@ -296,21 +305,28 @@ def shell_power(
     shell = np.round(length * max(shape)).astype(int)
     _, shell = np.unique(shell, return_inverse=True)
     counts = np.bincount(shell)
-    power = _power(crops, finest, support)
-    means = np.array([np.bincount(shell, each) for each in power]) / counts
+    where = _places(shape, finest)
+    powers = (each[where] for each in _powers(crops, support))
+    means = np.array([np.bincount(shell, each) for each in powers]) / counts
     return np.bincount(shell, length) / counts, means
 
 
-def _power(crops: Crops, finest: float, support: Support) -> NDArray[np.float32]:
-    """Return |F|² at the waves of the crops' own lattice, (n, M)."""
-    waves = tuple(half_ball(crops.values.shape[1:], finest).T)  # x ≥ 0, as of rfftn
+def _powers(crops: Crops, support: Support) -> Iterator[NDArray[np.float32]]:
+    """Yield of each crop |F|² at all waves that ``scipy.fft.rfftn`` gives, flat."""
     weights = _weights(crops, support)
-    power = np.empty((len(crops.values), len(waves[0])), np.float32)
-    for i, each in enumerate(power):  # one by one, in the processor's cache
+    for i in range(len(crops.values)):  # one by one, in the processor's cache
         some = slice(i, i + 1)
-        F = scipy.fft.rfftn(_windowed(crops.take(some), weights.take(some))[0])[waves]
-        np.add(F.real**2, F.imag**2, out=each)
-    return power
+        F = scipy.fft.rfftn(_windowed(crops.take(some), weights.take(some))[0])
+        parts = F.reshape(-1, 1).view(np.float32)
+        np.square(parts, out=parts)
+        yield parts @ np.ones(2, np.float32)
+
+
+def _places(shape: tuple[int, ...], finest: float) -> NDArray[np.intp]:
+    """Return where in that the waves of `lattice` are; x ≥ 0 of all of them."""
+    waves = half_ball(shape, finest)
+    half = (*shape[:2], shape[2] // 2 + 1)
+    return np.ravel_multi_index(tuple((waves % shape).T), half)
 
 
 def boxes_of(crops: Crops, shape: tuple[int, int, int]) -> NDArray[np.float32]:

@@ -137,13 +137,14 @@ def gather(points: Array, grid: FineGrid, copies: int = 1) -> Gather:
         parts.append((1 - part, part))
         first += np.multiply(corner, stride, dtype=kind)
     corners = itertools.product((0, 1), repeat=3)
+    steps = np.array([np.dot(each, strides) for each in corners], kind)
     columns = np.empty((count, 8), kind)
     weights = np.empty((count, 8), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # of points beyond the grid
         faces = [z * y for z, y in itertools.product(parts[0], parts[1])]
-        for i, corner in enumerate(corners):
+        for i, step in enumerate(steps):
             np.multiply(faces[i // 2], parts[2][i % 2], out=weights[:, i])
-            np.add(first, kind.type(np.dot(corner, strides)), out=columns[:, i])
+            np.add(first, step, out=columns[:, i])
     matrix = scipy.sparse.csr_array((count, copies * total), dtype=np.float32)
     # Set, as they are right: they would be searched for their smallest and largest.
     matrix.data = weights.reshape(-1)
