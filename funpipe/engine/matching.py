@@ -126,16 +126,12 @@ def _batch_size(bank: Bank) -> int:
 _BATCH = 32  # particles
 
 
-Sample: TypeAlias = "Sequence[tuple[Crops, Rotation, Tilt]]"
-"""Some of a job's particles: crops, orientations and the tilt series' weights."""
-
-
-def whitened(bank: Bank, sample: Sample) -> Bank:
+def whitened(bank: Bank, sample: Sequence[tuple[Crops, Rotation, Tilt]]) -> Bank:
     """Return a bank that knows the noise, and what the data have of the templates.
 
     The sample is matched, at first as if all that is in it were noise. From what its
     best poses leave of it follow the noise's power, the fall-off, and how much less
-    noise there is where the templates lie, all of shells of |k| and alike for all
+    noise there is where the templates lie, all by shells of |k| and alike for all
     particles. Each particle counts alike, whatever its scale.
 
     Parameters
@@ -148,31 +144,26 @@ def whitened(bank: Bank, sample: Sample) -> Bank:
     k = half_ball(bank.support.periods, bank.finest) / np.array(bank.support.periods)
     k = k[np.argsort(np.square(k).sum(axis=1), kind="stable")].astype(np.float32)
     shells = shells_of(k, max(bank.support.periods))
-    sample = _some_at_a_time(sample, len(k))
-    powers = [
-        _shell_power(_measured(*each, bank, k), shells.edges) for each in sample
-    ]
-    power = np.sum(powers, axis=0)
+    sample = _thinned(sample, len(k))
+    measured = [_measured(*each, bank, k) for each in sample]
+    power = np.sum([_shell_power(each, shells.edges) for each in measured], axis=0)
     if not power.any():
         return bank
     first = _with_noise(bank, Noise(shells, power, np.ones(len(power))))
-    found = [
-        (each, match(each[0], each[1], bank=first, tilt=each[2])) for each in sample
-    ]
+    found = [match(*each[:2], bank=first, tilt=each[2]) for each in sample]
     there = [
-        (tuple(_taken(each, ~one.blank)), one.take(~one.blank))
-        for each, one in found
-        if not one.blank.all()
+        (_poses(each), data)
+        for each, data in zip(found, measured, strict=True)
+        if not each.blank.all()
     ]
     if not there:
         return bank
     furthest = float(np.linalg.norm(k[-1]))
     fields = tuple(template_fields(each, furthest) for each in bank.templates)
-    measured = [
-        sums(_poses(one), _measured(*each, bank, k), fields, shells.edges)
-        for each, one in there
-    ]
-    noise = believed(Sums._make(map(np.concatenate, zip(*measured, strict=True))), shells)
+    compared = [sums(*each, fields, shells.edges) for each in there]
+    noise = believed(
+        Sums._make(map(np.concatenate, zip(*compared, strict=True))), shells
+    )
     if not noise.fall.any():
         return first
     known = _with_noise(bank, noise)
@@ -180,30 +171,29 @@ def whitened(bank: Bank, sample: Sample) -> Bank:
         return known
     weights = noise.weights(known.k.T).astype(np.float32)
     factors = []
-    for each, one in there:
-        data = _measured(*each, bank, known.k)
+    for poses, data in there:
+        data = data.first(len(known.k))  # the same waves, the longest
         data = data._replace(W=data.W * weights)
-        of_window = window_power(each[0], bank.support)[:, None]
-        dense = of_window / np.prod(bank.support.periods)
-        factors.append(local_noise(_poses(one), data, known.fields) * dense)
-    turning, moving = np.concatenate(factors).mean(axis=0)
+        factors.append(local_noise(poses, data, known.fields))
+    windows = [window_power(crops, bank.support) for crops, _, _ in sample]
+    dense = np.concatenate(windows).mean() / np.prod(bank.support.periods)
+    turning, moving = np.concatenate(factors).mean(axis=0) * dense
     return known._replace(local=(float(turning), float(moving)))
 
 
-def _some_at_a_time(sample: Sample, waves: int) -> Sample:
-    """Return a sample in parts whose spectra take little memory."""
-    size = max(1, min(_BATCH, 2**22 // waves))
+_HELD = 2**24  # waves of all particles of a sample
+
+
+def _thinned(
+    sample: Sequence[tuple[Crops, Rotation, Tilt]], waves: int
+) -> list[tuple[Crops, Rotation, Tilt]]:
+    """Return so many of a sample's particles, evenly spread, as memory holds."""
+    count = sum(len(crops.values) for crops, _, _ in sample)
+    some = slice(None, None, 1 + (count * waves - 1) // _HELD)
     return [
         (crops.take(some), orientations[some], tilt)
         for crops, orientations, tilt in sample
-        for i in range(0, len(crops.values), size)
-        for some in [slice(i, i + size)]
     ]
-
-
-def _taken(part: tuple[Crops, Rotation, Tilt], chosen: Array) -> tuple[Any, ...]:
-    crops, orientations, tilt = part
-    return crops.take(chosen), orientations[chosen], tilt
 
 
 def _with_noise(bank: Bank, noise: Noise) -> Bank:
@@ -220,8 +210,8 @@ def _measured(
     vectors = np.einsum("nij,kj->ink", orientations.as_matrix(), k)
     W = check_weights(tilt(vectors), vectors.shape[1:])
     largest = W.max(axis=1, keepdims=True)
-    W = (W / np.where(largest > 0, largest, 1)).astype(np.float32)
-    return Spectra(k, spectra(crops, k, bank.support), W)
+    W = W / np.where(largest > 0, largest, 1)
+    return Spectra(k, spectra(crops, k, bank.support), W.astype(np.float32))
 
 
 def _shell_power(data: Spectra, edges: Array) -> NDArray[np.float64]:
@@ -232,9 +222,11 @@ def _shell_power(data: Spectra, edges: Array) -> NDArray[np.float64]:
 
 
 def _poses(found: Match) -> Poses:
-    n = len(found.scores)
-    R = found.rotations.as_matrix()
-    return Poses(np.arange(n), found.templates, R, found.shifts, found.scores)
+    """Return the poses of those that are not blank."""
+    there = np.flatnonzero(~found.blank)
+    some = found.take(there)
+    R = some.rotations.as_matrix()
+    return Poses(there, some.templates, R, some.shifts, some.scores)
 
 
 ENGINE = Engine(template_bank, match, whitened)

@@ -37,7 +37,6 @@ __all__ = [
     "crop_shape",
     "lattice",
     "lattice_power",
-    "shell_power",
     "spectra",
     "support_of",
     "whole_box",
@@ -269,36 +268,6 @@ def lattice_power(
     density = math.prod(support.periods) / math.prod(crops.values.shape[1:])
     power = _power(crops, finest, support) * W
     return np.asarray(power.sum(axis=1, dtype=np.float64) * density)
-
-
-def shell_power(
-    crops: Crops, finest: float, support: Support
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean of |F|² over shells of |k|.
-
-    Parameters
-    ----------
-    crops : Crops
-        n subtomograms.
-    finest : float
-        The shortest period, in voxels.
-    support : Support
-        What of the crops counts.
-
-    Returns
-    -------
-    length : (m,) array
-        Mean |k| of each shell, periods per voxel, a period per longest side apart.
-    power : (n, m) array
-    """
-    shape = crops.values.shape[1:]
-    length = np.linalg.norm(lattice(shape, finest), axis=1)
-    shell = np.round(length * max(shape)).astype(int)
-    _, shell = np.unique(shell, return_inverse=True)
-    counts = np.bincount(shell)
-    power = _power(crops, finest, support)
-    means = np.array([np.bincount(shell, each) for each in power]) / counts
-    return np.bincount(shell, length) / counts, means
 
 
 def _power(crops: Crops, finest: float, support: Support) -> NDArray[np.float32]:
