@@ -118,8 +118,12 @@ def align(
         Whether poses go on from the best of the grid to the continuous optimum;
         otherwise they are exactly rotations that were tried, and whole voxels.
     whiten : bool
-        Whether frequencies are weighted by the inverse of the subtomograms' own
-        radial power spectrum, for noise that is not white.
+        Whether frequencies count by what the subtomograms themselves say of them: the
+        noise that the template leaves at the best poses of a sample, and how much of
+        the template they have there, both by |frequency|. Poses are better where noise
+        is not white, as in tomograms, or the data are blurred; where neither is so,
+        about as good, and the sample's alignment is what it costs. Errors then are
+        true also of data that are not like the template and of crowded ones.
     tomogram_feature : str
         The feature of the molecules that names each one's tomogram, where there is
         a mapping; names are compared as texts.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Alignment", "find_poses"]
 
-_NOISE_SAMPLE = 128  # particles, evenly spread, that the noise is estimated from
+_NOISE_SAMPLE = 64  # particles, evenly spread, that the noise is estimated from
 
 
 @dataclass(frozen=True, eq=False)
