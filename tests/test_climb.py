@@ -9,9 +9,9 @@ from scipy.spatial.transform import Rotation
 from funpipe.engine import gauss_newton
 from funpipe.engine.gauss_newton import Poses, Spectra, climb
 from funpipe.engine.limits import Limits
-from funpipe.engine.noise import believe, believed, local_noise
-from funpipe.engine.shells import each_shell, noise_of, shell_edges
-from funpipe.engine.spectra import sample, template_fields
+from funpipe.engine.noise import believed, local_noise, sums
+from funpipe.engine.shells import each_shell, noise_of, shell_edges, shells_of
+from funpipe.engine.spectra import filtered, sample, template_fields
 from funpipe.simulate import Blobs, asymmetric_molecule, blob_image, particles
 from funpipe.space.fourier import as_tilt, half_ball, transform
 
@@ -196,6 +196,11 @@ def test_errors_among_neighbours_are_as_predicted_with_the_local_noise():
     assert (np.abs(np.log(ratios(found, made, factor))) < np.log(1.25)).all()
 
 
+def noise_at(poses, spectra, fields):
+    shells = shells_of(spectra.k, SHAPE[0])
+    return believed(sums(poses, spectra, fields, shells.edges), shells)
+
+
 def test_what_data_lack_of_a_template_and_their_noise_are_found():
     made, spectra, fields = problem(100, 1.0, data=blurred(BLOBS, 1.0), falling=0.5)
     truth = Poses(
@@ -205,15 +210,15 @@ def test_what_data_lack_of_a_template_and_their_noise_are_found():
         made.shifts,
         np.zeros(100),
     )
-    found = believed(truth, spectra, fields)
-    length = np.linalg.norm(spectra.k, axis=1)
+    found = noise_at(truth, spectra, fields)
+    k, length = spectra.k.T, np.linalg.norm(spectra.k, axis=1)
     # Up to a factor, which an amplitude makes up for.
     fall = np.exp(-2 * (np.pi * length) ** 2)
     clear = length < 0.25
-    assert (found.fall[clear] > 0).all()
-    share = found.fall[clear] / fall[clear]
+    assert (found.fall_off(k)[clear] > 0).all()
+    share = found.fall_off(k)[clear] / fall[clear]
     np.testing.assert_allclose(share / share.mean(), 1, atol=0.2)
-    colour = found.noise * length  # noise's power falls as 1 / |k|
+    colour = length / found.weights(k)  # noise's power falls as 1 / |k|
     np.testing.assert_allclose(colour / colour.mean(), 1, atol=0.5)
 
 
@@ -224,8 +229,10 @@ def test_what_data_lack_of_a_template_and_their_noise_are_found():
 def test_errors_are_less_where_data_are_believed_as_far_as_they_go(kind, falling, gain):
     made, spectra, fields = problem(150, 0.7, falling=falling, **KINDS[kind])
     plain = climb(starts(made), spectra, fields, FREE, steps=10)
-    sure = believe(spectra, believed(plain.poses, spectra, fields))
-    found = climb(plain.poses, sure, fields, FREE, steps=10)
+    noise = noise_at(plain.poses, spectra, fields)
+    sure = spectra._replace(W=spectra.W * noise.weights(spectra.k.T).astype("f4"))
+    seen = tuple(filtered(each, noise.fall_off) for each in fields)
+    found = climb(plain.poses, sure, seen, FREE, steps=10)
     assert (
         np.sqrt(squares(found, made).mean(0) / squares(plain, made).mean(0)) < gain
     ).all()

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe import Molecules
-from funpipe.boxes.cropping import crop_pieces, crops_of, some_crops
+from funpipe.boxes.cropping import crop_pieces, crops_of, some_pieces
 from funpipe.boxes.opening import open_tomogram, open_tomograms
 from funpipe.simulate import asymmetric_molecule, blob_image, tomogram
 from funpipe.space.crops import (
@@ -142,10 +142,12 @@ def test_pieces_are_all_particles_tomogram_by_tomogram():
         (name,) = set(names[piece.indices])
         expected = cut(images[name], molecules[piece.indices])
         np.testing.assert_array_equal(piece.crops.values, expected.values)
-    some = some_crops(sources, BALL, np.array([3, 4, 5]))
-    for values, i in zip(some.values, (3, 4, 5), strict=True):
-        alone = cut(images[names[i]], molecules[[i]])
-        np.testing.assert_array_equal(values, alone.values[0])
+    some = list(some_pieces(sources, BALL, np.array([3, 4, 5])))
+    assert sorted(np.concatenate([each.indices for each in some])) == [3, 4, 5]
+    for piece in some:
+        for values, i in zip(piece.crops.values, piece.indices, strict=True):
+            alone = cut(images[names[i]], molecules[[i]])
+            np.testing.assert_array_equal(values, alone.values[0])
 
 
 def test_nan_is_said_once_with_the_particle_that_needs_it():

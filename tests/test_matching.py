@@ -204,6 +204,65 @@ def test_whitening_lowers_the_error_under_falling_noise():
     assert rms(whitened[1]) < 0.9 * rms(plainly[1])
 
 
+WIDER = float(np.hypot(BLOBS.sigma, 1.0))  # more, and boxes would cut particles
+BLURRED = Blobs(BLOBS.centres, WIDER, BLOBS.weights * (BLOBS.sigma / WIDER) ** 3)
+UNLIKE = {
+    "data as the template": (BLOBS, TEMPLATE, 0.0),
+    "noise that falls": (BLOBS, TEMPLATE, 1.5),
+    "data blurred": (BLURRED, TEMPLATE, 0.0),
+    "template blurred": (BLOBS, blob_image(BLURRED, SHAPE, 1.0), 0.0),
+}
+
+
+@pytest.mark.parametrize("kind", UNLIKE)
+def test_whitened_errors_are_as_predicted_whatever_the_data_are_like(kind):
+    blobs, template, falling = UNLIKE[kind]
+    made = particles(blobs, SHAPE, 1.0, 150, noise=UNIT, falling=falling, seed=8)
+    found = aligned(made, template, whiten=True)
+    angles, distances = errors(found, made)
+    assert 0.8 <= rms(angles) / rms(found.angle_errors) <= 1.25
+    assert 0.8 <= rms(distances) / rms(found.shift_errors) <= 1.25
+    plainly = errors(aligned(made, template), made)
+    assert rms(angles) <= 1.03 * rms(plainly[0])
+    assert rms(distances) <= 1.03 * rms(plainly[1])
+
+
+def crowded(made, neighbours=4):
+    """Return boxes with others of the molecule around, whose centres stay outside."""
+    random = np.random.default_rng(1)
+    boxes = made.boxes.copy()
+    for box, shift in zip(boxes, made.shifts, strict=True):
+        for _ in range(neighbours):
+            way = random.normal(size=3)
+            away = shift + way / np.linalg.norm(way) * random.uniform(13, 16)
+            turned = Rotation.random(random_state=random)
+            box += blob_image(BLOBS, SHAPE, 1.0, turned, away)
+    return made._replace(boxes=boxes)
+
+
+def test_whitened_errors_among_neighbours_are_less_and_as_predicted():
+    made = crowded(make(150, 1.0, tilt=None, seed=8))
+    mask = fp.cosine_edge(2.0)(fp.sphere(9.0)(TEMPLATE))
+    options = {"tilt": None, "mask": mask}
+    plainly = errors(aligned(made, **options), made)
+    found = aligned(made, whiten=True, **options)
+    angles, distances = errors(found, made)
+    assert rms(angles) <= 1.03 * rms(plainly[0])
+    assert rms(distances) < 0.9 * rms(plainly[1])
+    assert 0.8 <= rms(angles) / rms(found.angle_errors) <= 1.25
+    assert 0.8 <= rms(distances) / rms(found.shift_errors) <= 1.25
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_whitening_by_few_particles_or_none_of_noise_does_no_harm(count):
+    for noise, least in ((0.0, (0.1, 0.02)), (1.0, (3.0, 0.3))):
+        made = make(count, noise, seed=8)
+        angles, distances = errors(aligned(made, whiten=True), made)
+        plainly = errors(aligned(made), made)
+        assert rms(angles) <= max(1.25 * rms(plainly[0]), least[0])
+        assert rms(distances) <= max(1.25 * rms(plainly[1]), least[1])
+
+
 def test_the_best_of_several_templates_is_named():
     other = asymmetric_molecule(9, radius=7.0, sigma=1.3)
     mixed = [

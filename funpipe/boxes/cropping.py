@@ -25,7 +25,7 @@ from funpipe.space.geometry import centre
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["CropPiece", "crop_pieces", "crops_of", "some_crops"]
+__all__ = ["CropPiece", "crop_pieces", "crops_of", "some_pieces"]
 
 _OUTLYING = 4.0  # times what nearly all voxels are within; of Gaussian noise 8.7 σ
 _RARE = 0.03  # of a crop's voxels, at the most, are outliers
@@ -66,13 +66,11 @@ def crop_pieces(sources: list[Source], support: Support) -> Iterator[CropPiece]:
             yield CropPiece(some.indices, crops, some.molecules.rotations, some.tilt)
 
 
-def some_crops(
+def some_pieces(
     sources: list[Source], support: Support, chosen: NDArray[np.intp]
-) -> Crops:
-    """Cut the crops of some particles, in rising order of their numbers."""
-    found = list(crop_pieces(some_of(sources, chosen), support))
-    order = np.argsort(np.concatenate([each.indices for each in found]))
-    return Crops.concat([each.crops for each in found]).take(order)
+) -> Iterator[CropPiece]:
+    """Cut the crops of some particles, given by their numbers."""
+    return crop_pieces(some_of(sources, chosen), support)
 
 
 def crops_of(source: Source, support: Support) -> Crops:

@@ -6,6 +6,7 @@ waves and poses those are, `funpipe.engine.coverage` says.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,8 +22,9 @@ from funpipe.engine.coverage import (
     neighbours,
 )
 from funpipe.engine.kernel import kernel
+from funpipe.engine.noise import Noise
 from funpipe.engine.settings import SETTINGS
-from funpipe.engine.spectra import Fields, sample, template_fields
+from funpipe.engine.spectra import Fields, filtered, sample, template_fields
 from funpipe.space.crops import Support
 from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import RotationGrid
@@ -30,25 +32,10 @@ from funpipe.space.geometry import RotationGrid
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["Bank", "Noise", "masked", "template_bank"]
+__all__ = ["Bank", "masked", "template_bank"]
 
 Array: TypeAlias = NDArray[Any]
 Window: TypeAlias = tuple[float, float, float]
-
-
-class Noise(NamedTuple):
-    """The noise's power by frequency."""
-
-    length: NDArray[np.float64]
-    """Rising, |k| in periods per voxel."""
-    power: NDArray[np.float64]
-    """At each; 0 where there is none."""
-
-    def weights(self, k: Array) -> NDArray[np.float64]:
-        """Return 1 over the power at vectors (3, ...); 0 where there is no noise."""
-        power = np.interp(np.sqrt(np.square(k).sum(axis=0)), *self)
-        there = power > SETTINGS.rounding * self.power.mean()
-        return np.where(there, 1 / np.where(there, power, 1), 0)
 
 
 class Bank(NamedTuple):
@@ -85,11 +72,15 @@ class Bank(NamedTuple):
     templates: NDArray[np.float32]
     """(m, z, y, x), masked, of a largest value of 1."""
     fields: tuple[Fields, ...]
-    """Each template and its derivatives on a fine grid of frequencies."""
+    """Each template and its derivatives on a fine grid of frequencies, with the data's
+    fall-off."""
     refined: bool
     """Whether poses go on from the grid."""
     noise: Noise | None = None
-    """The noise's power; None where it is white."""
+    """The noise's power and the data's fall-off; None where all waves are alike."""
+    local: tuple[float, float] = (1.0, 1.0)
+    """Factors of the variances of rotations and shifts, for noise where the template
+    lies, see `funpipe.engine.noise.local_noise`."""
 
 
 def masked(template: Array, mask: Array) -> Array:
@@ -131,18 +122,21 @@ def template_bank(
     refined : bool
         Whether poses go on from the grid to the continuous optimum.
     noise : Noise, optional
-        Of boxes; by default white.
+        Of boxes; by default white, and templates are like the data.
     """
     templates = np.stack([each / np.float32(np.abs(each).max()) for each in templates])
     _check_power(templates, finest)
     weights = alike if noise is None else noise.weights
+    told_by = alike if noise is None else partial(_of_filtered, noise=noise)
     highest, held = 1 / finest, 1.0
     if refined:
-        told = [highest_told(each, finest, weights) for each in templates]
+        told = [highest_told(each, finest, told_by) for each in templates]
         highest, held = max(told)[0], min(part for _, part in told)
     k = half_ball(support.periods, 1 / highest) / np.array(support.periods)
     k = k[np.argsort(np.square(k).sum(axis=1), kind="stable")]
     fields = [template_fields(each, float(np.linalg.norm(k[-1]))) for each in templates]
+    if noise is not None:
+        fields = [filtered(each, noise.fall_off) for each in fields]
     if refined:
         known = [information(each, k, weights(k.T)) for each in fields]
         covered = coverage(known, grid, window)
@@ -182,6 +176,11 @@ def template_bank(
 def alike(k: Array) -> NDArray[np.float64]:
     """Return 1 for each of vectors (3, ...): white noise."""
     return np.ones(k.shape[1:])
+
+
+def _of_filtered(k: Array, *, noise: Noise) -> NDArray[np.float64]:
+    """Return how a template's waves count when it has the data's fall-off."""
+    return noise.weights(k) * noise.fall_off(k) ** 2
 
 
 def _check_power(templates: Array, finest: float) -> None:

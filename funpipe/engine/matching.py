@@ -10,7 +10,8 @@ measured. For white noise the best pose maximises
     score(R, t) = Re Σ W conj(T_R) F exp(2πi k·t) / √(Σ W |T_R|² · Σ W |F|²)
 
 over the frequencies k inside the resolution limit, k = 0 left out, one of each
-mirrored pair. With coloured noise W is divided by the noise's power at |k|.
+mirrored pair. With `whitened` W is divided by the noise's power at |k|, and T is
+multiplied by what the data have of it there, see `funpipe.engine.noise`.
 
 *Units.* The score does not depend on the scale or the level of template, box and W.
 So all are brought to size 1 before they become float32, the boxes' mean taken off.
@@ -44,27 +45,29 @@ the best is lost follows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.engine.bank import Bank, Noise, template_bank
+from funpipe.engine.bank import Bank, template_bank
 from funpipe.engine.gauss_newton import Climbed, Poses, Spectra, climb
 from funpipe.engine.limits import Limits
+from funpipe.engine.noise import Noise, Sums, believed, local_noise, sums
 from funpipe.engine.seam import Engine, Match
 from funpipe.engine.settings import SETTINGS
+from funpipe.engine.shells import per_shell, shells_of
+from funpipe.engine.spectra import template_fields
 from funpipe.space.crops import (
     Crops,
     lattice,
     lattice_power,
-    shell_power,
     spectra,
     window_power,
 )
-from funpipe.space.fourier import Tilt, check_weights
+from funpipe.space.fourier import Tilt, check_weights, half_ball
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -123,21 +126,107 @@ def _batch_size(bank: Bank) -> int:
 _BATCH = 32  # particles
 
 
-def whitened(bank: Bank, boxes: Crops) -> Bank:
-    """Return a bank with the noise's power: that of boxes, the mean of shells of |k|.
+def whitened(bank: Bank, sample: Sequence[tuple[Crops, Rotation, Tilt]]) -> Bank:
+    """Return a bank that knows the noise, and what the data have of the templates.
 
-    The template is weak against the noise in single subtomograms, so that their
-    power is taken for the noise's. Each box counts alike, whatever its scale.
+    The sample is matched, at first as if all that is in it were noise. From what its
+    best poses leave of it follow the noise's power, the fall-off, and how much less
+    noise there is where the templates lie, all by shells of |k| and alike for all
+    particles. Each particle counts alike, whatever its scale.
+
+    Parameters
+    ----------
+    bank : Bank
+        Without any of that.
+    sample : sequence of (Crops, Rotation, tilt)
+        Some particles of all tomograms, as `match` takes them.
     """
-    length, power = shell_power(boxes, bank.finest, bank.support)
-    power = power.mean(axis=0)
+    k = half_ball(bank.support.periods, bank.finest) / np.array(bank.support.periods)
+    k = k[np.argsort(np.square(k).sum(axis=1), kind="stable")].astype(np.float32)
+    shells = shells_of(k, max(bank.support.periods))
+    sample = _thinned(sample, len(k))
+    measured = [_measured(*each, bank, k) for each in sample]
+    power = np.sum([_shell_power(each, shells.edges) for each in measured], axis=0)
     if not power.any():
         return bank
-    noise = Noise(length, power)
+    first = _with_noise(bank, Noise(shells, power, np.ones(len(power))))
+    found = [match(*each[:2], bank=first, tilt=each[2]) for each in sample]
+    there = [
+        (_poses(each), data)
+        for each, data in zip(found, measured, strict=True)
+        if not each.blank.all()
+    ]
+    if not there:
+        return bank
+    furthest = float(np.linalg.norm(k[-1]))
+    fields = tuple(template_fields(each, furthest) for each in bank.templates)
+    compared = [sums(*each, fields, shells.edges) for each in there]
+    noise = believed(
+        Sums._make(map(np.concatenate, zip(*compared, strict=True))), shells
+    )
+    if not noise.fall.any():
+        return first
+    known = _with_noise(bank, noise)
+    if not bank.refined:
+        return known
+    weights = noise.weights(known.k.T).astype(np.float32)
+    factors = []
+    for poses, data in there:
+        data = data.first(len(known.k))  # the same waves, the longest
+        data = data._replace(W=data.W * weights)
+        factors.append(local_noise(poses, data, known.fields))
+    windows = [window_power(crops, bank.support) for crops, _, _ in sample]
+    dense = np.concatenate(windows).mean() / np.prod(bank.support.periods)
+    turning, moving = np.concatenate(factors).mean(axis=0) * dense
+    return known._replace(local=(float(turning), float(moving)))
+
+
+_HELD = 2**24  # waves of all particles of a sample
+
+
+def _thinned(
+    sample: Sequence[tuple[Crops, Rotation, Tilt]], waves: int
+) -> list[tuple[Crops, Rotation, Tilt]]:
+    """Return so many of a sample's particles, evenly spread, as memory holds."""
+    count = sum(len(crops.values) for crops, _, _ in sample)
+    some = slice(None, None, 1 + (count * waves - 1) // _HELD)
+    return [
+        (crops.take(some), orientations[some], tilt)
+        for crops, orientations, tilt in sample
+    ]
+
+
+def _with_noise(bank: Bank, noise: Noise) -> Bank:
     where = bank.templates, bank.grid, bank.window, bank.finest
     return template_bank(
         *where, support=bank.support, refined=bank.refined, noise=noise
     )
+
+
+def _measured(
+    crops: Crops, orientations: Rotation, tilt: Tilt, bank: Bank, k: Array
+) -> Spectra:
+    """Return spectra, W at most 1 for each particle, as the tilt series has it."""
+    vectors = np.einsum("nij,kj->ink", orientations.as_matrix(), k)
+    W = check_weights(tilt(vectors), vectors.shape[1:])
+    largest = W.max(axis=1, keepdims=True)
+    W = W / np.where(largest > 0, largest, 1)
+    return Spectra(k, spectra(crops, k, bank.support), W.astype(np.float32))
+
+
+def _shell_power(data: Spectra, edges: Array) -> NDArray[np.float64]:
+    """Return the particles' power by shells, summed up."""
+    power = per_shell(data.W * (data.F.real**2 + data.F.imag**2), edges)
+    counted = per_shell(data.W, edges).astype(np.float64)
+    return np.asarray((power / np.maximum(counted, 1e-30)).sum(axis=0))
+
+
+def _poses(found: Match) -> Poses:
+    """Return the poses of those that are not blank."""
+    there = np.flatnonzero(~found.blank)
+    some = found.take(there)
+    R = some.rotations.as_matrix()
+    return Poses(there, some.templates, R, some.shifts, some.scores)
 
 
 ENGINE = Engine(template_bank, match, whitened)
@@ -177,6 +266,7 @@ def _match_batch(
             found = run(found, some, steps=SETTINGS.first_steps).poses
             found = found.take(_contending(found, some, part, freedom))
         climbed = run(found, data, steps=SETTINGS.steps)
+        climbed = climbed._replace(variance=climbed.variance * bank.local)
     return _best_of(climbed, whole, data, limits, bank)
 
 

@@ -9,8 +9,7 @@ shells of |k|:
 - The noise's variance s², what is left of D then. The power of the data is no measure
   of it: where particles are bright it is theirs.
 
-The likelihood's score has the template g T and the weights W / s². That is the score
-as it stands of the data F / g with the weights W g² / s².
+The likelihood's score has the template g T and the weights W / s².
 
 Noise that depends on the place, as of neighbours beyond the particle's outline, is less
 inside it than the power of its waves says. Probes that lie where the template does,
@@ -25,44 +24,80 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.engine.gauss_newton import Poses, Spectra
-from funpipe.engine.shells import each_shell, noise_of, per_shell, shell_edges
+from funpipe.engine.settings import SETTINGS
+from funpipe.engine.shells import Shells, each_shell, noise_of, per_shell, shell_edges
 from funpipe.engine.spectra import Fields, sample
 
-__all__ = ["Believed", "believe", "believed", "local_noise"]
+__all__ = ["Noise", "Sums", "believed", "local_noise", "sums"]
 
 Array: TypeAlias = NDArray[Any]
 
 _PROBED = 12  # rotations at which the noise is probed
 _PRIOR = 4.0  # probes that noise alike everywhere counts for
-_FAINTEST = 1e-3  # of the largest fall-off
+_USUAL = 0.5  # by how much fall-offs may well be other than 1
+_LEAST = 1e-4  # of the data's power, what the model may always lack
 _TINY = 1e-30
 
 
-class Believed(NamedTuple):
-    """How much of the data to believe, by waves."""
+class Noise(NamedTuple):
+    """The noise's power by frequency, and the data's fall-off against the template."""
 
+    shells: Shells
+    """S of them."""
+    power: NDArray[np.float64]
+    """(S,), s², relative; 0 where there is none."""
     fall: NDArray[np.float64]
-    """(N,), g, its mean weighted by the template's power 1; 0 where there is none."""
-    noise: NDArray[np.float64]
-    """(N,), s², relative."""
+    """(S,), g; its mean, weighted by the template's power, is 1."""
+
+    def weights(self, k: Array) -> NDArray[np.float64]:
+        """Return 1 over the power at vectors (3, ...); 0 where there is no noise.
+
+        Examples
+        --------
+        >>> from funpipe.engine.shells import shells_of
+        >>> shells = shells_of(np.array([[1, 0, 0], [2, 0, 0], [3, 0, 0]]) / 8, 8.0)
+        >>> noise = Noise(shells, np.array([4.0, 1.0, 0.0]), np.ones(3))
+        >>> noise.weights(np.array([[1.0, 1.5, 2.0, 2.6], [0] * 4, [0] * 4]) / 8)
+        array([0.25, 0.5 , 1.  , 0.  ])
+        """
+        length = np.sqrt(np.square(k).sum(axis=0))
+        there = self.power > SETTINGS.rounding * self.power.mean()
+        if not there.any():
+            return np.zeros(length.shape)
+        logs = np.interp(length, self.shells.length[there], np.log(self.power[there]))
+        return np.where(there[self.shells.at(length)], np.exp(-logs), 0)
+
+    def fall_off(self, k: Array) -> NDArray[np.float64]:
+        """Return g at vectors (3, ...)."""
+        length = np.sqrt(np.square(k).sum(axis=0))
+        return np.interp(length, self.shells.length, self.fall)
+
+
+class Sums(NamedTuple):
+    """Particles against the template at their poses, by shells, (Q, S)."""
+
+    norms: NDArray[np.float64]
+    """Σ W |T|²."""
+    overlaps: NDArray[np.float64]
+    """Σ W Re conj(T) D."""
+    powers: NDArray[np.float64]
+    """Σ W |D|²."""
+    counts: NDArray[np.int64]
+    """How many waves count."""
 
 
 class _Products(NamedTuple):
-    """Particles against the template at their poses, (Q, S) but for the first two."""
+    """Particles against the template at their poses, T and D (Q, N)."""
 
     T: Array
     D: Array
-    norms: Array
-    overlaps: Array
-    powers: Array
-    counts: Array
+    sums: Sums
 
 
-def believed(poses: Poses, spectra: Spectra, fields: tuple[Fields, ...]) -> Believed:
-    """Return the fall-off and the noise of particles at their best poses.
-
-    A hundred particles or two of a job suffice. A shell in which the template is not
-    seen above twice its own error has a fall-off of 0.
+def sums(
+    poses: Poses, spectra: Spectra, fields: tuple[Fields, ...], edges: Array
+) -> Sums:
+    """Return how particles compare with the template.
 
     Parameters
     ----------
@@ -73,46 +108,45 @@ def believed(poses: Poses, spectra: Spectra, fields: tuple[Fields, ...]) -> Beli
         weights for noise.
     fields : tuple of Fields
         The templates.
+    edges : (S + 1,) array of int
+        Shell i holds the waves ``edges[i] : edges[i + 1]``.
     """
-    edges = shell_edges(spectra.k)
-    found = [_products(part, spectra, fields, edges) for part in _parts(poses)]
-    norms, overlaps, powers, counts = (
-        np.concatenate(each) for each in list(zip(*found, strict=True))[2:]
-    )
+    found = [_products(part, spectra, fields, edges).sums for part in _parts(poses)]
+    return Sums._make(map(np.concatenate, zip(*found, strict=True)))
+
+
+def believed(measured: Sums, shells: Shells) -> Noise:
+    """Return the noise and the fall-off of particles at their best poses.
+
+    A hundred particles or two of a job suffice. What few of them say of a shell's
+    fall-off is weighed against its being near 1.
+
+    Parameters
+    ----------
+    measured : Sums
+        Of the particles, one pose each.
+    shells : Shells
+        By which they are.
+    """
+    norms, overlaps, powers, counts = measured
+    power = powers.sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
+    lacked = power <= SETTINGS.rounding * power.mean()
+    norms, overlaps = (np.where(lacked, 0, each) for each in (norms, overlaps))
     a = overlaps.sum(axis=1) / np.maximum(norms.sum(axis=1), _TINY)
     a = np.maximum(a, 0)[:, None]
     seen = (a**2 * norms).sum(axis=0)
     fall = (a * overlaps).sum(axis=0) / np.maximum(seen, _TINY)
     left = powers - 2 * a * fall * overlaps + (a * fall) ** 2 * norms
+    left = np.maximum(left, _LEAST * powers)
     # Each particle counts alike, whatever its own noise is.
     own = np.maximum(noise_of(norms, overlaps, powers, counts).mean(axis=1), _TINY)
-    per_number = left / own[:, None] / np.maximum(2 * counts.sum(axis=0), 1)
-    noise = np.maximum(per_number.sum(axis=0), _TINY)
-    error = np.sqrt(noise * own.mean() / np.maximum(seen, _TINY))
-    fall = np.where(fall > 2 * error, fall, 0)
-    shell = each_shell(edges)
-    return Believed(fall[shell], noise[shell])
-
-
-def believe(spectra: Spectra, by: Believed) -> Spectra:
-    """Return F / g and W g² / s², W at most 1 for each particle.
-
-    Examples
-    --------
-    >>> one = Spectra(np.zeros((2, 3)), np.ones((1, 2)), np.ones((1, 2)))
-    >>> believe(one, Believed(np.array([1, 0.5]), np.array([1, 1]))).W
-    array([[1.  , 0.25]], dtype=float32)
-    """
-    there = by.fall > _FAINTEST * by.fall.max(initial=0)
-    fall = np.where(there, by.fall, 1)
-    weights = np.where(there, fall**2 / by.noise, 0)
-    W = spectra.W * weights
-    largest = W.max(axis=1, keepdims=True)
-    return Spectra(
-        spectra.k,
-        (spectra.F / fall).astype(np.complex64),
-        (W / np.where(largest > 0, largest, 1)).astype(np.float32),
-    )
+    numbers = np.maximum(2 * counts.sum(axis=0), 1)
+    noise = (left / own[:, None]).sum(axis=0) / numbers
+    error = noise * own.mean() / np.maximum(seen, _TINY)  # squared
+    usual = error / (error + _USUAL**2)
+    fall = np.where(lacked, 1, np.maximum((1 - usual) * fall + usual, 0))
+    noise = np.where(lacked, 0, noise)
+    return Noise(shells, noise / max(noise.mean(), _TINY), fall)
 
 
 def local_noise(
@@ -174,14 +208,13 @@ def _products(
     T = T.reshape(len(W), -1)
     turn = np.exp(2j * np.pi * (poses.t @ k.T)).astype(np.complex64)
     D = spectra.F[poses.particle] * turn
-    return _Products(
-        T,
-        D,
+    by_shells = Sums(
         per_shell(W * _square(T), edges).astype(np.float64),
         per_shell(W * (T.real * D.real + T.imag * D.imag), edges).astype(np.float64),
         per_shell(W * _square(D), edges).astype(np.float64),
         per_shell((W > 0).astype(np.int64), edges),
     )
+    return _Products(T, D, by_shells)
 
 
 def _square(values: Array) -> Array:
@@ -203,9 +236,10 @@ def _probes(field: Fields, k: Array) -> NDArray[np.complex64]:
 
 def _probed(some: _Products, W: Array, probes: Array, edges: Array) -> Array:
     """Return squares of products with probes against those expected, (Q, 6 r)."""
-    noise = noise_of(some.norms, some.overlaps, some.powers, some.counts)
+    norms, overlaps, _, _ = some.sums
+    noise = noise_of(*some.sums)
     shell = each_shell(edges)
-    b = some.overlaps / np.maximum(some.norms, _TINY)
+    b = overlaps / np.maximum(norms, _TINY)
     left = (W * (some.D - b[:, shell] * some.T)).astype(np.complex64)
     products = _real(left) @ _real(probes).T
     expected = (W * noise[:, shell]) @ _square(probes).T
@@ -213,9 +247,7 @@ def _probed(some: _Products, W: Array, probes: Array, edges: Array) -> Array:
     for i in range(len(edges) - 1):  # what lies along T was fitted
         part = slice(edges[i], edges[i + 1])
         along = _real(weighted[:, part]) @ _real(probes[:, part]).T
-        expected -= (
-            noise[:, i, None] * along**2 / np.maximum(some.norms[:, i, None], _TINY)
-        )
+        expected -= noise[:, i, None] * along**2 / np.maximum(norms[:, i, None], _TINY)
     return products.astype(np.float64) ** 2 / np.maximum(expected, _TINY)
 
 

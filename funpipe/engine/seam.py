@@ -43,9 +43,14 @@ of a module (no lambdas, no closures), since an executor pickles them, and so is
     ``R_i @ (q − c) + c + t_i``, c = (n − 1) / 2 and t in voxels. A score is the one at
     the top of `funpipe.engine.matching`, so that scores of engines can be compared.
 
-``whiten(bank, crops) -> bank``
-    Optional: the bank with the noise's power spectrum, from boxes evenly spread over
-    the particles. Without it ``whiten=True`` is refused.
+``whiten(bank, sample) -> bank``
+    Optional: the bank with what the data say of their noise. Without it ``whiten=True``
+    is refused.
+
+    - bank: what ``prepare`` returned.
+    - sample: a list of (crops, orientations, tilt), each as ``match`` takes them: a
+      hundred particles or so, evenly spread over all; those of a tomogram, with its
+      tilt, may come in several parts.
 
 What memory a search takes is estimated, and refused where there is too little, as for
 the package's own engine.
@@ -149,7 +154,7 @@ class Engine(NamedTuple):
     match: Callable[..., Match]
     """``match(crops, orientations, *, bank, tilt, go_on) -> Match``."""
     whiten: Callable[..., Any] | None = None
-    """``whiten(bank, crops) -> bank``; None where it cannot."""
+    """``whiten(bank, sample) -> bank``; None where it cannot."""
 
 
 def check_engine(name: str, engine: Any) -> Engine:

@@ -6,12 +6,12 @@ Waves are in the order of rising |k|, so that a shell is a slice of them.
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["each_shell", "noise_of", "per_shell", "shell_edges"]
+__all__ = ["Shells", "each_shell", "noise_of", "per_shell", "shell_edges", "shells_of"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -52,6 +52,44 @@ def shell_edges(k: Array, *, fewest: int = _FEWEST) -> NDArray[np.intp]:
     if edges[-1] == len(k):
         edges.pop()
     return np.array([*edges, len(k)])
+
+
+class Shells(NamedTuple):
+    """S shells as thick as waves are apart, about whole multiples of that."""
+
+    edges: NDArray[np.intp]
+    """(S + 1,), as of `shell_edges`."""
+    length: NDArray[np.float64]
+    """(S,), the mean |k| of each, periods per voxel."""
+    ends: NDArray[np.float64]
+    """(S,), the largest |k| of each."""
+
+    def at(self, length: Array) -> NDArray[np.intp]:
+        """Return the shell of any |k|."""
+        return np.searchsorted(self.ends[:-1], length)
+
+
+def shells_of(k: Array, period: float) -> Shells:
+    """Return the shells of waves, 1 / period thick, in voxels.
+
+    Parameters
+    ----------
+    k : (N, 3) array
+        Frequencies in the order of rising |k|, periods per voxel.
+    period : float
+        Voxels.
+
+    Examples
+    --------
+    >>> shells = shells_of(np.array([[1.0, 0, 0], [1, 1, 0], [2, 0, 0]]) / 8, 8.0)
+    >>> shells.edges, shells.length.round(3), shells.ends
+    (array([0, 2, 3]), array([0.151, 0.25 ]), array([0.1875, 0.3125]))
+    """
+    length = np.sqrt(np.square(k, dtype=np.float64).sum(axis=1))
+    shell = np.round(length * period)
+    edges = np.flatnonzero(np.diff(shell, prepend=-1, append=np.inf))
+    means = per_shell(length, edges) / np.diff(edges)
+    return Shells(edges, means, (shell[edges[:-1]] + 0.5) / period)
 
 
 def per_shell(values: Array, edges: Array) -> Array:

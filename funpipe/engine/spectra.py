@@ -9,6 +9,7 @@ vector ω, t becomes t(x − ω × x), so that ∂t/∂ω_a = −(e_a × x)·∇
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,7 +20,7 @@ from funpipe.space.fourier import transform
 from funpipe.space.geometry import offsets
 from funpipe.space.spectra import FineGrid, fine_grid, gather, roll_off
 
-__all__ = ["Fields", "sample", "template_fields", "turning_rates"]
+__all__ = ["Fields", "filtered", "sample", "template_fields", "turning_rates"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -51,6 +52,18 @@ def template_fields(template: Array, finest: float) -> Fields:
     spectra = transform(images, grid.axes())
     values = np.ascontiguousarray(np.moveaxis(spectra, 0, -1)).view(np.float32)
     return Fields(values.reshape(-1, 8), grid)
+
+
+def filtered(fields: Fields, factor: Callable[[Array], Array]) -> Fields:
+    """Return the fields of a template whose waves are multiplied by a factor.
+
+    ``factor`` is a function of frequency vectors (3, ...) that depends on |k| alone, as
+    it must for rotations to leave it alone.
+    """
+    axes = fields.grid.axes()
+    k = np.stack(np.meshgrid(*axes, indexing="ij"))
+    by = factor(k).reshape(-1, 1).astype(np.float32)
+    return Fields(fields.values * by, fields.grid)
 
 
 def sample(points: Array, fields: Fields, count: int = 4) -> NDArray[np.complex64]:

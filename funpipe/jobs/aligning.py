@@ -7,6 +7,7 @@ molecules there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,7 +20,7 @@ from funpipe.base import arguments as check
 from funpipe.base.caller import warn
 from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import fail
-from funpipe.boxes.cropping import CropPiece, crop_pieces, some_crops
+from funpipe.boxes.cropping import CropPiece, crop_pieces, some_pieces
 from funpipe.boxes.cutting import parts
 from funpipe.boxes.opening import (
     check_inside,
@@ -34,7 +35,8 @@ from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import Alignment, find_poses
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.searching import sampling, search_for
-from funpipe.space.crops import Crops, whole_box, whole_boxes
+from funpipe.space.crops import whole_box, whole_boxes
+from funpipe.space.fourier import Tilt
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -116,8 +118,12 @@ def align(
         Whether poses go on from the best of the grid to the continuous optimum;
         otherwise they are exactly rotations that were tried, and whole voxels.
     whiten : bool
-        Whether frequencies are weighted by the inverse of the subtomograms' own
-        radial power spectrum, for noise that is not white.
+        Whether frequencies count by what the subtomograms themselves say of them: the
+        noise that the template leaves at the best poses of a sample, and how much of
+        the template they have there, both by |frequency|. Poses are better where noise
+        is not white, as in tomograms, or the data are blurred; where neither is so,
+        about as good, and the sample's alignment is what it costs. Errors then are
+        true also of data that are not like the template and of crowded ones.
     tomogram_feature : str
         The feature of the molecules that names each one's tomogram, where there is
         a mapping; names are compared as texts.
@@ -203,7 +209,7 @@ def align(
         warn(f"preflight, see funpipe.check:\n{listed}")
     found = find_poses(
         crop_pieces(sources, planned.support),
-        partial(some_crops, sources, planned.support),
+        partial(some_pieces, sources, planned.support),
         len(particles),
         search=search,
         sampling=planned.sampling,
@@ -289,14 +295,10 @@ def align_subtomograms(
     where = sampling(search, prepared, scale)
     array = _check_boxes(boxes, prepared.template.shape[1:])
     frames = _check_orientations(orientations, len(array))
-    crops_of = partial(_crops_of, array)
-    work = (
-        CropPiece(part, crops_of(part), frames[part], search.tilt)
-        for part in parts(len(array))
-    )
+    some_of = partial(_pieces_of, array, frames, search.tilt)
     return find_poses(
-        work,
-        crops_of,
+        some_of(np.arange(len(array))),
+        some_of,
         len(array),
         search=search,
         sampling=where,
@@ -371,8 +373,12 @@ def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
     )
 
 
-def _crops_of(boxes: Array, chosen: NDArray[np.intp]) -> Crops:
-    return whole_boxes(boxes[chosen])
+def _pieces_of(
+    boxes: Array, frames: Rotation, tilt: Tilt, chosen: NDArray[np.intp]
+) -> Iterator[CropPiece]:
+    for part in parts(len(chosen)):
+        some = chosen[part]
+        yield CropPiece(some, whole_boxes(boxes[some]), frames[some], tilt)
 
 
 def _check_boxes(boxes: Any, box: tuple[int, ...]) -> Array:

@@ -21,7 +21,7 @@ from funpipe.boxes.cropping import CropPiece
 from funpipe.engine.seam import Match
 from funpipe.jobs.running import run
 from funpipe.jobs.searching import Sampling, Search
-from funpipe.space.crops import Crops, Support
+from funpipe.space.crops import Support
 from funpipe.space.fourier import per_voxel
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Alignment", "find_poses"]
 
-_NOISE_SAMPLE = 256  # particles, evenly spread, that the noise is estimated from
+_NOISE_SAMPLE = 64  # particles, evenly spread, that the noise is estimated from
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Alignment:
 
 def find_poses(
     work: Iterable[CropPiece],
-    crops_of: Callable[[NDArray[np.intp]], Crops],
+    some_of: Callable[[NDArray[np.intp]], Iterable[CropPiece]],
     count: int,
     *,
     search: Search,
@@ -81,7 +81,7 @@ def find_poses(
     ----------
     work : iterable of CropPiece
         All boxes, each once.
-    crops_of : callable
+    some_of : callable
         Returns those of some particles, given their numbers in rising order;
         noise is estimated from those.
     count : int
@@ -114,7 +114,11 @@ def find_poses(
     )
     if search.whiten and engine.whiten is not None:
         chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
-        bank = engine.whiten(bank, crops_of(chosen))
+        sample = [
+            (crops, orientations, per_voxel(tilt, scale))
+            for _, crops, orientations, tilt in some_of(chosen)
+        ]
+        bank = engine.whiten(bank, sample)
     task = partial(_match_task, match=engine.match, bank=bank, scale=scale)
     with closing(run(task, ((each,) for each in work), executor)) as running:
         done = list(_with_bar(running, count, progress))

@@ -37,7 +37,6 @@ __all__ = [
     "crop_shape",
     "lattice",
     "lattice_power",
-    "shell_power",
     "spectra",
     "support_of",
     "whole_box",
@@ -278,37 +277,6 @@ def lattice_power(
         )
     ]
     return np.array(sums, np.float64) * density
-
-
-def shell_power(
-    crops: Crops, finest: float, support: Support
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean of |F|² over shells of |k|.
-
-    Parameters
-    ----------
-    crops : Crops
-        n subtomograms.
-    finest : float
-        The shortest period, in voxels.
-    support : Support
-        What of the crops counts.
-
-    Returns
-    -------
-    length : (m,) array
-        Mean |k| of each shell, periods per voxel, a period per longest side apart.
-    power : (n, m) array
-    """
-    shape = crops.values.shape[1:]
-    length = np.linalg.norm(lattice(shape, finest), axis=1)
-    shell = np.round(length * max(shape)).astype(int)
-    _, shell = np.unique(shell, return_inverse=True)
-    counts = np.bincount(shell)
-    where = _places(shape, finest)
-    powers = (each[where] for each in _powers(crops, support))
-    means = np.array([np.bincount(shell, each) for each in powers]) / counts
-    return np.bincount(shell, length) / counts, means
 
 
 def _powers(crops: Crops, support: Support) -> Iterator[NDArray[np.float32]]:
