@@ -74,6 +74,7 @@ class Peaks(NamedTuple):
     """Distinct maxima, the highest first, and what of them is a Gaussian's."""
 
     tops: Tops
+    """Their shifts are those Gaussians' means inside the window."""
     log_mass: NDArray[np.float64]
     """(Q,), ln ∫ L φ."""
     spread: NDArray[np.float64]
@@ -262,7 +263,7 @@ def _peak(near: Array, x: Array, owner: Array, start: Array, block: _Block) -> _
     rows of a particle and template.
     """
     axes = list(block.axes)
-    count, size = len(near), len(axes)
+    size = len(axes)
     _, group = np.unique(owner, return_inverse=True)
     order = np.lexsort((-x, group))
     highest = order[np.flatnonzero(np.diff(group[order], prepend=-1))]
@@ -286,8 +287,8 @@ def _peak(near: Array, x: Array, owner: Array, start: Array, block: _Block) -> _
     variance = np.einsum("kij,kj->ki", vectors**2, within)
     # φ is a product over the axes.
     way = np.array([-1, 0, 1]) - step[..., None]
-    each = np.exp(way**2 / (-2 * _HOLE**2)) * there[:, None, None]
-    hole = np.ones((count, 1))
+    each = np.exp(way**2 / (-2 * _HOLE**2))
+    hole = there.astype(np.float64)[:, None]
     for i, axis in enumerate(axes):
         hole = hole * each[:, i, block.offsets[:, axis] + 1]
     # What of it is beyond the faces of the window is not there.
@@ -378,12 +379,19 @@ def over_tops(
         "qij,qj->qi", following, ways[np.arange(count), nearest]
     )
     width = np.linalg.det(moving) ** (-0.5 / max(len(axes), 1))
+    clear = (np.abs(tops.t[:, axes]) < move[axes] - 2 * width[:, None]).all(axis=1)
+    narrow_shift = clear / (1 + (width / _NARROW) ** _POWER)
     basin = np.einsum("qri,qij,qrj->qr", ways, over, ways) < _BASIN
     A[:, :free, :free] += B
     _, logarithm = np.linalg.slogdet(A)
     log_mass = tops.height + (A.shape[1] * math.log(2 * math.pi) - logarithm) / 2
     variance = np.einsum("qii->qi", np.linalg.inv(A))
-    spread = [variance[:, :free].sum(axis=1), variance[:, free:].sum(axis=1)]
+    inside, middle, moved = _truncated(tops.t[:, axes], variance[:, free:], move[axes])
+    log_mass += np.log(inside).sum(axis=1)
+    t = tops.t.copy()
+    t[:, axes] = middle
+    tops = tops._replace(t=t)
+    spread = [variance[:, :free].sum(axis=1), moved.sum(axis=1)]
     return (
         Peaks(
             tops,
@@ -391,7 +399,7 @@ def over_tops(
             np.stack(spread, axis=1),
             nearest,
             there,
-            1 / (1 + (width / _NARROW) ** _POWER),
+            narrow_shift,
         ),
         hole,
         basin,

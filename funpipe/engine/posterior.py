@@ -31,10 +31,10 @@ sum over the grid; nothing counts twice. So for each rotation over shifts, A fro
 optimum, its A from Gauss–Newton's normal matrix, B the larger the better the grid
 resolves the peak.
 
-Sources: A. Doerr et al., and S. Scheres (J. Mol. Biol. 415, 406, 2012) for poses as
-hidden variables; T. Bayes by way of D. MacKay, Information Theory, Inference and
-Learning Algorithms, ch. 27 (Laplace's method) and 28 (evidence); F. Markley et al.,
-J. Guid. Control Dyn. 30, 1193, 2007, for the mean of quaternions.
+Sources: poses as hidden variables, F. Sigworth, J. Struct. Biol. 122, 328, 1998, and
+S. Scheres, J. Mol. Biol. 415, 406, 2012; Laplace's method and evidence, D. MacKay,
+Information Theory, Inference, and Learning Algorithms, 2003, ch. 27 and 28; the mean
+of quaternions, F. L. Markley et al., J. Guid. Control Dyn. 30, 1193, 2007.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def cells_of(grid: RotationGrid, shifts: Array, window: Any) -> Cells:
     --------
     >>> from funpipe.space.geometry import rotation_grid
     >>> cells = cells_of(rotation_grid(((12, 4),) * 3), np.zeros((1, 3)), (0, 0, 0))
-    >>> round(float(cells.turns.sum()) / np.radians(24.0) ** 3, 3)  # less by cos β
+    >>> round(cells.volume / float(np.radians(24.0)) ** 3, 3)  # less by cos β
     0.992
     """
     quaternions = grid.rotations.as_quat()
@@ -382,6 +382,7 @@ def _rotations(shares: _Shares, quaternions: Array) -> tuple[Array, Array]:
     weighted = shares.share[:, None, None] * one[:, :, None] * one[:, None]
     np.add.at(matrix, tops.particle, weighted)
     q = np.linalg.eigh(matrix)[1][:, :, 3]
+    q = np.where(q[:, 3:] < 0, -q, q)  # of the two that are one rotation
     angle = np.square(turns_between(q[:, None], quaternions))
     own = np.square(turns_between(q[tops.particle], one)) + shares.spread[:, 0]
     return q, np.sqrt(shares.mean(angle, own))
