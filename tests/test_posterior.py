@@ -431,3 +431,46 @@ def test_a_normal_matrix_gives_the_sharpness_of_the_score():
     found = modes_of(modes.poses, normal, products.P)
     np.testing.assert_allclose(found.sharpness, modes.sharpness, rtol=1e-5)
     np.testing.assert_allclose(found.g, modes.g)
+
+
+def placed(strength, shift, seed=0):
+    """Return one particle at the identity, that is a point of every grid."""
+    made = make(1, strength, seed, empty=1)
+    at = strength / np.sqrt(SIGNAL) * spectrum(Rotation.identity(), np.array(shift))
+    return made._replace(F=made.F + made.W * at)
+
+
+def test_a_narrow_peak_at_a_point_of_the_grid_counts_once():
+    made = placed(60.0, (0.0, 0.0, 0.0))
+    products = products_of(made, T_GRID, lattice())
+    modes = modes_by_scipy(made, products)
+    rho = amplitude_of(60.0)
+    found = posterior(products, CELLS, rho, modes)
+    x = modes.poses.score * np.sqrt(modes.g * products.P)
+    ln, v = log_likelihood(x, modes.g, products.P, products.N, rho)
+    precision = (v * rho * x / np.sqrt(products.P))[0] * modes.sharpness[0]
+    _, logarithm = np.linalg.slogdet(precision)
+    wanted = ln[0] + 3 * np.log(2 * np.pi) - logarithm / 2 - np.log(CELLS.volume)
+    assert found.log_evidence[0, 0] == pytest.approx(wanted, abs=0.5)
+
+
+def test_shifts_between_voxels_are_as_exact_as_the_mode_where_rotations_are_broad():
+    grid = rotation_grid(((6, 2),) * 3)
+    cells = cells_of(grid, lattice(), (WINDOW,) * 3)
+    fine = lattice(0.2)
+    fine_cells = cells_of(grid, fine, (WINDOW,) * 3)
+    T = turned(grid)
+    apart, spread = [], []
+    for seed in range(6):
+        made = placed(24.0, (0.4, -0.4, 0.3), seed)
+        products = products_of(made, T, lattice())
+        modes = modes_by_scipy(made, products, grid)
+        found = posterior(products, cells, amplitude_of(24.0), modes)
+        x, g, P, N = products_of(made, T, fine)
+        ln, _ = log_likelihood(x[:, 0], g[0], P[0], N[0], amplitude_of(24.0)[0])
+        weight = (np.exp(ln - ln.max()) @ cells.turns) * fine_cells.moves
+        mean = weight @ fine / weight.sum()
+        apart.append(np.linalg.norm(found.shifts[0] - mean))
+        square = weight @ ((fine - mean) ** 2).sum(axis=1) / weight.sum()
+        spread.append(np.sqrt(square))
+    assert rms(apart) < 0.1 * rms(spread)
