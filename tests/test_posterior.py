@@ -9,15 +9,14 @@ import pytest
 import scipy
 from scipy.spatial.transform import Rotation
 
+from funpipe.engine.amplitude import fitted, log_odds
 from funpipe.engine.gauss_newton import Poses
 from funpipe.engine.integrals import _truncated, turns_between
 from funpipe.engine.posterior import (
     Modes,
     Products,
     cells_of,
-    fitted,
     log_likelihood,
-    log_odds,
     modes_of,
     posterior,
 )

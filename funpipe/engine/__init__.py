@@ -5,7 +5,8 @@
 - `matching`: the best pose of a box; the formula of the score is at its top
 - `spectra`: a template's Fourier transform between the frequencies of its box
 - `gauss_newton`: from a pose of the search to the optimum, and its uncertainty
-- `posterior`: how likely all poses of a search are: mean pose, evidence, odds
+- `posterior`: how likely all poses of a search are: mean pose, evidence
+- `amplitude`: of a job's particles together, and the odds that a place holds one
 - `integrals`: of likelihoods over shifts and rotations, for that
 - `limits`: how far the poses of a search may go
 - `settings`: the constants of the search, with what each trades
