@@ -8,7 +8,8 @@ the noise ρ = a / s,
     p(F | p, s) ∝ s^−N exp(−P / 2s² + ρ x_p / s − ρ² g_p / 2).
 
 ρ is one number for the particles of a job, and is estimated from them, see
-`funpipe.engine.amplitude`. Of s nothing is known: over d(ln s) the exponent has its top at 1 / s = v / √P, so that
+`funpipe.engine.amplitude`. Of s nothing is known: over
+d(ln s) the exponent has its top at 1 / s = v / √P, so that
 against F being noise alone (T = 0) by Laplace's method
 
     ln L_p = N ln(v / √N) − (v² − N) / 2 + u v − ρ² g_p / 2,
