@@ -6,6 +6,7 @@ waves and poses those are, `funpipe.engine.coverage` says.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,11 +20,13 @@ from funpipe.engine.coverage import (
     neighbours,
 )
 from funpipe.engine.kernel import kernel
+from funpipe.engine.posterior import Cells, cells_of
 from funpipe.engine.settings import SETTINGS
 from funpipe.engine.spectra import Fields, sample, template_fields
 from funpipe.space.crops import Support
 from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import RotationGrid
+from funpipe.space.symmetry import symmetry_group
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -47,6 +50,28 @@ class Noise(NamedTuple):
         power = np.interp(np.sqrt(np.square(k).sum(axis=0)), *self)
         there = power > SETTINGS.rounding * self.power.mean()
         return np.where(there, 1 / np.where(there, power, 1), 0)
+
+
+class Dense(NamedTuple):
+    """All poses that are weighed, of which the search tries some."""
+
+    spectra: NDArray[np.complex64]
+    """(m · r, N of the search), T_R(k) of r rotations, template by template."""
+    power: NDArray[np.float32]
+    """The same, |T_R(k)|²."""
+    U: NDArray[np.complex64]
+    """(C, N of the search), the kernel's functions of frequency."""
+    V: NDArray[np.float32]
+    """(C, S), the kernel's functions of shift."""
+    cells: Cells
+    """The r rotations and S shifts, and how much of the window is theirs."""
+    group: NDArray[np.float64]
+    """(g, 4), quaternions of the rotations by which templates look the same."""
+    strengths: NDArray[np.float64]
+    """(J,), the ladder of amplitudes: in how many standard deviations of the noise a
+    particle of which all is measured is seen."""
+    amplitudes: NDArray[np.float64]
+    """(J, m), those of each template."""
 
 
 class Bank(NamedTuple):
@@ -88,6 +113,8 @@ class Bank(NamedTuple):
     """Whether poses go on from the grid."""
     noise: Noise | None = None
     """The noise's power; None where it is white."""
+    dense: Dense | None = None
+    """What is weighed; None where poses are the best ones found."""
 
 
 def masked(template: Array, mask: Array) -> Array:
@@ -175,6 +202,63 @@ def template_bank(
         refined,
         noise,
     )
+
+
+def with_dense(bank: Bank) -> Bank:
+    """Return a bank with all the poses that are weighed, where poses are refined.
+
+    Those are the grid's; where they would take too much memory, those of the search,
+    each with the part of the grid that is nearest to it.
+    """
+    from scipy.spatial.transform import Rotation
+
+    if not bank.refined:
+        return bank
+    waves = bank.k[: bank.stages[0][0]].astype(float)
+    axes = tuple(_whole(each) for each in bank.window)
+    shifts = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    cells = cells_of(bank.grid, shifts, bank.window)
+    m = len(bank.templates)
+    of_row = max(12 * len(waves), 4 * len(shifts))
+    if m * len(cells.turns) * of_row > SETTINGS.bank_bytes:
+        tried = Rotation.from_matrix(bank.matrices)
+        if m * len(tried) * of_row > SETTINGS.bank_bytes:
+            return bank
+        cells = _of_fewer(cells, tried)
+    rotations = Rotation.from_quat(cells.quaternions)
+    turned = np.concatenate([_turned(each, waves, rotations) for each in bank.fields])
+    power = turned.real**2 + turned.imag**2
+    weights = 1.0 if bank.noise is None else bank.noise.weights(waves.T)
+    U, V = kernel(waves, axes, power.mean(axis=0, dtype=np.float64) * weights)
+    size = (power * weights).sum(axis=1, dtype=np.float64).reshape(m, -1).mean(axis=1)
+    group = symmetry_group(bank.grid.symmetry).as_quat()
+    amplitudes = _LADDER[:, None] / np.sqrt(np.maximum(size, 1e-30))
+    return bank._replace(
+        dense=Dense(turned, power, U, V, cells, group, _LADDER, amplitudes)
+    )
+
+
+_LADDER = 2 * 1.35 ** np.arange(14.0)  # to 99
+
+
+def _whole(most: float) -> NDArray[np.float64]:
+    """Return the whole voxels of an axis whose cells reach into a window."""
+    count = math.ceil(most - 0.5)
+    return np.arange(-count, count + 1.0)
+
+
+def _of_fewer(cells: Cells, rotations: Rotation) -> Cells:
+    """Return cells of some rotations, each with those that are nearest to it."""
+    quaternions = rotations.as_quat()
+    near = np.concatenate(
+        [
+            np.abs(some @ quaternions.T).argmax(axis=1)
+            for some in np.array_split(cells.quaternions, 1 + len(cells.turns) // 2**10)
+        ]
+    )
+    turns = np.bincount(near, cells.turns, len(quaternions))
+    spacing = float(turns.mean()) ** (1 / cells.free) if cells.free else 0.0
+    return cells._replace(quaternions=quaternions, turns=turns, spacing=spacing)
 
 
 def _check_power(templates: Array, spectra: list[Array], finest: float) -> None:

@@ -13,7 +13,17 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-__all__ = ["Peaks", "Rows", "Tops", "over_shifts", "over_tops", "turns_between"]
+__all__ = [
+    "Peaks",
+    "Rows",
+    "Tops",
+    "basis_at",
+    "of_tops",
+    "over_shifts",
+    "over_tops",
+    "rotation_vectors",
+    "turns_between",
+]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -92,8 +102,7 @@ def over_shifts(
     slope: Array,
     offset: Array,
     ceiling: Array,
-    shifts: Array,
-    moves: Array,
+    cells: Any,
 ) -> Rows:
     """Integrate exp(slope · x − offset) over shifts, for each rotation.
 
@@ -105,24 +114,25 @@ def over_shifts(
         ln L is slope · x − offset, about 0 at the best of a template.
     ceiling : (n, m) array
         No pose has a higher ln L.
-    shifts, moves : (S, 3) and (S,) arrays
-        A lattice of whole voxels, and how much of the window is each point's.
+    cells : Cells
+        Shifts on a lattice of whole voxels, and how much of the window is each one's.
     """
+    shifts, moves = cells.shifts, cells.moves
     n, m, r = slope.shape
     slope, offset, limit = (
         each.astype(np.float32).ravel()
         for each in (slope, offset, np.repeat(ceiling[..., None], r, axis=2))
     )
     powers = np.column_stack([np.ones(len(shifts)), shifts, (shifts**2).sum(axis=1)])
-    cells, best, top = _cells(x, slope, offset, limit)
-    sums = np.asarray(cells.T @ (powers * moves[:, None]))
+    counted, best, top = _cells(x, slope, offset, limit)
+    sums = np.asarray(counted.T @ (powers * moves[:, None]))
     rows = np.flatnonzero(top > -_REACH + _SMALL)
     block = _block(shifts)
     where = block.around(best[rows])
     near = x[where, rows[:, None]] * slope[rows, None] - offset[rows, None]
     np.minimum(near, limit[rows, None], out=near)
     start = shifts[where[:, 0]]
-    peak = _peak(near, x[best[rows], rows], rows // r, start, block)
+    peak = _peak(near, x[best[rows], rows], rows // r, start, block, cells.window)
     height = np.minimum(peak.height, limit[rows])
     level = np.zeros(n * m)  # a peak between the points may rise far above them
     np.maximum.at(level, rows // r, height)
@@ -256,7 +266,9 @@ class _Peak(NamedTuple):
     """(K, B), φ at the points of the block."""
 
 
-def _peak(near: Array, x: Array, owner: Array, start: Array, block: _Block) -> _Peak:
+def _peak(
+    near: Array, x: Array, owner: Array, start: Array, block: _Block, window: Array
+) -> _Peak:
     """Return the Gaussian through the points around the best of each row.
 
     Gradient and curvature are central differences, the latter at the highest of the
@@ -292,8 +304,7 @@ def _peak(near: Array, x: Array, owner: Array, start: Array, block: _Block) -> _
     for i, axis in enumerate(axes):
         hole = hole * each[:, i, block.offsets[:, axis] + 1]
     # What of it is beyond the faces of the window is not there.
-    face = (np.array(block.shape)[axes] - 1) / 2
-    inside, middle, variance = _truncated(start[:, axes] + step, variance, face)
+    inside, middle, variance = _truncated(start[:, axes] + step, variance, window[axes])
     mean = start.copy()
     mean[:, axes] = middle
     square = (mean**2).sum(axis=1) + variance.sum(axis=1)
@@ -351,16 +362,12 @@ def over_tops(
     basin : (Q, r) array of bool
         Which of them are around the maximum.
     """
-    turn, move = widths
+    move = widths[1]
     axes = np.flatnonzero(move > 0)
     tops = tops.take(_distinct(tops))
-    count = len(tops.height)
-    ways = _rotation_vectors(tops.quaternion, rotations)
-    basis = np.zeros((count, 6, free + len(axes)))
-    basis[:, :3, :free] = _directions(ways, spacing, free)
-    basis[:, 3 + axes, free + np.arange(len(axes))] = 1.0
-    # As wide as the window where nothing else is known.
-    least = math.pi / 2 / np.concatenate([np.full(free, turn), move[axes]]) ** 2
+    ways = rotation_vectors(tops.quaternion, rotations)
+    basis = basis_at(ways, spacing, free, widths)
+    least = _least(free, widths)  # where nothing else is known
     A = basis.swapaxes(1, 2) @ tops.precision @ basis + np.diag(least)
     across = A[:, :free, free:]
     moving = A[:, free:, free:]
@@ -406,6 +413,61 @@ def over_tops(
     )
 
 
+def of_tops(
+    height: Array, precision: Array, t: Array, widths: tuple[float, Array]
+) -> NDArray[np.float64]:
+    """Return ln of the whole integrals of Gaussians, (Q,).
+
+    Parameters
+    ----------
+    height : (Q,) array
+        ln L at their tops.
+    precision : (Q, d, d) array
+        Along what a grid varies, `basis_at`; the last of it are shifts.
+    t : (Q, 3) array
+        Their shifts, voxels.
+    widths
+        As for `over_tops`.
+    """
+    axes = np.flatnonzero(widths[1] > 0)
+    size = precision.shape[1]
+    A = precision + np.diag(_least(size - len(axes), widths))
+    _, logarithm = np.linalg.slogdet(A)
+    found = height + (size * math.log(2 * math.pi) - logarithm) / 2
+    if len(axes):
+        variance = np.einsum("qii->qi", np.linalg.inv(A))[:, size - len(axes) :]
+        part, _, _ = _truncated(t[:, axes], variance, widths[1][axes])
+        found = found + np.log(part).sum(axis=1)
+    return np.asarray(found)
+
+
+def basis_at(
+    ways: Array, spacing: float, free: int, widths: tuple[float, Array]
+) -> NDArray[np.float64]:
+    """Return along which directions of pose a grid varies, (Q, 6, d).
+
+    Parameters
+    ----------
+    ways : (Q, r, 3) array
+        From Q rotations to the grid's; any where all directions are free.
+    spacing, free, widths
+        As for `over_tops`.
+    """
+    axes = np.flatnonzero(widths[1] > 0)
+    basis = np.zeros((len(ways), 6, free + len(axes)))
+    if free:
+        basis[:, :3, :free] = _directions(ways, spacing, free)
+    basis[:, 3 + axes, free + np.arange(len(axes))] = 1.0
+    return basis
+
+
+def _least(free: int, widths: tuple[float, Array]) -> NDArray[np.float64]:
+    """Return the precision of what is as wide as the window, (d,)."""
+    turn, move = widths
+    extent = np.concatenate([np.full(free, turn), move[move > 0]])
+    return np.asarray(math.pi / 2 / extent**2)
+
+
 def _distinct(tops: Tops) -> NDArray[np.intp]:
     """Return which maxima are not the same as a higher one, the highest first."""
     kept: list[int] = []
@@ -415,7 +477,7 @@ def _distinct(tops: Tops) -> NDArray[np.intp]:
         if others:
             q = tops.quaternion
             way = np.column_stack(
-                [_rotation_vectors(q[others], q[[i]])[:, 0], tops.t[i] - tops.t[others]]
+                [rotation_vectors(q[others], q[[i]])[:, 0], tops.t[i] - tops.t[others]]
             )
             apart = np.einsum("qi,qij,qj->q", way, tops.precision[others], way)
             if apart.min() < _APART**2:
@@ -446,7 +508,7 @@ def _directions(ways: Array, spacing: float, free: int) -> NDArray[np.float64]:
     return np.asarray(np.linalg.eigh(matrix)[1][:, :, 3 - free :])
 
 
-def _rotation_vectors(start: Array, end: Array) -> NDArray[np.float64]:
+def rotation_vectors(start: Array, end: Array) -> NDArray[np.float64]:
     """Return ω (Q, r, 3), R_end = R_start exp(ω), of quaternions (Q, 4) and (r, 4)."""
     v, w = start[:, None, :3], start[:, None, 3:]
     u, s = end[None, :, :3], end[None, :, 3:]

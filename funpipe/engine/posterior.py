@@ -51,8 +51,11 @@ from funpipe.engine.integrals import (
     Peaks,
     Rows,
     Tops,
+    basis_at,
+    of_tops,
     over_shifts,
     over_tops,
+    rotation_vectors,
     turns_between,
 )
 from funpipe.space.geometry import RotationGrid
@@ -64,7 +67,7 @@ __all__ = [
     "Products",
     "cells_of",
     "log_likelihood",
-    "modes_of",
+    "of_modes",
     "posterior",
 ]
 
@@ -101,6 +104,8 @@ class Cells(NamedTuple):
     """(S, 3), voxels, on a lattice of whole ones, the last axis changing fastest."""
     moves: NDArray[np.float64]
     """(S,), voxels to the power of the axes that have more than one point."""
+    window: NDArray[np.float64]
+    """(3,), voxels: the largest shifts; 0 of axes that have one point."""
 
     @property
     def volume(self) -> float:
@@ -111,7 +116,7 @@ class Cells(NamedTuple):
     def widths(self) -> tuple[float, NDArray[np.float64]]:
         """Half its extent in rotation and, (3,), in shift: rad and voxels."""
         turn = float(self.turns.sum()) ** (1 / self.free) / 2 if self.free else 0.0
-        return turn, np.ptp(self.shifts, axis=0) / 2
+        return turn, self.window
 
 
 class Modes(NamedTuple):
@@ -150,17 +155,17 @@ def cells_of(grid: RotationGrid, shifts: Array, window: Any) -> Cells:
     """Return how much of a search's window each point of its grid stands for.
 
     A point on a face of the window stands for half of a cell, on an edge for a
-    quarter (the trapezoidal rule); Euler angles count by cos β, in which the volume of
-    rotations is even.
+    quarter (the trapezoidal rule), beyond a face for what of its cell is inside; Euler
+    angles count by cos β, in which the volume of rotations is even.
 
     Parameters
     ----------
     grid : RotationGrid
         r rotations. Those listed, without a spacing, are all that may be.
     shifts : (S, 3) array
-        Whole voxels, z, y, x.
+        Whole voxels, z, y, x, none half a voxel or more beyond the window.
     window : (float, float, float)
-        The largest of them.
+        The largest shifts.
 
     Examples
     --------
@@ -183,33 +188,14 @@ def cells_of(grid: RotationGrid, shifts: Array, window: Any) -> Cells:
                 turns = turns * np.radians(steps.min()) * np.where(at_face, 0.5, 1)
     elif step:
         turns, free = turns * step**3, 3
+    extent = np.where(np.ptp(shifts, axis=0) > 0, window, 0.0)
     moves = np.ones(len(shifts))
-    for axis, limit in zip(shifts.T, window, strict=True):
-        if np.ptp(axis):
-            moves = moves * np.where(np.abs(axis) > limit - 1e-6, 0.5, 1)
+    for axis, limit in zip(shifts.T, extent, strict=True):
+        if limit:
+            moves = moves * np.minimum(limit - np.abs(axis) + 0.5, 1)
     spacing = float(np.mean(turns)) ** (1 / free) if free else 0.0
-    return Cells(quaternions, turns, spacing, free, shifts.astype(float), moves)
-
-
-def modes_of(poses: Poses, normal: Array, P: Array) -> Modes:
-    """Return modes from where Gauss–Newton's steps have ended.
-
-    Parameters
-    ----------
-    poses : Poses
-        Their scores are those over the waves of the search.
-    normal : (Q, 7, 7) array
-        Normal matrices there, of amplitude, rotation and shift, as `gauss_newton` has
-        them: Re Σ W conj(B_m) B_n with the fitted amplitude in the latter six.
-    P : (n,) array
-        Σ W |F|² of the particles.
-    """
-    explained = np.square(poses.score) * P[poses.particle]  # a² g
-    return Modes(
-        poses,
-        normal[:, 0, 0],
-        normal[:, 1:, 1:] / np.maximum(explained, _TINY)[:, None, None],
-    )
+    points = shifts.astype(float), moves, extent
+    return Cells(quaternions, turns, spacing, free, *points)
 
 
 def log_likelihood(
@@ -272,7 +258,7 @@ def posterior(
     peaks, holes, inside = _peaks(modes, products, cells, rho)
     ceiling = _ceiling(peaks, top)
     rows = _anchored(
-        over_shifts(x, slope, offset, ceiling, cells.shifts, cells.moves),
+        over_shifts(x, slope, offset, ceiling, cells),
         peaks,
         inside,
     )
@@ -384,26 +370,65 @@ def _peaks(
         numbers = [np.zeros((0, *size)) for size in ((), (2,), (), (3,), ())]
         peaks = Peaks(tops, *numbers)
         return peaks._replace(nearest=none), holes, inside
-    poses = modes.poses
-    P, N = products.P[poses.particle], products.N[poses.particle]
-    amplitude = rho[poses.template]
-    x = poses.score * np.sqrt(modes.g * P)
-    height, v = log_likelihood(x, modes.g, P, N, amplitude)
-    falling = v * amplitude * x / np.sqrt(np.maximum(P, _TINY))
-    tops = Tops(
-        poses.particle,
-        poses.template,
-        _quaternions(poses.R),
-        poses.t,
-        height,
-        falling[:, None, None] * modes.sharpness,
-    )
+    tops = _tops(modes, products.P, products.N, rho)
     window = cells.quaternions, cells.spacing, cells.free, cells.widths
-    peaks, hole, basin = over_tops(tops.take(falling > 0), *window)
+    peaks, hole, basin = over_tops(tops, *window)
     whose = peaks.tops.whose
     np.multiply.at(holes, whose, 1 - hole)
     inside[tuple(each[::-1] for each in whose)] = basin[::-1]  # the highest stays
     return peaks, holes, inside
+
+
+def _tops(modes: Modes, P: Array, N: Array, rho: Array) -> Tops:
+    """Return how likely modes are and how sharp, of those where that falls."""
+    height, falling = _heights(modes, P, N, rho)
+    poses = modes.poses
+    precision = falling[:, None, None] * modes.sharpness
+    at = poses.particle, poses.template, _quaternions(poses.R), poses.t
+    return Tops(*at, height, precision).take(falling > 0)
+
+
+def _heights(modes: Modes, P: Array, N: Array, rho: Array) -> tuple[Array, Array]:
+    """Return ln L of modes, and by what times their sharpness it falls."""
+    poses = modes.poses
+    P, N, amplitude = P[poses.particle], N[poses.particle], rho[poses.template]
+    x = poses.score * np.sqrt(modes.g * P)
+    height, v = log_likelihood(x, modes.g, P, N, amplitude)
+    return height, v * amplitude * x / np.sqrt(np.maximum(P, _TINY))
+
+
+def of_modes(
+    modes: Modes, P: Array, N: Array, cells: Cells, amplitudes: Array
+) -> NDArray[np.float64]:
+    """Return ln of the evidence where each template's best mode is all there is.
+
+    Parameters
+    ----------
+    modes, cells
+        As for `posterior`.
+    P, N : (n,) arrays
+        As in `Products`.
+    amplitudes : (J, m) array
+        ρ of each template, J of them.
+
+    Returns
+    -------
+    (n, m, J) array
+        −inf without a mode.
+    """
+    poses = modes.poses
+    ways = np.zeros((len(modes.g), 0, 3))
+    if cells.free < 3:  # else the grid's directions are all there are
+        ways = rotation_vectors(_quaternions(poses.R), cells.quaternions)
+    basis = basis_at(ways, cells.spacing, cells.free, cells.widths)
+    sharpness = basis.swapaxes(1, 2) @ modes.sharpness @ basis
+    found = np.full((len(P), *amplitudes.T.shape), -np.inf)
+    for j, rho in enumerate(amplitudes):
+        height, falling = _heights(modes, P, N, rho)
+        precision = np.maximum(falling, 0)[:, None, None] * sharpness
+        mass = of_tops(height, precision, poses.t, cells.widths)
+        np.maximum.at(found[..., j], (poses.particle, poses.template), mass)
+    return found - math.log(cells.volume)
 
 
 def _quaternions(R: Array) -> Array:

@@ -47,6 +47,11 @@ of a module (no lambdas, no closures), since an executor pickles them, and so is
     Optional: the bank with the noise's power spectrum, from boxes evenly spread over
     the particles. Without it ``whiten=True`` is refused.
 
+``weigh(bank) -> bank``
+    Optional: the bank by which ``match`` returns posterior means instead of the best
+    poses, and the evidence. Without it poses are the engine's own whatever
+    ``estimate`` says.
+
 What memory a search takes is estimated, and refused where there is too little, as for
 the package's own engine.
 
@@ -124,6 +129,12 @@ class Match(NamedTuple):
     blank: NDArray[np.bool_]
     """(n,), whether there is nothing in the box, or nothing of it measured; its pose
     is the one it had, its score 0."""
+    log_evidence: NDArray[np.float64] | None = None
+    """(n, m, J), ln of the likelihood of each template, averaged over the window,
+    against noise alone, at each of J amplitudes, the same for all boxes; None where
+    the engine does not know it."""
+    mode_weight: NDArray[np.float64] | None = None
+    """(n,), the probability of the poses around the best; None likewise."""
 
     @staticmethod
     def concat(several: Sequence[Match]) -> Match:
@@ -133,12 +144,12 @@ class Match(NamedTuple):
         rotations, *others = zip(*several, strict=True)
         return Match(
             Rotation.from_quat(np.concatenate([each.as_quat() for each in rotations])),
-            *map(np.concatenate, others),
+            *(None if each[0] is None else np.concatenate(each) for each in others),
         )
 
     def take(self, chosen: NDArray[Any]) -> Match:
         """Return some of them."""
-        return Match._make(each[chosen] for each in self)
+        return Match._make(None if each is None else each[chosen] for each in self)
 
 
 class Engine(NamedTuple):
@@ -150,6 +161,8 @@ class Engine(NamedTuple):
     """``match(crops, orientations, *, bank, tilt, go_on) -> Match``."""
     whiten: Callable[..., Any] | None = None
     """``whiten(bank, crops) -> bank``; None where it cannot."""
+    weigh: Callable[..., Any] | None = None
+    """``weigh(bank) -> bank``; None where poses are what they are."""
 
 
 def check_engine(name: str, engine: Any) -> Engine:
@@ -157,9 +170,10 @@ def check_engine(name: str, engine: Any) -> Engine:
     wanted = "a funpipe.engine.Engine of functions prepare and match"
     if not isinstance(engine, Engine):
         fail(name, wanted, engine)
-    prepare, match, whiten = engine
+    prepare, match, *others = engine
     if not (callable(prepare) and callable(match)):
         fail(name, wanted, engine)
-    if not (whiten is None or callable(whiten)):
-        fail(name, f"{wanted}, whiten a function or None", engine)
+    for option, each in zip(Engine._fields[2:], others, strict=True):
+        if not (each is None or callable(each)):
+            fail(name, f"{wanted}, {option} a function or None", engine)
     return engine

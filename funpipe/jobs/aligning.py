@@ -70,6 +70,7 @@ def align(
     symmetry: str = "C1",
     refine: bool = True,
     whiten: bool = False,
+    estimate: str = "mean",
     tomogram_feature: str = "tomogram",
     preflight: bool = True,
     engine: Engine = ENGINE,
@@ -181,6 +182,7 @@ def align(
         symmetry=symmetry,
         refine=refine,
         whiten=whiten,
+        estimate=estimate,
         engine=engine,
     )
     particles = as_molecules("molecules", molecules)
@@ -230,6 +232,7 @@ def align_subtomograms(
     symmetry: str = "C1",
     refine: bool = True,
     whiten: bool = False,
+    estimate: str = "mean",
     engine: Engine = ENGINE,
     executor: Executor | None = None,
     progress: bool = True,
@@ -282,6 +285,7 @@ def align_subtomograms(
         symmetry=symmetry,
         refine=refine,
         whiten=whiten,
+        estimate=estimate,
         engine=engine,
     )
     prepared = prepare_all(template, mask, scale)

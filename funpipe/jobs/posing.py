@@ -115,6 +115,8 @@ def find_poses(
     if search.whiten and engine.whiten is not None:
         chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
         bank = engine.whiten(bank, crops_of(chosen))
+    if search.estimate == "mean" and engine.weigh is not None:
+        bank = engine.weigh(bank)
     task = partial(_match_task, match=engine.match, bank=bank, scale=scale)
     with closing(run(task, ((each,) for each in work), executor)) as running:
         done = list(_with_bar(running, count, progress))
