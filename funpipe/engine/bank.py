@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.engine.amplitude import LADDER
 from funpipe.engine.coverage import (
     Coverage,
     Information,
@@ -232,13 +233,10 @@ def with_dense(bank: Bank) -> Bank:
     U, V = kernel(waves, axes, power.mean(axis=0, dtype=np.float64) * weights)
     size = (power * weights).sum(axis=1, dtype=np.float64).reshape(m, -1).mean(axis=1)
     group = symmetry_group(bank.grid.symmetry).as_quat()
-    amplitudes = _LADDER[:, None] / np.sqrt(np.maximum(size, 1e-30))
+    amplitudes = LADDER[:, None] / np.sqrt(np.maximum(size, 1e-30))
     return bank._replace(
-        dense=Dense(turned, power, U, V, cells, group, _LADDER, amplitudes)
+        dense=Dense(turned, power, U, V, cells, group, LADDER, amplitudes)
     )
-
-
-_LADDER = 2 * 1.35 ** np.arange(14.0)  # to 99
 
 
 def _whole(most: float) -> NDArray[np.float64]:
@@ -256,7 +254,7 @@ def _of_fewer(cells: Cells, rotations: Rotation) -> Cells:
             for some in np.array_split(cells.quaternions, 1 + len(cells.turns) // 2**10)
         ]
     )
-    turns = np.bincount(near, cells.turns, len(quaternions))
+    turns = np.bincount(near, cells.turns, len(quaternions)).astype(float)
     spacing = float(turns.mean()) ** (1 / cells.free) if cells.free else 0.0
     return cells._replace(quaternions=quaternions, turns=turns, spacing=spacing)
 

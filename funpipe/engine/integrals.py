@@ -383,7 +383,7 @@ def over_tops(
     nearest = np.square(ways).sum(axis=2).argmin(axis=1)
     there = tops.t.copy()
     there[:, axes] -= np.einsum(
-        "qij,qj->qi", following, ways[np.arange(count), nearest]
+        "qij,qj->qi", following, ways[np.arange(len(ways)), nearest]
     )
     width = np.linalg.det(moving) ** (-0.5 / max(len(axes), 1))
     clear = (np.abs(tops.t[:, axes]) < move[axes] - 2 * width[:, None]).all(axis=1)

@@ -185,7 +185,9 @@ def _match_batch(
     match = _best_of(climbed, best, whole, data, limits, bank)
     if bank.dense is None:
         return match
-    z = _significance(climbed.poses.score, _freedom(data, freedom)[climbed.poses.particle])
+    z = _significance(
+        climbed.poses.score, _freedom(data, freedom)[climbed.poses.particle]
+    )
     followed = Followed(reached[0], climbed, best, origin[best], z)
     return with_means(match, followed, data.first(searched), freedom / 2, limits, bank)
 

@@ -131,8 +131,8 @@ class Match(NamedTuple):
     is the one it had, its score 0."""
     log_evidence: NDArray[np.float64] | None = None
     """(n, m, J), ln of the likelihood of each template, averaged over the window,
-    against noise alone, at each of J amplitudes, the same for all boxes; None where
-    the engine does not know it."""
+    against noise alone, at J amplitudes that are the same for all boxes, in the ratios
+    of `funpipe.engine.amplitude.LADDER`; None where the engine does not know it."""
     mode_weight: NDArray[np.float64] | None = None
     """(n,), the probability of the poses around the best; None likewise."""
 
@@ -142,9 +142,12 @@ class Match(NamedTuple):
         from scipy.spatial.transform import Rotation
 
         rotations, *others = zip(*several, strict=True)
+        values: list[Any] = [
+            None if each[0] is None else np.concatenate(each) for each in others
+        ]
         return Match(
             Rotation.from_quat(np.concatenate([each.as_quat() for each in rotations])),
-            *(None if each[0] is None else np.concatenate(each) for each in others),
+            *values,
         )
 
     def take(self, chosen: NDArray[Any]) -> Match:

@@ -18,7 +18,6 @@ than the grid, the mode is the mean, and nothing is weighed.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -116,19 +115,25 @@ def with_means(
     modes = _modes(followed.first, sums.g, dense.cells)
     evidence = of_modes(modes, sums.P, sums.N, dense.cells, dense.amplitudes)
     weight = np.ones(len(each))
-    R, t, template = match.rotations.as_matrix(), match.shifts, match.templates
-    errors, turns = match.shift_errors, match.angle_errors
-    t, template, errors, turns = (each.copy() for each in (t, template, errors, turns))
+    R, t = match.rotations.as_matrix(), match.shifts.copy()
+    template, errors = match.templates.copy(), match.shift_errors.copy()
+    turns = match.angle_errors.copy()
     weak = np.flatnonzero(~match.blank & ~_sure(followed, bank, dense))
-    size = max(1, int(SETTINGS.batch_bytes / (4 * len(dense.spectra) * dense.V.shape[1])))
+    size = max(
+        1, int(SETTINGS.batch_bytes / (4 * len(dense.spectra) * dense.V.shape[1]))
+    )
     for i in range(0, len(weak), size):
         some = weak[i : i + size]
         best = followed.best[some]
         products = _products(data, each, sums, dense, some)
-        known = _means(products, _of(modes, some), dense, followed.z[best], evidence[some])
+        known = _means(
+            products, _of(modes, some), dense, followed.z[best], evidence[some]
+        )
         start = followed.first.poses.take(followed.origin[some])
         end = followed.last.poses.take(best)
-        part = np.where(known.templates == end.template, known.mode_weight, 0.0)[:, None]
+        part = np.where(known.templates == end.template, known.mode_weight, 0.0)[
+            :, None
+        ]
         way = Rotation.from_matrix(start.R.swapaxes(1, 2) @ end.R).as_rotvec()
         mean = Rotation.from_quat(known.quaternions) * Rotation.from_rotvec(part * way)
         moved = known.shifts + part * (end.t - start.t)

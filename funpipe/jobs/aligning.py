@@ -48,7 +48,7 @@ __all__ = [
 
 ALIGNED = (
     *("score", "template", "shift", "angle", "shift_error", "angle_error"),
-    *("at_limit", "converged"),
+    *("at_limit", "converged", "log_odds", "mode_weight", "template_probability"),
 )
 """The features that an alignment adds."""
 
@@ -118,6 +118,10 @@ def align(
     whiten : bool
         Whether frequencies are weighted by the inverse of the subtomograms' own
         radial power spectrum, for noise that is not white.
+    estimate : str
+        Of refined poses: ``"mean"``, the posterior mean of all that may be true, which
+        is nearest to the truth by root mean square where the signal is weak, and the
+        best pose where that is sure; or ``"mode"``, always the best pose.
     tomogram_feature : str
         The feature of the molecules that names each one's tomogram, where there is
         a mapping; names are compared as texts.
@@ -139,7 +143,10 @@ def align(
         (degrees turned), ``shift_error`` (nm) and ``angle_error`` (degrees), the
         roots of the expected squared distances from the truth, ``at_limit``,
         whether the pose ended on a limit of the search, and ``converged``, whether it
-        is at an optimum, so that another step would gain nothing against the noise. A
+        is at an optimum, so that another step would gain nothing against the noise;
+        and of estimates by the mean ``log_odds``, ln of the odds that there is a
+        particle, ``mode_weight``, the probability of the poses around the best, and
+        ``template_probability``, that it is this template of several; otherwise NaN. A
         particle without a signal stays where it is, with a score of 0 and errors of
         NaN.
 
@@ -245,7 +252,7 @@ def align_subtomograms(
         Subtomograms, each in its particle's own frame.
     template, mask, max_shifts, rotations, tilt, resolution
         See `align`.
-    symmetry, refine, whiten, engine, executor, progress
+    symmetry, refine, whiten, estimate, engine, executor, progress
         See `align`.
     scale : float
         nm per voxel.
@@ -366,6 +373,9 @@ def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
         found.angle_errors,
         found.at_limit,
         found.converged,
+        found.log_odds,
+        found.mode_weight,
+        found.template_probability,
     )
     return Molecules(
         particles.positions + particles.rotations.apply(found.shifts),

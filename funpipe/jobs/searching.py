@@ -19,7 +19,7 @@ from funpipe.space.fourier import Tilt, as_tilt
 from funpipe.space.geometry import RotationGrid, rotation_count, rotation_grid
 from funpipe.space.symmetry import symmetry_group
 
-__all__ = ["Sampling", "Search", "sampling", "search_for"]
+__all__ = ["ESTIMATES", "Sampling", "Search", "sampling", "search_for"]
 
 
 ESTIMATES = "mean", "mode"
