@@ -10,6 +10,7 @@
 - `shells`: shells of |k|, and the noise's variance in each
 - `noise`: the noise where a particle lies, and what the data lack of a template
 - `posterior`: how likely all poses of a search are: mean pose, evidence
+- `weighing`: poses of weak particles are the mean of what may be true
 - `amplitude`: of a job's particles together, and the odds that a place holds one
 - `integrals`: of likelihoods over shifts and rotations, for that
 - `limits`: how far the poses of a search may go

@@ -68,11 +68,8 @@ class Dense(NamedTuple):
     """The r rotations and S shifts, and how much of the window is theirs."""
     group: NDArray[np.float64]
     """(g, 4), quaternions of the rotations by which templates look the same."""
-    strengths: NDArray[np.float64]
-    """(J,), the ladder of amplitudes: in how many standard deviations of the noise a
-    particle of which all is measured is seen."""
     amplitudes: NDArray[np.float64]
-    """(J, m), those of each template."""
+    """(J, m), of each template at which a particle is as strong as `LADDER` says."""
 
 
 class Bank(NamedTuple):
@@ -229,14 +226,16 @@ def with_dense(bank: Bank) -> Bank:
     rotations = Rotation.from_quat(cells.quaternions)
     turned = np.concatenate([_turned(each, waves, rotations) for each in bank.fields])
     power = turned.real**2 + turned.imag**2
-    weights = 1.0 if bank.noise is None else bank.noise.weights(waves.T)
+    weights = np.ones(len(waves))
+    if bank.noise is not None:
+        weights = bank.noise.weights(waves.T)
+        # As those of particles, of which the largest is 1.
+        weights /= bank.noise.weights(bank.k.T).max() or 1.0
     U, V = kernel(waves, axes, power.mean(axis=0, dtype=np.float64) * weights)
     size = (power * weights).sum(axis=1, dtype=np.float64).reshape(m, -1).mean(axis=1)
     group = symmetry_group(bank.grid.symmetry).as_quat()
     amplitudes = LADDER[:, None] / np.sqrt(np.maximum(size, 1e-30))
-    return bank._replace(
-        dense=Dense(turned, power, U, V, cells, group, LADDER, amplitudes)
-    )
+    return bank._replace(dense=Dense(turned, power, U, V, cells, group, amplitudes))
 
 
 def _whole(most: float) -> NDArray[np.float64]:

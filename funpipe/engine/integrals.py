@@ -420,12 +420,10 @@ def of_tops(
 
     Parameters
     ----------
-    height : (Q,) array
-        ln L at their tops.
+    height, t : (Q,) and (Q, 3) arrays
+        ln L at their tops, and shifts there, voxels.
     precision : (Q, d, d) array
-        Along what a grid varies, `basis_at`; the last of it are shifts.
-    t : (Q, 3) array
-        Their shifts, voxels.
+        Along what a grid varies, see `basis_at`, shifts last.
     widths
         As for `over_tops`.
     """
@@ -446,12 +444,8 @@ def basis_at(
 ) -> NDArray[np.float64]:
     """Return along which directions of pose a grid varies, (Q, 6, d).
 
-    Parameters
-    ----------
-    ways : (Q, r, 3) array
-        From Q rotations to the grid's; any where all directions are free.
-    spacing, free, widths
-        As for `over_tops`.
+    Ways (Q, r, 3) lead from Q rotations to the grid's; where all directions are free
+    r may be 0. The rest is as for `over_tops`.
     """
     axes = np.flatnonzero(widths[1] > 0)
     basis = np.zeros((len(ways), 6, free + len(axes)))

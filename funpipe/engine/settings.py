@@ -50,7 +50,7 @@ class Settings(NamedTuple):
     nothing else is weighed. More: more posterior means, which take longer."""
     alone: float = 8.0
     """Of ln L, how far below the best others must be, likewise."""
-    narrow: float = 0.3
+    narrow: float = 0.4
     """Of half the window, the most that the errors may be, likewise."""
     rounding: float = 1e-10
     """Of a power spectrum's mean: what single precision leaves of none. It tells blank

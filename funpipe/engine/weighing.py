@@ -118,7 +118,10 @@ def with_means(
     R, t = match.rotations.as_matrix(), match.shifts.copy()
     template, errors = match.templates.copy(), match.shift_errors.copy()
     turns = match.angle_errors.copy()
-    weak = np.flatnonzero(~match.blank & ~_sure(followed, bank, dense))
+    # What nothing tells of has no mean; no error of it is finite.
+    unknown = np.isinf(followed.last.variance[followed.best]).any(axis=1)
+    weak = np.flatnonzero(~(match.blank | unknown | _sure(followed, bank, dense)))
+    narrow = dense.cells.window == 0  # axes that are not weighed
     size = max(
         1, int(SETTINGS.batch_bytes / (4 * len(dense.spectra) * dense.V.shape[1]))
     )
@@ -137,6 +140,7 @@ def with_means(
         way = Rotation.from_matrix(start.R.swapaxes(1, 2) @ end.R).as_rotvec()
         mean = Rotation.from_quat(known.quaternions) * Rotation.from_rotvec(part * way)
         moved = known.shifts + part * (end.t - start.t)
+        moved[:, narrow] = end.t[:, narrow]
         R[some], t[some] = limits.within(mean.as_matrix(), moved)
         template[some] = known.templates
         errors[some], turns[some] = known.shift_errors, known.angle_errors
@@ -176,8 +180,9 @@ def _sure(followed: Followed, bank: Bank, dense: Dense) -> NDArray[np.bool_]:
     angle = 2 * np.arccos(np.minimum(cosine, 1.0))
     distance = np.linalg.norm(poses.t - poses.t[own], axis=1)
     # Those within the errors of the best are the same.
-    other = angle > _SAME * np.nan_to_num(turn)[poses.particle] + 1e-3
-    other |= distance > _SAME * np.nan_to_num(move)[poses.particle] + 1e-2
+    turn, move = (np.where(np.isfinite(each), each, 0) for each in (turn, move))
+    other = angle > _SAME * turn[poses.particle] + 1e-3
+    other |= distance > _SAME * move[poses.particle] + 1e-2
     other |= poses.template != poses.template[own]
     sure[poses.particle[other & (below < SETTINGS.alone)]] = False
     return np.asarray(sure)
@@ -244,8 +249,10 @@ def _means(
     log_evidence = evidence.copy()
     found: list[tuple[Array, Posterior]] = []
     reach = _WIDEST[0] * np.maximum(z, 0) + _WIDEST[1]
+    norms = products.g.reshape(len(z), dense.amplitudes.shape[1], -1).mean(axis=2)
     for j, amplitudes in enumerate(dense.amplitudes):
-        some = np.flatnonzero(dense.strengths[j] <= reach)
+        strength = (amplitudes * np.sqrt(norms)).min(axis=1)
+        some = np.flatnonzero((strength <= reach) | (j == 0))
         if len(some):
             here = _posterior(products, modes, dense, amplitudes, some)
             log_evidence[some, :, j] = here.log_evidence
@@ -263,8 +270,12 @@ def _posterior(
         x, g, P, N = products
         cells, own = dense.cells, _of(modes, part)
         if len(dense.group) > 1 and len(own.g):
-            R = own.poses.R[own.poses.score.argmax()]
-            cells = cells._replace(quaternions=_folded(cells.quaternions, R, dense))
+            all_of_them = _quaternions(own.poses.R)
+            best = all_of_them[own.poses.score.argmax()]
+            folded = _folded(all_of_them, best, dense)
+            poses = own.poses._replace(R=_matrices(folded))
+            own = own._replace(poses=poses)
+            cells = cells._replace(quaternions=_folded(cells.quaternions, best, dense))
         one = Products(x[:, part], g[part], P[part], N[part])
         found.append(posterior(one, cells, amplitudes, own))
     return Posterior._make(map(np.concatenate, zip(*found, strict=True)))
@@ -280,14 +291,20 @@ def _of(modes: Modes, some: Array) -> Modes:
     return Modes(poses, modes.g[kept], modes.sharpness[kept])
 
 
-def _folded(quaternions: Array, R: Array, dense: Dense) -> Array:
-    """Return, of rotations that look the same, those nearest to one."""
+def _folded(quaternions: Array, best: Array, dense: Dense) -> Array:
+    """Return, of rotations that look the same, those nearest to the best."""
     from scipy.spatial.transform import Rotation
 
-    group = Rotation.from_quat(dense.group)
-    images = np.stack([(Rotation.from_quat(quaternions) * g).as_quat() for g in group])
-    nearest = np.abs(images @ Rotation.from_matrix(R).as_quat()).argmax(axis=0)
+    rotations, group = Rotation.from_quat(quaternions), Rotation.from_quat(dense.group)
+    images = np.stack([(rotations * each).as_quat() for each in group])
+    nearest = np.abs(images @ best).argmax(axis=0)
     return np.asarray(images[nearest, np.arange(len(quaternions))])
+
+
+def _matrices(quaternions: Array) -> Array:
+    from scipy.spatial.transform import Rotation
+
+    return np.asarray(Rotation.from_quat(quaternions).as_matrix())
 
 
 def _over_amplitudes(
