@@ -72,10 +72,11 @@ def test_the_mode_says_nothing_of_odds():
 
 
 def test_of_boxes_with_odds_p_a_share_p_hold_a_particle():
-    p, there = [], np.arange(100) >= 50
-    them = made(100, 13.0, seed=3)
-    noise = np.random.default_rng(0).standard_normal((50, *SHAPE)) * 13.0 * UNIT
-    boxes = np.concatenate([noise.astype(np.float32), them.boxes[50:]])
+    there = np.arange(160) >= 80
+    them = made(160, 13.0, seed=3)
+    faint = BLOBS._replace(weights=1e-6 * np.asarray(BLOBS.weights))
+    none = particles(faint, SHAPE, 1.0, 160, noise=13.0 * UNIT, seed=3)
+    boxes = np.concatenate([none.boxes[:80], them.boxes[80:]])
     found = aligned(them._replace(boxes=boxes))
     p = scipy.special.expit(found.log_odds)
     assert p.mean() == pytest.approx(0.5, abs=0.12)
