@@ -476,6 +476,7 @@ def test_features_are_kept_and_the_results_added(whole):
     assert list(found.features) == [
         *("tube", "score", "template", "shift"),
         *("angle", "shift_error", "angle_error", "at_limit", "converged"),
+        *("log_odds", "mode_weight", "template_probability"),
     ]
     assert found.features["tube"].tolist() == [4, 3, 2, 1]
     assert found.features["template"].tolist() == [0, 0, 0, 0]

@@ -245,10 +245,13 @@ def test_an_angle_that_nothing_fixes_is_unknown():
     z, y, x = np.indices(SHAPE) - 9.5
     rod = np.exp(-(x**2 + y**2) / 8 - z**2 / 60)
     noise = np.random.default_rng(1).standard_normal((3, *SHAPE)) * 0.05
-    found = fp.align_subtomograms(
-        rod + noise, **{**OPTIONS, "template": rod, "tilt": None}
-    )
+    options = {**OPTIONS, "template": rod, "tilt": None}
+    found = fp.align_subtomograms(rod + noise, **options, estimate="mode")
     assert (found.angle_errors > 90).all()
+    assert (found.shift_errors < 2).all()
+    # Of the mean it is known that it is in the window, and nothing else.
+    found = fp.align_subtomograms(rod + noise, **options)
+    assert (found.angle_errors > 12 / np.sqrt(5)).all()
     assert (found.shift_errors < 2).all()
 
 

@@ -9,6 +9,10 @@
 - `gauss_newton`: from a pose of the search to the optimum, and its uncertainty
 - `shells`: shells of |k|, and the noise's variance in each
 - `noise`: the noise where a particle lies, and what the data lack of a template
+- `posterior`: how likely all poses of a search are: mean pose, evidence
+- `weighing`: poses of weak particles are the mean of what may be true
+- `amplitude`: of a job's particles together, and the odds that a place holds one
+- `integrals`: of likelihoods over shifts and rotations, for that
 - `limits`: how far the poses of a search may go
 - `settings`: the constants of the search, with what each trades
 - `costs`: what memory a search takes, told before it is built

@@ -6,6 +6,7 @@ waves and poses those are, `funpipe.engine.coverage` says.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -13,6 +14,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from funpipe.engine.amplitude import LADDER
 from funpipe.engine.coverage import (
     Coverage,
     Information,
@@ -23,11 +25,13 @@ from funpipe.engine.coverage import (
 )
 from funpipe.engine.kernel import kernel
 from funpipe.engine.noise import Noise
+from funpipe.engine.posterior import Cells, cells_of
 from funpipe.engine.settings import SETTINGS
 from funpipe.engine.spectra import Fields, filtered, sample, template_fields
 from funpipe.space.crops import Support
 from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import RotationGrid
+from funpipe.space.symmetry import symmetry_group
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -36,6 +40,25 @@ __all__ = ["Bank", "masked", "template_bank"]
 
 Array: TypeAlias = NDArray[Any]
 Window: TypeAlias = tuple[float, float, float]
+
+
+class Dense(NamedTuple):
+    """All poses that are weighed, of which the search tries some."""
+
+    spectra: NDArray[np.complex64]
+    """(m · r, N of the search), T_R(k) of r rotations, template by template."""
+    power: NDArray[np.float32]
+    """The same, |T_R(k)|²."""
+    U: NDArray[np.complex64]
+    """(C, N of the search), the kernel's functions of frequency."""
+    V: NDArray[np.float32]
+    """(C, S), the kernel's functions of shift."""
+    cells: Cells
+    """The r rotations and S shifts, and how much of the window is theirs."""
+    group: NDArray[np.float64]
+    """(g, 4), quaternions of the rotations by which templates look the same."""
+    amplitudes: NDArray[np.float64]
+    """(J, m), of each template at which a particle is as strong as `LADDER` says."""
 
 
 class Bank(NamedTuple):
@@ -81,6 +104,8 @@ class Bank(NamedTuple):
     local: tuple[float, float] = (1.0, 1.0)
     """Factors of the variances of rotations and shifts, for noise where the template
     lies, see `funpipe.engine.noise.local_noise`."""
+    dense: Dense | None = None
+    """What is weighed; None where poses are the best ones found."""
 
 
 def masked(template: Array, mask: Array) -> Array:
@@ -181,6 +206,62 @@ def alike(k: Array) -> NDArray[np.float64]:
 def _of_filtered(k: Array, *, noise: Noise) -> NDArray[np.float64]:
     """Return how a template's waves count when it has the data's fall-off."""
     return noise.weights(k) * noise.fall_off(k) ** 2
+
+
+def with_dense(bank: Bank) -> Bank:
+    """Return a bank with all the poses that are weighed, where poses are refined.
+
+    Those are the grid's; where they would take too much memory, those of the search,
+    each with the part of the grid that is nearest to it.
+    """
+    from scipy.spatial.transform import Rotation
+
+    if not bank.refined:
+        return bank
+    waves = bank.k[: bank.stages[0][0]].astype(float)
+    axes = tuple(_whole(each) for each in bank.window)
+    shifts = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    cells = cells_of(bank.grid, shifts, bank.window)
+    m = len(bank.templates)
+    of_row = max(12 * len(waves), 4 * len(shifts))
+    if m * len(cells.turns) * of_row > SETTINGS.bank_bytes:
+        tried = Rotation.from_matrix(bank.matrices)
+        if m * len(tried) * of_row > SETTINGS.bank_bytes:
+            return bank
+        cells = _of_fewer(cells, tried)
+    rotations = Rotation.from_quat(cells.quaternions)
+    turned = np.concatenate([_turned(each, waves, rotations) for each in bank.fields])
+    power = turned.real**2 + turned.imag**2
+    weights = np.ones(len(waves))
+    if bank.noise is not None:
+        weights = bank.noise.weights(waves.T)
+        # As those of particles, of which the largest is 1.
+        weights /= bank.noise.weights(bank.k.T).max() or 1.0
+    U, V = kernel(waves, axes, power.mean(axis=0, dtype=np.float64) * weights)
+    size = (power * weights).sum(axis=1, dtype=np.float64).reshape(m, -1).mean(axis=1)
+    group = symmetry_group(bank.grid.symmetry).as_quat()
+    amplitudes = LADDER[:, None] / np.sqrt(np.maximum(size, 1e-30))
+    return bank._replace(dense=Dense(turned, power, U, V, cells, group, amplitudes))
+
+
+def _whole(most: float) -> NDArray[np.float64]:
+    """Return the whole voxels of an axis whose cells reach into a window."""
+    count = math.ceil(most - 0.5)
+    return np.arange(-count, count + 1.0)
+
+
+def _of_fewer(cells: Cells, rotations: Rotation) -> Cells:
+    """Return cells of some rotations, each with those that are nearest to it."""
+    quaternions = rotations.as_quat()
+    near = np.concatenate(
+        [
+            np.abs(some @ quaternions.T).argmax(axis=1)
+            for some in np.array_split(cells.quaternions, 1 + len(cells.turns) // 2**10)
+        ]
+    )
+    turns = np.bincount(near, cells.turns, len(quaternions)).astype(float)
+    spacing = float(turns.mean()) ** (1 / cells.free) if cells.free else 0.0
+    return cells._replace(quaternions=quaternions, turns=turns, spacing=spacing)
 
 
 def _check_power(templates: Array, finest: float) -> None:

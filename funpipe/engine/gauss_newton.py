@@ -116,6 +116,9 @@ class Climbed(NamedTuple):
     """
     converged: NDArray[np.bool_]
     """(Q,): whether another step would gain nothing against the noise."""
+    sharpness: NDArray[np.float64]
+    """(Q, 6, 6), S: by a small rotation and shift δ, rad and voxels, the score falls
+    to (1 − δᵀSδ / 2) of its value if the data are just like the template."""
 
 
 class _Data(NamedTuple):
@@ -206,6 +209,7 @@ def climb(
         Poses._make(each.copy() for each in poses),
         np.full((len(poses.particle), 2), np.nan),
         np.zeros(len(poses.particle), dtype=bool),
+        np.zeros((len(poses.particle), 6, 6)),
     )
     for template in np.unique(poses.template):
         part = np.flatnonzero(poses.template == template)
@@ -214,6 +218,7 @@ def climb(
         _put(done.poses, part, some.poses)
         done.variance[part] = some.variance
         done.converged[part] = some.converged
+        done.sharpness[part] = some.sharpness
     return done
 
 
@@ -267,7 +272,9 @@ def _climb(
         top = ~better & (there.score >= old - _RIPPLE)
         converged[active[top]] = True
         active = active[~top]
-    return Climbed(poses, correlation * _variance(here, free), converged)
+    sharpness = here.normal / np.maximum(here.norm, _TINY)[:, None, None]
+    variance = correlation * _variance(here, free)
+    return Climbed(poses, variance, converged, sharpness)
 
 
 def _expected_score(here: _Step, gain: Array) -> Array:

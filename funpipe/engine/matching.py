@@ -52,7 +52,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.engine.bank import Bank, template_bank
+from funpipe.engine.bank import Bank, template_bank, with_dense
 from funpipe.engine.gauss_newton import Climbed, Poses, Spectra, climb
 from funpipe.engine.limits import Limits
 from funpipe.engine.noise import Noise, Sums, believed, local_noise, sums
@@ -60,6 +60,7 @@ from funpipe.engine.seam import Engine, Match
 from funpipe.engine.settings import SETTINGS
 from funpipe.engine.shells import per_shell, shells_of
 from funpipe.engine.spectra import template_fields
+from funpipe.engine.weighing import Followed, with_means
 from funpipe.space.crops import (
     Crops,
     lattice,
@@ -229,7 +230,7 @@ def _poses(found: Match) -> Poses:
     return Poses(there, some.templates, R, some.shifts, some.scores)
 
 
-ENGINE = Engine(template_bank, match, whitened)
+ENGINE = Engine(template_bank, match, whitened, with_dense)
 """The package's own."""
 
 
@@ -260,14 +261,31 @@ def _match_batch(
         unknown = np.full(there.variance.shape, np.nan)
         never = np.zeros(len(unknown), bool)
         climbed = there._replace(variance=unknown, converged=never)
-    else:
-        for count, part in bank.stages[:-1]:
-            some = data.first(count)
-            found = run(found, some, steps=SETTINGS.first_steps).poses
-            found = found.take(_contending(found, some, part, freedom))
-        climbed = run(found, data, steps=SETTINGS.steps)
-        climbed = climbed._replace(variance=climbed.variance * bank.local)
-    return _best_of(climbed, whole, data, limits, bank)
+        return _best_of(climbed, _best(climbed.poses), whole, data, limits, bank)
+    reached, origin = [], np.arange(len(found.score))
+    for count, part in bank.stages[:-1]:
+        some = data.first(count)
+        reached.append(run(found, some, steps=SETTINGS.first_steps))
+        found = reached[-1].poses
+        chosen = _contending(found, some, part, freedom)
+        found, origin = found.take(chosen), origin[chosen]
+    climbed = run(found, data, steps=SETTINGS.steps)
+    climbed = climbed._replace(variance=climbed.variance * bank.local)
+    best = _best(climbed.poses)
+    match = _best_of(climbed, best, whole, data, limits, bank)
+    if bank.dense is None:
+        return match
+    z = _significance(
+        climbed.poses.score, _freedom(data, freedom)[climbed.poses.particle]
+    )
+    followed = Followed(reached[0], climbed, best, origin[best], z)
+    return with_means(match, followed, data.first(searched), freedom / 2, limits, bank)
+
+
+def _best(poses: Poses) -> NDArray[np.intp]:
+    """Return which is each particle's best."""
+    order = np.lexsort((-poses.score, poses.particle))
+    return order[np.flatnonzero(np.diff(poses.particle[order], prepend=-1))]
 
 
 class _Whole(NamedTuple):
@@ -382,14 +400,17 @@ def _margin(z: Array, part: float) -> Array:
 
 
 def _best_of(
-    climbed: Climbed, whole: _Whole, data: Spectra, limits: Limits, bank: Bank
+    climbed: Climbed,
+    best: Array,
+    whole: _Whole,
+    data: Spectra,
+    limits: Limits,
+    bank: Bank,
 ) -> Match:
     """Return each particle's best pose; of a blank one the pose that it had."""
     from scipy.spatial.transform import Rotation
 
     poses, blank = climbed.poses, whole.blank
-    order = np.lexsort((-poses.score, poses.particle))
-    best = order[np.flatnonzero(np.diff(poses.particle[order], prepend=-1))]
     R, t = poses.R[best], poses.t[best]
     R[blank], t[blank] = np.eye(3), 0.0
     used = (data.W * (data.F.real**2 + data.F.imag**2)).sum(axis=1)

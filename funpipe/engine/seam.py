@@ -52,6 +52,11 @@ of a module (no lambdas, no closures), since an executor pickles them, and so is
       hundred particles or so, evenly spread over all; those of a tomogram, with its
       tilt, may come in several parts.
 
+``weigh(bank) -> bank``
+    Optional: the bank by which ``match`` returns posterior means instead of the best
+    poses, and the evidence. Without it poses are the engine's own whatever
+    ``estimate`` says.
+
 What memory a search takes is estimated, and refused where there is too little, as for
 the package's own engine.
 
@@ -129,6 +134,12 @@ class Match(NamedTuple):
     blank: NDArray[np.bool_]
     """(n,), whether there is nothing in the box, or nothing of it measured; its pose
     is the one it had, its score 0."""
+    log_evidence: NDArray[np.float64] | None = None
+    """(n, m, J), ln of the likelihood of each template, averaged over the window,
+    against noise alone, at J amplitudes that are the same for all boxes, in the ratios
+    of `funpipe.engine.amplitude.LADDER`; None where the engine does not know it."""
+    mode_weight: NDArray[np.float64] | None = None
+    """(n,), the probability of the poses around the best; None likewise."""
 
     @staticmethod
     def concat(several: Sequence[Match]) -> Match:
@@ -136,14 +147,17 @@ class Match(NamedTuple):
         from scipy.spatial.transform import Rotation
 
         rotations, *others = zip(*several, strict=True)
+        values: list[Any] = [
+            None if each[0] is None else np.concatenate(each) for each in others
+        ]
         return Match(
             Rotation.from_quat(np.concatenate([each.as_quat() for each in rotations])),
-            *map(np.concatenate, others),
+            *values,
         )
 
     def take(self, chosen: NDArray[Any]) -> Match:
         """Return some of them."""
-        return Match._make(each[chosen] for each in self)
+        return Match._make(None if each is None else each[chosen] for each in self)
 
 
 class Engine(NamedTuple):
@@ -155,6 +169,8 @@ class Engine(NamedTuple):
     """``match(crops, orientations, *, bank, tilt, go_on) -> Match``."""
     whiten: Callable[..., Any] | None = None
     """``whiten(bank, sample) -> bank``; None where it cannot."""
+    weigh: Callable[..., Any] | None = None
+    """``weigh(bank) -> bank``; None where poses are what they are."""
 
 
 def check_engine(name: str, engine: Any) -> Engine:
@@ -162,9 +178,10 @@ def check_engine(name: str, engine: Any) -> Engine:
     wanted = "a funpipe.engine.Engine of functions prepare and match"
     if not isinstance(engine, Engine):
         fail(name, wanted, engine)
-    prepare, match, whiten = engine
+    prepare, match, *others = engine
     if not (callable(prepare) and callable(match)):
         fail(name, wanted, engine)
-    if not (whiten is None or callable(whiten)):
-        fail(name, f"{wanted}, whiten a function or None", engine)
+    for option, each in zip(Engine._fields[2:], others, strict=True):
+        if not (each is None or callable(each)):
+            fail(name, f"{wanted}, {option} a function or None", engine)
     return engine

@@ -45,6 +45,13 @@ class Settings(NamedTuple):
     """The most steps of climbs before the last."""
     steps: int = 10
     """The most steps of the last climb; most poses need three or four."""
+    sure: float = 2.0
+    """Standard deviations by which a score must be above what noise gives, so that
+    nothing else is weighed. More: more posterior means, which take longer."""
+    alone: float = 8.0
+    """Of ln L, how far below the best others must be, likewise."""
+    narrow: float = 0.4
+    """Of half the window, the most that the errors may be, likewise."""
     rounding: float = 1e-10
     """Of a power spectrum's mean: what single precision leaves of none. It tells blank
     boxes and waves without noise; nothing is traded."""

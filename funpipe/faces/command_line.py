@@ -161,6 +161,7 @@ def _align(options: argparse.Namespace) -> None:
         resolution=options.resolution,
         symmetry=options.symmetry,
         whiten=options.whiten,
+        estimate=options.estimate,
         progress=not options.no_progress,
     )
     _write(aligned, options, options.out, source, target, scale)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from funpipe.base.wording import printable
 from funpipe.io.particles import FORMATS
+from funpipe.jobs.searching import ESTIMATES
 
 __all__ = ["PROGRAM", "parser"]
 
@@ -165,6 +166,13 @@ def _add_align(command: _Parser) -> None:
     )
     search.add_argument(
         "--whiten", action="store_true", help="weigh frequencies by the noise in them"
+    )
+    search.add_argument(
+        "--estimate",
+        choices=ESTIMATES,
+        default="mean",
+        help="of a pose whose signal is weak: the mean of all that may be true, or the "
+        "best one (default: %(default)s)",
     )
     files = command.add_argument_group("what the files do not say")
     files.add_argument(

@@ -50,7 +50,7 @@ __all__ = [
 
 ALIGNED = (
     *("score", "template", "shift", "angle", "shift_error", "angle_error"),
-    *("at_limit", "converged"),
+    *("at_limit", "converged", "log_odds", "mode_weight", "template_probability"),
 )
 """The features that an alignment adds."""
 
@@ -72,6 +72,7 @@ def align(
     symmetry: str = "C1",
     refine: bool = True,
     whiten: bool = False,
+    estimate: str = "mean",
     tomogram_feature: str = "tomogram",
     preflight: bool = True,
     engine: Engine = ENGINE,
@@ -124,6 +125,10 @@ def align(
         is not white, as in tomograms, or the data are blurred; where neither is so,
         about as good, and the sample's alignment is what it costs. Errors then are
         true also of data that are not like the template and of crowded ones.
+    estimate : str
+        Of refined poses: ``"mean"``, the posterior mean of all that may be true, which
+        is nearest to the truth by root mean square where the signal is weak, and the
+        best pose where that is sure; or ``"mode"``, always the best pose.
     tomogram_feature : str
         The feature of the molecules that names each one's tomogram, where there is
         a mapping; names are compared as texts.
@@ -145,7 +150,10 @@ def align(
         (degrees turned), ``shift_error`` (nm) and ``angle_error`` (degrees), the
         roots of the expected squared distances from the truth, ``at_limit``,
         whether the pose ended on a limit of the search, and ``converged``, whether it
-        is at an optimum, so that another step would gain nothing against the noise. A
+        is at an optimum, so that another step would gain nothing against the noise;
+        and of estimates by the mean ``log_odds``, ln of the odds that there is a
+        particle, ``mode_weight``, the probability of the poses around the best, and
+        ``template_probability``, that it is this template of several; otherwise NaN. A
         particle without a signal stays where it is, with a score of 0 and errors of
         NaN.
 
@@ -188,6 +196,7 @@ def align(
         symmetry=symmetry,
         refine=refine,
         whiten=whiten,
+        estimate=estimate,
         engine=engine,
     )
     particles = as_molecules("molecules", molecules)
@@ -237,6 +246,7 @@ def align_subtomograms(
     symmetry: str = "C1",
     refine: bool = True,
     whiten: bool = False,
+    estimate: str = "mean",
     engine: Engine = ENGINE,
     executor: Executor | None = None,
     progress: bool = True,
@@ -249,7 +259,7 @@ def align_subtomograms(
         Subtomograms, each in its particle's own frame.
     template, mask, max_shifts, rotations, tilt, resolution
         See `align`.
-    symmetry, refine, whiten, engine, executor, progress
+    symmetry, refine, whiten, estimate, engine, executor, progress
         See `align`.
     scale : float
         nm per voxel.
@@ -289,6 +299,7 @@ def align_subtomograms(
         symmetry=symmetry,
         refine=refine,
         whiten=whiten,
+        estimate=estimate,
         engine=engine,
     )
     prepared = prepare_all(template, mask, scale)
@@ -365,6 +376,9 @@ def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
         found.angle_errors,
         found.at_limit,
         found.converged,
+        found.log_odds,
+        found.mode_weight,
+        found.template_probability,
     )
     return Molecules(
         particles.positions + particles.rotations.apply(found.shifts),

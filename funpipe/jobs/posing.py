@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
 from funpipe.boxes.cropping import CropPiece
+from funpipe.engine.amplitude import over_ladder
 from funpipe.engine.seam import Match
 from funpipe.jobs.running import run
 from funpipe.jobs.searching import Sampling, Search
@@ -30,6 +31,16 @@ if TYPE_CHECKING:
 __all__ = ["Alignment", "find_poses"]
 
 _NOISE_SAMPLE = 64  # particles, evenly spread, that the noise is estimated from
+
+
+def _unknown() -> NDArray[np.float64]:
+    return np.zeros(0)
+
+
+_SHAPES: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("log_odds", "mode_weight", "template_probability"), ()),
+    "log_evidence": (1,),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +68,23 @@ class Alignment:
     converged: NDArray[np.bool_]
     """(n,), whether another step of the refinement would gain nothing against the
     noise; False without refinement."""
+    log_odds: NDArray[np.float64] = field(default_factory=_unknown)
+    """(n,), ln of the odds that there is a particle, of any template, to there being
+    noise alone; the particles' amplitude and how many of the boxes hold one are
+    estimated from all boxes. NaN where the engine does not say."""
+    mode_weight: NDArray[np.float64] = field(default_factory=_unknown)
+    """(n,), the probability of the poses around the best; NaN likewise."""
+    template_probability: NDArray[np.float64] = field(default_factory=_unknown)
+    """(n,), that it is this template if it is one of them; NaN likewise."""
+    log_evidence: NDArray[np.float64] = field(default_factory=_unknown)
+    """(n, m), ln of the likelihood of each template, averaged over all poses that
+    were searched, against noise alone; NaN likewise."""
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        for name, shape in _SHAPES.items():
+            if len(getattr(self, name)) != n:
+                object.__setattr__(self, name, np.full((n, *shape), np.nan))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -119,6 +147,8 @@ def find_poses(
             for _, crops, orientations, tilt in some_of(chosen)
         ]
         bank = engine.whiten(bank, sample)
+    if search.estimate == "mean" and engine.weigh is not None:
+        bank = engine.weigh(bank)
     task = partial(_match_task, match=engine.match, bank=bank, scale=scale)
     with closing(run(task, ((each,) for each in work), executor)) as running:
         done = list(_with_bar(running, count, progress))
@@ -131,6 +161,16 @@ def find_poses(
             "those particles stay where they are, with a score of 0"
         )
     found = found.take(np.argsort(np.concatenate(indices), kind="stable"))
+    known: dict[str, NDArray[np.float64]] = {}
+    if found.log_evidence is not None:
+        of_all = over_ladder(found.log_evidence, found.templates)
+        known = {
+            "log_odds": of_all.log_odds,
+            "template_probability": of_all.probability,
+            "log_evidence": of_all.log_evidence,
+        }
+    if found.mode_weight is not None:
+        known["mode_weight"] = found.mode_weight
     return Alignment(
         found.rotations,
         found.shifts * scale,
@@ -140,6 +180,7 @@ def find_poses(
         found.angle_errors,
         found.at_limit,
         found.converged,
+        **known,
     )
 
 

@@ -19,7 +19,11 @@ from funpipe.space.fourier import Tilt, as_tilt
 from funpipe.space.geometry import RotationGrid, rotation_count, rotation_grid
 from funpipe.space.symmetry import symmetry_group
 
-__all__ = ["Sampling", "Search", "sampling", "search_for"]
+__all__ = ["ESTIMATES", "Sampling", "Search", "sampling", "search_for"]
+
+
+ESTIMATES = "mean", "mode"
+"""Of a pose: the expected one, or the best."""
 
 
 class Search(NamedTuple):
@@ -37,6 +41,8 @@ class Search(NamedTuple):
     refine: bool
     whiten: bool
     engine: Engine
+    estimate: str = "mean"
+    """Of a pose: ``mean`` or ``mode``."""
 
 
 class Sampling(NamedTuple):
@@ -59,12 +65,15 @@ def search_for(
     refine: Any = True,
     whiten: Any = False,
     engine: Any = ENGINE,
+    estimate: Any = "mean",
 ) -> Search:
     """Check the options of a search, and make one value of them."""
     shifts = None
     if max_shifts is not None:
         shifts = check.non_negative_vector("max_shifts", max_shifts)
     rotation_count(rotations)  # for its errors
+    if not (isinstance(estimate, str) and estimate in ESTIMATES):
+        fail("estimate", " or ".join(map(repr, ESTIMATES)), estimate)
     search = Search(
         shifts,
         rotations,
@@ -74,6 +83,7 @@ def search_for(
         check.flag("refine", refine),
         check.flag("whiten", whiten),
         check_engine("engine", engine),
+        estimate,
     )
     if search.whiten and search.engine.whiten is None:
         raise ValueError("whiten must be False: the engine given cannot whiten")

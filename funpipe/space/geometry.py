@@ -120,6 +120,8 @@ class RotationGrid(NamedTuple):
     limit: float | tuple[float, float, float] | None = None
     """How far they go, degrees: the largest angle of a ball, or the largest Euler
     angles about z, y and x of a product ``Rz Ry Rx``; None where there is no limit."""
+    symmetry: str = "C1"
+    """Of rotations that look the same by it, about one is there."""
 
     def up_to(self, symmetry: str) -> RotationGrid:
         """Return, of rotations that look the same, the nearest to the identity.
@@ -131,14 +133,15 @@ class RotationGrid(NamedTuple):
             return self
         group = symmetry_group(symmetry)
         if not self.spacing:
-            return self._replace(rotations=one_listed(self.rotations, group))
+            some = one_listed(self.rotations, group)
+            return self._replace(rotations=some, symmetry=symmetry)
         some = one_searched(
             self.rotations,
             group,
             self.spacing,
             in_ball=not isinstance(self.limit, tuple),
         )
-        return self._replace(rotations=some)
+        return self._replace(rotations=some, symmetry=symmetry)
 
 
 def rotation_grid(

@@ -1,0 +1,223 @@
+"""The amplitude that a job's particles share, and how many places hold one.
+
+Empirical Bayes, from the evidence of `funpipe.engine.posterior`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from funpipe.engine.posterior import Cells, Modes, Products, posterior
+
+__all__ = ["LADDER", "Found", "Signal", "fitted", "log_odds", "over_ladder"]
+
+Array: TypeAlias = NDArray[Any]
+
+_TINY = 1e-30
+_RUNGS = 10  # amplitudes tried first
+_PRECISE = 0.01  # of an amplitude
+_EM_STEPS = 30
+
+
+_RATIO = 1.35
+LADDER = 2 * _RATIO ** np.arange(14.0)
+"""Of amplitudes: in how many standard deviations of the noise a particle of which all
+is measured is seen, to 99."""
+
+
+class Signal(NamedTuple):
+    """What the particles of a job have in common."""
+
+    amplitudes: NDArray[np.float64]
+    """(m,), ρ = a / s of each template."""
+    share: float
+    """Of the places that hold a particle."""
+
+
+def log_odds(log_evidence: Array, share: float) -> NDArray[np.float64]:
+    """Return ln of the odds that a place holds a particle, of any template.
+
+    Parameters
+    ----------
+    log_evidence : (n, m) array
+        Of each template, against noise alone; each is as likely before.
+    share : float
+        Of all places that hold a particle.
+
+    Examples
+    --------
+    >>> log_odds(np.array([[0.0, 0.0], [2.0, -np.inf]]), 0.5).round(2)
+    array([0.  , 1.31])
+    """
+    prior = math.log(share) - math.log1p(-share)
+    return _log_mean(log_evidence) + prior
+
+
+class Found(NamedTuple):
+    """What n places hold, by what all of them have in common."""
+
+    log_odds: NDArray[np.float64]
+    """(n,), ln of the odds that it is a particle, of any template."""
+    log_evidence: NDArray[np.float64]
+    """(n, m), of each template, at the amplitude of all."""
+    probability: NDArray[np.float64]
+    """(n,), that a particle is of the template given."""
+
+
+def over_ladder(log_evidence: Array, templates: Array) -> Found:
+    """Return what places hold, their amplitude and the share of particles estimated.
+
+    As `fitted` does, between the amplitudes at which the evidence is known, about
+    which those of particles scatter by a quarter.
+
+    Parameters
+    ----------
+    log_evidence : (n, m, J) array
+        At amplitudes in the ratios of `LADDER`; NaN of places that hold nothing, for
+        which all is NaN.
+    templates : (n,) array
+        Which template each is taken for.
+
+    Examples
+    --------
+    >>> evidence = np.array([[[1.0, 2.0]], [[-1.0, -3.0]], [[3.0, 9.0]]])
+    >>> found = over_ladder(evidence, np.zeros(3, int))
+    >>> found.log_odds.round(1), found.probability
+    (array([ 2.4, -1.2,  9.3]), array([1., 1., 1.]))
+    """
+    known = np.asarray(~np.isnan(log_evidence).any(axis=(1, 2)))
+    some = _scattered(np.maximum(log_evidence[known], _LOWEST))
+    count, m, J = some.shape
+    at = 0.0
+    if count and J > 1:
+        steps = np.linspace(0, J - 1, _FINE * (J - 1) + 1)
+        fits = [_fit(_log_mean(_between(some, step))) for step in steps]
+        at = float(steps[int(np.argmax(fits))])
+    evidence = np.full(log_evidence.shape[:2], np.nan)
+    evidence[known] = _between(some, at)
+    odds, chance = np.full((2, len(known)), np.nan)
+    odds[known] = log_odds(evidence[known], _share(_log_mean(evidence[known])))
+    own = np.take_along_axis(evidence, templates[:, None], axis=1)[:, 0]
+    chance[known] = np.exp(own - _log_mean(evidence) - math.log(m))[known]
+    return Found(odds, evidence, chance)
+
+
+def _scattered(log_evidence: Array) -> Array:
+    """Return the evidence (n, m, J) if amplitudes scatter about each of the ladder."""
+    rung = np.arange(log_evidence.shape[2])
+    apart = math.log(_RATIO) * (rung[:, None] - rung) / _SCATTER
+    weight = np.exp(-(apart**2) / 2)
+    weight /= weight.sum(axis=0)
+    # From rung to rung by logarithms, as strong particles' evidence spans thousands.
+    terms = log_evidence[..., None] + np.log(weight)
+    top = terms.max(axis=2)
+    return np.asarray(np.log(np.exp(terms - top[:, :, None]).sum(axis=2)) + top)
+
+
+_SCATTER = 0.25  # of ln of particles' amplitudes
+_LOWEST = -1e6  # of ln L: where no mode was followed
+_FINE = 8  # steps between two amplitudes
+
+
+def _between(values: Array, step: float) -> Array:
+    """Return values between those of the last axis, by the parabola through three."""
+    J = values.shape[-1]
+    if J < 3:
+        low = min(int(step), J - 1)
+        high = min(low + 1, J - 1)
+        return values[..., low] + (step - low) * (values[..., high] - values[..., low])
+    middle = min(max(round(step), 1), J - 2)
+    before, here, after = (values[..., middle + each] for each in (-1, 0, 1))
+    off = step - middle
+    bend = (before + after) / 2 - here
+    return np.asarray(here + off * (after - before) / 2 + off * off * bend)
+
+
+def _fit(evidence: Array) -> float:
+    """Return ln of the likelihood of all places together, of the best share."""
+    share = _share(evidence)
+    return float(np.logaddexp(math.log(share) + evidence, math.log1p(-share)).sum())
+
+
+def _log_mean(values: Array) -> Array:
+    top = np.max(values, axis=-1, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)
+    with np.errstate(divide="ignore"):
+        return np.log(np.exp(values - top).mean(axis=-1)) + top[..., 0]
+
+
+def fitted(
+    products: Products, cells: Cells, units: Any, modes: Modes | None = None
+) -> Signal:
+    """Estimate the amplitude of a job's particles, and how many places hold one.
+
+    Both maximise Π (share · mean of L over window and templates + 1 − share), the
+    likelihood of all particles together: empirical Bayes (B. Efron, Large-Scale
+    Inference, 2010, ch. 1), the share by expectation maximisation.
+
+    Parameters
+    ----------
+    products, cells, modes
+        As for `posterior`, of some dozens of particles evenly spread over the job.
+    units : (m,) array
+        The templates' amplitudes up to a common factor; 1 / √(Σ |T|²), so that all
+        are as strong, where nothing else is known.
+
+    Returns
+    -------
+    Signal
+    """
+    unit = np.asarray(units, dtype=np.float64)
+    strengths = _strengths(products, unit)
+    ladder = np.geomspace(
+        0.3 * np.quantile(strengths, 0.1), 1.1 * strengths.max(), _RUNGS
+    )
+    fits = [_misfit(math.log(each), products, cells, unit, modes) for each in ladder]
+    best = int(np.argmin(fits))
+    low, high = np.log(ladder[[max(best - 1, 0), min(best + 1, _RUNGS - 1)]])
+    found = scipy.optimize.minimize_scalar(
+        _misfit,
+        bounds=(low, high),
+        args=(products, cells, unit, modes),
+        method="bounded",
+        options={"xatol": _PRECISE},
+    )
+    amplitudes = math.exp(found.x) * unit
+    evidence = posterior(products, cells, amplitudes, modes).log_evidence
+    return Signal(amplitudes, _share(_log_mean(evidence)))
+
+
+def _strengths(products: Products, unit: Array) -> NDArray[np.float64]:
+    """Return the amplitude at each particle's best pose, in units (n,)."""
+    n, m = len(products.P), len(unit)
+    x = products.x.max(axis=0).reshape(n, m, -1)
+    g = np.maximum(products.g.reshape(x.shape), _TINY)
+    P = np.maximum(products.P, _TINY)
+    scores = x / np.sqrt(g * P[:, None, None])
+    at = scores.reshape(n, -1).argmax(axis=1)
+    each = np.arange(n)
+    score = np.clip(scores.reshape(n, -1)[each, at], 0.01, 0.999)
+    norm = np.sqrt(g).reshape(n, -1)[each, at] * unit[at // x.shape[2]]
+    return np.asarray(score * np.sqrt(products.N / (1 - score**2)) / norm)
+
+
+def _misfit(
+    logarithm: float, products: Products, cells: Cells, unit: Array, modes: Modes | None
+) -> float:
+    """Return −ln of the likelihood of all particles at an amplitude."""
+    found = posterior(products, cells, math.exp(logarithm) * unit, modes)
+    return -_fit(_log_mean(found.log_evidence))
+
+
+def _share(evidence: Array) -> float:
+    """Return the share of places that hold a particle, never quite 0 or 1."""
+    share = 0.5
+    for _ in range(_EM_STEPS):
+        odds = evidence + math.log(share) - math.log1p(-share)
+        share = float((scipy.special.expit(odds).sum() + 0.5) / (len(odds) + 1))
+    return share
