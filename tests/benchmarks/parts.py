@@ -39,8 +39,9 @@ from whole_job import run_job, write_job
 
 import funpipe as fp
 from funpipe.engine import matching
-from funpipe.engine.bank import masked, template_bank
+from funpipe.engine.bank import Bank, masked, template_bank
 from funpipe.engine.gauss_newton import Spectra
+from funpipe.space.crops import spectra, whole_box, whole_boxes
 from funpipe.space.fourier import no_tilt
 from funpipe.space.geometry import rotation_grid
 
@@ -194,24 +195,20 @@ def _errors(quaternions: np.ndarray, shifts: np.ndarray, case: molecules.Made) -
 
 def search_share(case: molecules.Made, turns: Any) -> float:
     """Return the search's share of the rate of one large product of matrices."""
-    boxes = case.particles.boxes[:64]
-    bank = template_bank(
-        masked(case.template, case.mask)[None],
-        rotation_grid(turns),
-        (WINDOW,) * 3,
-        RESOLUTION,
-    )
-    F = matching._box_spectra(boxes, bank)
-    k = (bank.waves / np.array(bank.shape)).astype(np.float32)
-    W = np.ones(F.shape, np.float32)
+    bank = bank_of(case, rotation_grid(turns), WINDOW)
+    F = spectra(whole_boxes(case.particles.boxes[:64]), bank.k, bank.support)
+    data = Spectra(bank.k, F, np.ones(F.shape, np.float32))
+    waves, part = bank.stages[0]
+    freedom = np.full(len(F), 2.0)  # of a wave: its real and its imaginary part
     size = matching._batch_size(bank)
-    n, c, r, s = bank.searched, len(bank.U), len(bank.spectra), len(bank.shifts)
-    flops = len(boxes) * (2 * c * 2 * n * r + 2 * c * r * s + 2 * n * r)
+    c, r, s = len(bank.U), len(bank.spectra), len(bank.shifts)
+    flops = len(F) * (2 * c * 2 * waves * r + 2 * c * r * s + 2 * waves * r)
 
     def search() -> None:
-        for i in range(0, len(boxes), size):
-            part = slice(i, i + size)
-            matching._search(Spectra(k, F[part], W[part]).first(n), bank)
+        for i in range(0, len(F), size):
+            some = slice(i, i + size)
+            few = Spectra(bank.k, data.F[some], data.W[some]).first(waves)
+            matching._search(few, part, freedom[some], bank)
 
     search()
     shares = []
@@ -219,6 +216,17 @@ def search_share(case: molecules.Made, turns: Any) -> float:
         seconds, _ = timed(search)
         shares.append(1e-9 * flops / seconds / sgemm_rate())
     return float(np.median(shares))
+
+
+def bank_of(case: molecules.Made, grid: Any, window: float) -> Bank:
+    """Prepare the search that arrays get, at a resolution of 4 voxels."""
+    return template_bank(
+        masked(case.template, case.mask)[None],
+        grid,
+        (window,) * 3,
+        RESOLUTION,
+        support=whole_box(case.template.shape),
+    )
 
 
 def all_rotations(size: Size, *, box: int) -> list[dict[str, Any]]:
@@ -265,12 +273,13 @@ def shifts_alone(size: Size, *, box: int, window: float) -> list[dict[str, Any]]
     took = []
     for _ in range(3):
         start = time.process_time()
-        bank = template_bank(
-            masked(case.template, case.mask)[None], grid, (window,) * 3, RESOLUTION
-        )
+        bank = bank_of(case, grid, window)
         there = time.process_time()
         matching.match(
-            case.particles.boxes, case.particles.orientations, bank=bank, tilt=no_tilt
+            whole_boxes(case.particles.boxes),
+            case.particles.orientations,
+            bank=bank,
+            tilt=no_tilt,
         )
         took.append((there - start, time.process_time() - there))
     prepared, matched = np.min(took, axis=0)
