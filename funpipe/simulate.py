@@ -132,9 +132,14 @@ def blob_spectrum(
         Turns the molecule.
     """
     centres = blobs.centres if rotation is None else rotation.apply(blobs.centres)
-    fall = gaussian(np.sqrt((k**2).sum(axis=1)), blobs.sigma)
+    waves = np.exp(-2j * np.pi * (k @ centres.T))
+    return _one_spectrum(blobs, k, scale) * (waves @ blobs.weights)
+
+
+def _one_spectrum(blobs: Blobs, k: NDArray[Any], scale: float) -> NDArray[np.float64]:
+    """Return the transform of one blob of peak 1 at the centre."""
     volume = (2 * np.pi * (blobs.sigma / scale) ** 2) ** 1.5
-    return volume * fall * (np.exp(-2j * np.pi * (k @ centres.T)) @ blobs.weights)
+    return volume * gaussian(np.sqrt((k**2).sum(axis=1)), blobs.sigma)
 
 
 class _Map(NamedTuple):
@@ -326,29 +331,35 @@ def pose_bound(
         The roots of the bound on the expected squared angle in degrees, and on the
         expected squared distance in nm.
     """
-    from scipy.spatial.transform import Rotation
-
     shape = made.boxes.shape[1:]
     k = half_ball(shape, resolution / scale) / (np.array(shape) * scale)
     weights_of = as_tilt("tilt", tilt)
-    step = 1e-4
-    small = Rotation.from_rotvec(step * np.eye(3))
     bounds = []
     for orientation, rotation in zip(made.orientations, made.rotations, strict=True):
         measured = weights_of(orientation.apply(k).T) > 0
-        seen = k[measured]
-        turned = [
-            blob_spectrum(blobs, seen, scale, rotation * each)
-            - blob_spectrum(blobs, seen, scale, rotation * each.inv())
-            for each in small
-        ]
-        moved = -2j * np.pi * seen.T * blob_spectrum(blobs, seen, scale, rotation)
-        B = np.concatenate([np.array(turned) / (2 * step), moved])
+        B = _pose_rates(blobs, k[measured], scale, rotation)
         A = (B.conj() @ B.T).real
         variance = np.prod(shape) * noise**2 / 2 * np.diag(np.linalg.inv(A))
         bounds.append((variance[:3].sum(), variance[3:].sum()))
     angles, shifts = np.sqrt(np.array(bounds)).T
     return np.degrees(angles), shifts
+
+
+def _pose_rates(
+    blobs: Blobs, k: NDArray[Any], scale: float, rotation: Rotation
+) -> NDArray[np.complex128]:
+    """Return a transform's derivatives by rotation and shift, (6, N).
+
+    A small turn ω before the rotation R moves a blob at c by R (ω × c).
+    """
+    centres = rotation.apply(blobs.centres)
+    moves = np.cross(rotation.as_matrix().T[:, None], centres)  # (3, g, 3)
+    peaks = blobs.weights[:, None]
+    waves = np.exp(-2j * np.pi * (k @ centres.T))
+    turned = [((waves @ (peaks * each)) * k).sum(axis=1) for each in moves]
+    moved = k.T * (waves @ blobs.weights)
+    one = _one_spectrum(blobs, k, scale)
+    return -2j * np.pi * one * np.concatenate([turned, moved])
 
 
 def tomogram(

@@ -10,10 +10,13 @@ import funpipe as fp
 from funpipe.simulate import (
     asymmetric_molecule,
     blob_image,
+    blob_spectrum,
     map_image,
     particles,
+    pose_bound,
     tomogram,
 )
+from funpipe.space.fourier import as_tilt, half_ball
 
 BLOBS = asymmetric_molecule(radius=4.0)
 TURN = Rotation.from_euler("ZYX", [40, -70, 15], degrees=True)
@@ -73,6 +76,31 @@ def test_particles_of_maps_are_those_of_blobs():
     )
     assert worst(made.boxes, exact.boxes) < 2e-3
     np.testing.assert_array_equal(made.shifts, exact.shifts)
+
+
+def test_the_bound_is_that_of_spectra_at_poses_a_small_step_apart():
+    made = particles(BLOBS, SHAPE, SCALE, 3, angle=50.0)
+    resolution, noise, step = 4.0 * SCALE, 0.3, 1e-4
+    k = half_ball(SHAPE, 4.0) / (np.array(SHAPE) * SCALE)
+    expected = []
+    for orientation, rotation, shift in zip(
+        made.orientations, made.rotations, made.shifts, strict=True
+    ):
+        seen = k[as_tilt("tilt", (-60, 60))(orientation.apply(k).T) > 0]
+
+        def spectrum(pose, rotation=rotation, shift=shift, seen=seen):
+            turn = rotation * Rotation.from_rotvec(pose[:3])
+            phase = np.exp(-2j * np.pi * (seen @ (shift + pose[3:])))
+            return blob_spectrum(BLOBS, seen, SCALE, turn) * phase
+
+        rates = [spectrum(each) - spectrum(-each) for each in step * np.eye(6)]
+        B = np.array(rates) / (2 * step)
+        s2 = np.prod(SHAPE) * noise**2 / 2
+        variance = s2 * np.diag(np.linalg.inv((B.conj() @ B.T).real))
+        expected.append(np.sqrt([variance[:3].sum(), variance[3:].sum()]))
+    angles, distances = np.transpose(expected)
+    found = pose_bound(BLOBS, made, SCALE, resolution=resolution, noise=noise)
+    np.testing.assert_allclose(found, [np.degrees(angles), distances], rtol=1e-5)
 
 
 def test_a_provider_is_called_with_the_scale():
