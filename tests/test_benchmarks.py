@@ -19,8 +19,17 @@ from tables import FRONT, README, figures, speed, with_figures, with_speed
 NEEDS = {
     "bound-chosen": "gemmi",
     "bound-held-out": "gemmi",
+    **{
+        f"weak-{noise}-{name}": "gemmi" for noise in (6, 10) for name in ("30S", "3j9i")
+    },
     "microtubule": "tifffile",
 }
+# A program, or real data.
+NEED_MORE = (
+    "relion",
+    "microtubule",
+    *(each for each in PARTS if each.startswith("weak-")),
+)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -28,12 +37,13 @@ def test_a_part_runs_with_few_particles_and_without_acryo(part):
     if part in NEEDS:
         pytest.importorskip(NEEDS[part])
     rows = PARTS[part](Size(tiny=True, peers=False))
-    if part not in ("relion", "microtubule"):  # need a program, and real data
+    if part not in NEED_MORE:
         assert rows
     names = {name for row in rows for name in row}
     assert not [name for name in names if "acryo" in name or "relion" in name]
     for row in rows:
         assert row.get("ms", 1) > 0
+        assert row.get("s", 1) > 0
 
 
 def test_the_readmes_say_what_the_results_say():

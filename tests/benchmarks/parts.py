@@ -35,6 +35,7 @@ from programs import (
     summary,
     timed,
 )
+from scale import CASES, of_cases
 from whole_job import run_job, write_job
 
 import funpipe as fp
@@ -47,6 +48,7 @@ from funpipe.space.geometry import rotation_grid
 
 SMALLEST = 24  # voxels of the box of a tiny run
 FEW_TURNS = ((12, 12),) * 3  # 27 of the 343 rotations
+WEAK = ("simulated 11", "30S", "3j9i", "beta-tubulin")
 
 
 class Size(NamedTuple):
@@ -68,7 +70,7 @@ class Size(NamedTuple):
         return FEW_TURNS if self.tiny else GRID
 
     def names(self, full: tuple[str, ...]) -> tuple[str, ...]:
-        return full[:1] if self.tiny else molecules.available(full)
+        return molecules.available(full[:1] if self.tiny else full)
 
     @property
     def relion(self) -> bool:
@@ -125,6 +127,10 @@ def job(
         one, three = (run_job("acryo_aligned", folder, n, **options)[0] for n in (1, 3))
         each = part * (three - one) / 2
         theirs = 1e3 * (each + max(0.0, part * one - each) / count)
+        row |= {
+            "acryo particles": 3,
+            "acryo rotations": len(rotation_grid(turns).rotations),
+        }
         return [row | {"acryo ms": theirs, "acryo / funpipe": theirs / row["ms"]}]
 
 
@@ -153,8 +159,8 @@ def averaging(size: Size, *, box: int, side: int, repeats: int) -> list[dict[str
 # The engine alone, on arrays.
 
 
-def engine(size: Size, *, box: int) -> list[dict[str, Any]]:
-    """Align arrays at a resolution of 4 voxels, beside acryo's alignment of them."""
+def engine(size: Size, *, box: int, acryos: int) -> list[dict[str, Any]]:
+    """Align arrays at a resolution of 4 voxels; acryo the first few of them."""
     rows, run = [], partial(aligned, rotations=size.turns)
     for seed, name in enumerate(size.names(("simulated 0", "simulated 1"))):
         case = made(name, size.box(box), noise=1.0, count=size.count(200), seed=seed)
@@ -169,10 +175,11 @@ def engine(size: Size, *, box: int) -> list[dict[str, Any]]:
             "ms": 1e3 * seconds / count,
         }
         if size.peers:
-            few = case._replace(particles=first(case.particles, 6))
+            few = case._replace(particles=first(case.particles, acryos))
             took, quaternions, shifts = acryo_poses(few)
             theirs = each_of_many(took, count)
             row |= {
+                "acryo particles": len(took),
                 "acryo / funpipe": theirs * count / seconds,
                 "acryo ms": 1e3 * theirs,
                 **named("acryo", summary(_errors(quaternions, shifts, few))),
@@ -258,6 +265,7 @@ def all_rotations(size: Size, *, box: int) -> list[dict[str, Any]]:
             theirs = part * each_of_many(took, count)
             row |= {
                 "rotations": many,
+                "acryo particles": len(took),
                 "acryo ms": 1e3 * theirs,
                 "acryo / funpipe": theirs * count / seconds,
             }
@@ -297,6 +305,15 @@ def shifts_alone(size: Size, *, box: int, window: float) -> list[dict[str, Any]]
     return [row]
 
 
+def scale(size: Size) -> list[dict[str, Any]]:
+    """Prepare searches that are large in one way or another, and check picks."""
+    cases = CASES
+    if size.tiny:
+        box, few = size.box(0), size.turns
+        cases = tuple(e._replace(box=box, rotations=few, window=2.0) for e in CASES)
+    return of_cases(cases, size.box(48), size.turns)
+
+
 # Errors.
 
 
@@ -316,25 +333,25 @@ def bound(size: Size, *, names: tuple[str, ...]) -> list[dict[str, Any]]:
     return rows
 
 
-def weak(size: Size, *, noise: float) -> list[dict[str, Any]]:
-    """Align particles of weak signal, the same ones by every program."""
-    rows = []
-    names = ("simulated 11", "30S", "3j9i", "beta-tubulin")
-    for number, name in enumerate(size.names(names)):
-        count, few = size.count(200), size.count(12)
-        case = made(name, size.box(32), noise=noise, count=count, seed=20 + number)
-        found = aligned(case, rotations=size.turns)
-        row = {"box": len(case.template), "molecule": name, "noise": noise}
-        row |= {"particles": count} | against_bound(case, found, RESOLUTION)
-        if size.peers:
-            ours = errors(found.rotations, found.shifts, case.particles)
-            same = type(ours)(*(each[:few] for each in ours))
-            row |= {"same particles": few} | named("same", summary(same))
-            row |= named("acryo", summary(acryo_errors(case, few)))
-        if size.relion:
-            row |= named("relion", relion_found(case, count, 4))
-        rows.append(row)
-    return rows
+def weak(size: Size, *, noise: float, name: str) -> list[dict[str, Any]]:
+    """Align particles of weak signal; acryo the first few of them, RELION all."""
+    if not molecules.available((name,)):
+        return []
+    count, few = size.count(200), size.count(20)
+    seed = 20 + WEAK.index(name)
+    case = made(name, size.box(32), noise=noise, count=count, seed=seed)
+    found = aligned(case, rotations=size.turns)
+    row = {"box": len(case.template), "molecule": name, "noise": noise}
+    row |= {"particles": count} | against_bound(case, found, RESOLUTION)
+    if size.peers:
+        ours = errors(found.rotations, found.shifts, case.particles)
+        same = type(ours)(*(each[:few] for each in ours))
+        row |= {"same particles": few} | named("same", summary(same))
+        row |= named("acryo", summary(acryo_errors(case, few)))
+    if size.relion:
+        row |= {"relion particles": count}
+        row |= named("relion", relion_found(case, count, 4))
+    return [row]
 
 
 def clean(size: Size) -> list[dict[str, Any]]:
@@ -382,10 +399,12 @@ def relion(size: Size) -> list[dict[str, Any]]:
     seconds, found = timed(aligned, case, rotations=size.turns)
     ours = summary(errors(found.rotations, found.shifts, case.particles))
     for order, step in ((3, 3.75), (4, 1.875)):
-        theirs = relion_found(case, size.count(100), order)
+        count = size.count(100)
+        theirs = relion_found(case, count, order)
         ms = 1e3 * seconds / len(case.particles.boxes)
         rows.append(
             {"box": len(case.template), "step": step, "ms": ms}
+            | {"particles": len(case.particles.boxes), "relion particles": count}
             | {"relion / funpipe": theirs["ms"] / ms}
             | ours
             | named("relion", theirs)
@@ -483,15 +502,19 @@ PARTS = {
     "job-96-4": partial(
         job, box=96, side=3, repeats=6, resolution=4.0, all_of_acryos=False
     ),
-    "engine-32": partial(engine, box=32),
-    "engine-48": partial(engine, box=48),
+    "engine-32": partial(engine, box=32, acryos=6),
+    "engine-48": partial(engine, box=48, acryos=4),
     "all-32": partial(all_rotations, box=32),
     "average-32": partial(averaging, box=32, side=8, repeats=2),
     "shift-48": partial(shifts_alone, box=48, window=8.0),
+    "scale": scale,
     "bound-chosen": partial(bound, names=molecules.CHOSEN),
     "bound-held-out": partial(bound, names=molecules.HELD_OUT),
-    "weak-6": partial(weak, noise=6.0),
-    "weak-10": partial(weak, noise=10.0),
+    **{
+        f"weak-{noise}-{name.replace(' ', '-')}": partial(weak, noise=noise, name=name)
+        for noise in (6, 10)
+        for name in WEAK
+    },
     "clean": clean,
     "falling": falling,
     "relion": relion,

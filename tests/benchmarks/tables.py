@@ -22,7 +22,7 @@ Results = dict[str, Result]
 JOBS = ("job-32", "job-32-4", "job-48", "job-64", "job-96-4")
 ENGINES = ("engine-32", "engine-48")
 BOUNDS = {"bound-chosen": "chosen on", "bound-held-out": "held out"}
-WEAK = ("weak-6", "weak-10")
+WEAK = "weak-"  # what those parts' names start with
 
 
 def write_tables(results: Path, readme: Path = README, front: Path = FRONT) -> None:
@@ -55,6 +55,7 @@ def figures(results: Results) -> str:
         weak,
         clean,
         other,
+        scale,
         microtubule,
         ran,
     )
@@ -159,7 +160,7 @@ def weak(results: Results) -> str:
             pair(row, "acryo rms angle", "acryo rms distance"),
             pair(row, "relion rms angle", "relion rms distance"),
         )
-        for row in all_rows(results, WEAK)
+        for row in all_rows(results, tuple(e for e in results if e.startswith(WEAK)))
     ]
     titles = ("molecule, noise", "funpipe", "bound", "funpipe, of acryo's particles")
     titles += ("acryo", "RELION")
@@ -202,6 +203,21 @@ def other(results: Results) -> str:
         rows.append((name, "", "", f"errors times {ratio}"))
     titles = ("", "funpipe, each", "the other, times as long", "")
     return section("Other tasks, box of 32", titles, rows)
+
+
+def scale(results: Results) -> str:
+    rows = []
+    for row in all_rows(results, ("scale",)):
+        kind, checks = f"box of {row['box']}, ±{row['window']:g} voxels", "s" in row
+        kind += f", resolution {resolution(row)}, {row['rotations']} rotations"
+        if row.get("templates", 1) > 1:
+            kind += f", {row['templates']} templates, each particle "
+            kind += f"{row['times one template']:.1f} times one"
+        seconds = two(row["s"] if checks else row["s of preparation"])
+        name = f"`check`, {kind}" if checks else kind
+        rows.append((name, f"{seconds} s", f"{whole(row['memory MB'])} MB"))
+    titles = ("preparation", "of a processor", "memory beyond the imports")
+    return section("What preparing takes", titles, rows)
 
 
 def time_cells(row: dict[str, Any], other: str) -> tuple[str, str]:
