@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe import Finding, Molecules, Tomogram
+from funpipe.engine.matching import ENGINE
 from funpipe.io.volumes import write_mrc
 from funpipe.simulate import asymmetric_molecule, blob_image, perturbed, tomogram
 
@@ -238,6 +240,29 @@ def test_the_sample_goes_through_all_tomograms_with_their_tilts():
     picks = PICKS.with_features(tomogram=names_)
     negative = {each: Tomogram(-IMAGE, SCALE, (-60, 60)) for each in "abc"}
     assert names(check(negative, picks, tilt=None)) == ["opposite contrast"]
+
+
+class Seen(NamedTuple):
+    """An engine's match that notes how many particles it is given."""
+
+    counts: list[int]
+
+    def __call__(self, crops, *args, **options):
+        self.counts.append(len(crops.values))
+        return ENGINE.match(crops, *args, **options)
+
+
+@pytest.mark.parametrize(("sign", "aligned"), [(1, 4 * 9), (-1, 2 * 18)])
+def test_where_the_first_score_clearly_worse_the_others_are_not_aligned(sign, aligned):
+    match = Seen([])
+    engine = ENGINE._replace(match=match)
+    picks = Molecules.concat(
+        [perturbed(TRUTH, shift=0.5, angle=5.0, seed=seed) for seed in (1, 2)]
+    )
+    findings = check(IMAGE * sign, picks, engine=engine, max_shifts=1.0, rotations=None)
+    wanted = [] if sign > 0 else ["opposite contrast"]
+    assert [each for each in names(findings) if each != "particles doubled"] == wanted
+    assert sum(match.counts) == aligned
 
 
 def test_large_sets_are_sampled():
