@@ -20,6 +20,11 @@ So all are brought to size 1 before they become float32, the boxes' mean taken o
 tried counts, see `funpipe.space.crops`: F is the transform of that, and k are as far
 apart as its size asks for.
 
+*Masks.* What a mask cuts off a template still lies in the box, where the model has
+nothing, and is no noise: it pulls poses by as much as it looks like a small turn or
+shift of what is left. That bounds how exact poses can be without noise. The mask says
+what of the template to believe, so that the rest cannot be put into the model.
+
 *Band limit.* T_R(k) = T(Rᵀk). T is evaluated once on a grid some times finer than the
 box's own, and between its points by linear interpolation, see
 `funpipe.engine.spectra`.
