@@ -204,7 +204,7 @@ def test_whitening_lowers_the_error_under_falling_noise():
     assert rms(whitened[1]) < 0.9 * rms(plainly[1])
 
 
-WIDER = float(np.hypot(BLOBS.sigma, 1.0))  # more, and boxes would cut particles
+WIDER = float(np.hypot(BLOBS.sigma, 1.5))
 BLURRED = Blobs(BLOBS.centres, WIDER, BLOBS.weights * (BLOBS.sigma / WIDER) ** 3)
 UNLIKE = {
     "data as the template": (BLOBS, TEMPLATE, 0.0),

@@ -183,7 +183,8 @@ def whitened(bank: Bank, sample: Sequence[tuple[Crops, Rotation, Tilt]]) -> Bank
         factors.append(local_noise(poses, data, known.fields))
     windows = [window_power(crops, bank.support) for crops, _, _ in sample]
     dense = np.concatenate(windows).mean() / np.prod(bank.support.periods)
-    turning, moving = np.concatenate(factors).mean(axis=0) * dense
+    # More than elsewhere is no noise: what the model lacks, alike in all particles.
+    turning, moving = np.minimum(np.concatenate(factors).mean(axis=0) * dense, 1)
     return known._replace(local=(float(turning), float(moving)))
 
 
