@@ -124,7 +124,9 @@ def align(
         the template they have there, both by |frequency|. Poses are better where noise
         is not white, as in tomograms, or the data are blurred; where neither is so,
         about as good, and the sample's alignment is what it costs. Errors then are
-        true also of data that are not like the template and of crowded ones.
+        true also of data that are not like the template and of crowded ones. Of use
+        for tomograms with some tens of particles or more; off by default, so that a
+        particle's pose does not depend on the others.
     estimate : str
         Of refined poses: ``"mean"``, the posterior mean of all that may be true, which
         is nearest to the truth by root mean square where the signal is weak, and the
