@@ -14,7 +14,8 @@ from funpipe.algebra.stage_functions import (
     provider_function,
 )
 
-# All stages: what each of these says is public.
+# All stages. F403 warns of names from an unknown list: each module has its __all__,
+# which says what is public.
 from funpipe.stages import converters, masks, providers
 from funpipe.stages.converters import *  # noqa: F403
 from funpipe.stages.masks import *  # noqa: F403
@@ -36,7 +37,7 @@ from funpipe.boxes.opening import Tomogram
 
 # Modules that are of use by themselves.
 from funpipe import io as io, pipe as pipe, simulate as simulate
-from funpipe.faces import plots as plot  # noqa: F401
+from funpipe.faces import plots as plot  # noqa: F401 (fp.plot; `import *` leaves it)
 
 __version__ = "0.1.0"
 

@@ -30,6 +30,8 @@ from funpipe.algebra.stage_functions import (
     provider_function,
 )
 from funpipe.stages import converters, masks, providers
+
+# F403 warns of names from an unknown list: each module has its __all__.
 from funpipe.stages.converters import *  # noqa: F403
 from funpipe.stages.masks import *  # noqa: F403
 from funpipe.stages.providers import *  # noqa: F403

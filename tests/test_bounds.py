@@ -44,24 +44,46 @@ def numbered(count):
 
 # Many columns, blocks, keys, and long lines.
 
+# How each is made, of which size.
 MANY = {
-    "columns.csv": lambda: csv_of([*"zyx", *numbered(99_997)]),
-    "columns.star": lambda: star([*POSE, *numbered(99_997)], " ".join(["1"] * 100_000)),
-    "blocks.star": lambda: "".join(star(POSE, "1 2 3", i) for i in range(20_000)),
-    "keys.ndjson": lambda: json.dumps(POINT | dict.fromkeys(numbered(50_000), 1)),
-    "lines.star": lambda: "\n" * 200_000 + star(POSE, "1 2 3") + "\n" * 200_000,
-    "quoted.star": lambda: star([*POSE, "a"], f'1 2 3 "{"a " * 2_000_000}"'),
-    "digits.star": lambda: star([*POSE, "a"], f"1 2 3 {'1' * 1_000_000}x"),
-    "digits.csv": lambda: f"z,y,x,a\n1,2,3,{'1' * 130_000}x\n",
-    "number.csv": lambda: f"z,y,x,a\n1,2,3,{'1' * 130_000}\n",
+    "columns.csv": (lambda n: csv_of([*"zyx", *numbered(n - 3)]), 100_000),
+    "columns.star": (
+        lambda n: star([*POSE, *numbered(n - 3)], " ".join(["1"] * n)),
+        100_000,
+    ),
+    "blocks.star": (
+        lambda n: "".join(star(POSE, "1 2 3", i) for i in range(n)),
+        20_000,
+    ),
+    "keys.ndjson": (
+        lambda n: json.dumps(POINT | dict.fromkeys(numbered(n), 1)),
+        50_000,
+    ),
+    "lines.star": (lambda n: "\n" * n + star(POSE, "1 2 3") + "\n" * n, 200_000),
+    "quoted.star": (lambda n: star([*POSE, "a"], f'1 2 3 "{"a " * n}"'), 2_000_000),
+    "digits.star": (lambda n: star([*POSE, "a"], f"1 2 3 {'1' * n}x"), 1_000_000),
+    "digits.csv": (lambda n: f"z,y,x,a\n1,2,3,{'1' * n}x\n", 130_000),
+    "number.csv": (lambda n: f"z,y,x,a\n1,2,3,{'1' * n}\n", 130_000),
 }
+
+
+def seconds_to_read(path):
+    """Return how long this process takes to read a list of one particle."""
+    start = time.process_time()
+    assert len(read_molecules(path, scale=1.0)) == 1
+    return time.process_time() - start
 
 
 @pytest.mark.parametrize("name", MANY)
 def test_what_is_large_is_read_in_linear_time(tmp_path, name):
-    (tmp_path / name).write_text(MANY[name]())
-    with within(2.0):
-        assert len(read_molecules(tmp_path / name, scale=1.0)) == 1
+    make, size = MANY[name]
+    (tmp_path / name).write_text(make(size))
+    (tmp_path / f"quarter_{name}").write_text(make(size // 4))
+    quarter = min(seconds_to_read(tmp_path / f"quarter_{name}") for _ in range(3))
+    # 4 times as long were linear and 16 times quadratic, whatever the machine's pace.
+    # The other bound is for a reader that is slow at every size.
+    bound = min(6 * quarter + 0.05, 6.0)
+    assert any(seconds_to_read(tmp_path / name) < bound for _ in range(3))
 
 
 def test_many_features_are_written_in_linear_time(tmp_path):

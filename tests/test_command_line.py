@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from real_files import DATA, needs_data
 from scipy.spatial.transform import Rotation
+from written_files import TOMOGRAMS_STAR
 
 import funpipe as fp
 from funpipe.faces import command_line, command_options
@@ -49,15 +50,7 @@ _rlnOpticsGroup #8
 TS_1 10.0 -20.0 30.0 10.0 20.0 30.0 1
 TS_2 15.0 25.0 -35.0 40.0 50.0 60.0 1
 """
-TOMOGRAMS_STAR = """
-data_global
-
-loop_
-_rlnTomoName #1
-_rlnTomoTiltSeriesPixelSize #2
-_rlnTomoSizeX #3
-_rlnTomoSizeY #4
-_rlnTomoSizeZ #5
+TOMOGRAMS_TEXT = f"""{TOMOGRAMS_STAR}\
 TS_1 2.5 160 160 96
 TS_2 2.5 160 160 96
 """
@@ -361,7 +354,7 @@ def test_lists_are_converted_and_back(here):
 def test_centred_coordinates_need_the_tomograms_file(here, capsys):
     pytest.importorskip("starfile")
     Path("run_data.star").write_text(RELION_5)
-    Path("tomograms.star").write_text(TOMOGRAMS_STAR)
+    Path("tomograms.star").write_text(TOMOGRAMS_TEXT)
     assert "pass --tomograms-star" in refused(
         capsys, "convert", "run_data.star", "a.csv"
     )
@@ -521,7 +514,7 @@ def test_inspect_says_what_a_list_is_and_what_is_odd(here, capsys):
 def test_inspect_reads_relions_files_without_their_tomograms(here, capsys):
     pytest.importorskip("starfile")
     Path("run_data.star").write_text(RELION_5)
-    Path("tomograms.star").write_text(TOMOGRAMS_STAR)
+    Path("tomograms.star").write_text(TOMOGRAMS_TEXT)
     said = inspected(capsys, "run_data.star")
     assert "a particle list (relion)" in said
     assert "counted from the tomogram's centre" in said

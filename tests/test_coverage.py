@@ -30,7 +30,7 @@ def known(template=TEMPLATE, finest=3.0):
     k = half_ball(SHAPE, finest) / np.array(SHAPE)
     k = k[np.argsort((k**2).sum(axis=1), kind="stable")]
     fields = template_fields(template, float(np.linalg.norm(k[-1])))
-    return k, fields, information(sample(k, fields), k, np.ones(len(k)))
+    return k, fields, information(fields, k, np.ones(len(k)))
 
 
 def rod():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from written_files import hdf5, ome_zarr
 
 from funpipe.io.structures import read_structure
 from funpipe.io.volumes import open_volume, write_volume
@@ -60,37 +61,20 @@ def em(folder):
     return folder / "a.em"
 
 
-def hdf5(folder, **options):
-    h5py = pytest.importorskip("h5py", reason="the extra hdf5 is not installed")
-    with h5py.File(folder / "a.hdf", "w") as file:
-        group = file.create_group("MDF/images/0")
-        group.create_dataset("image", data=IMAGE, **options)
-        group.attrs.update({f"EMAN.apix_{axis}": 5.0 for axis in "xyz"})
-    return folder / "a.hdf"
+def unpacked_hdf5(folder):
+    return hdf5(folder, IMAGE)
 
 
 def packed_hdf5(folder):
-    return hdf5(folder, chunks=(2, 3, 3), compression="gzip")
+    return hdf5(folder, IMAGE, chunks=(2, 3, 3), compression="gzip")
 
 
-def ome_zarr(folder, version="0.5"):
-    zarr = pytest.importorskip("zarr", reason="the extra zarr is not installed")
-    form = 3 if version == "0.5" else 2
-    group = zarr.open_group(folder / "a.zarr", mode="w", zarr_format=form)
-    group.create_array("0", data=IMAGE, chunks=(2, 3, 3))
-    transforms = [{"type": "scale", "scale": [5.0] * 3}]
-    axes = [{"name": each, "type": "space", "unit": "angstrom"} for each in "zyx"]
-    datasets = [{"path": "0", "coordinateTransformations": transforms}]
-    images = [{"version": version, "axes": axes, "datasets": datasets}]
-    if form == 3:
-        group.attrs["ome"] = {"version": version, "multiscales": images}
-    else:
-        group.attrs["multiscales"] = images
-    return folder / "a.zarr"
+def ome_zarr_3(folder):
+    return ome_zarr(folder, IMAGE, (2, 3, 3))
 
 
 def ome_zarr_2(folder):
-    return ome_zarr(folder, "0.4")
+    return ome_zarr(folder, IMAGE, (2, 3, 3), "0.4")
 
 
 def pdb(folder):
@@ -110,8 +94,17 @@ def cif(folder):
     return folder / "a.cif"
 
 
-WRITERS = (mrc, packed_mrc, tiff, packed_tiff, imagej_tiff, em, hdf5, packed_hdf5)
-WRITERS += (ome_zarr, ome_zarr_2, pdb, packed_pdb, cif)
+WRITERS = (
+    mrc,
+    packed_mrc,
+    tiff,
+    packed_tiff,
+    imagej_tiff,
+    em,
+    unpacked_hdf5,
+    packed_hdf5,
+)
+WRITERS += (ome_zarr_3, ome_zarr_2, pdb, packed_pdb, cif)
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> bytes:

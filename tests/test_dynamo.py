@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from funpipe import Molecules, read_molecules, write_molecules
@@ -73,8 +73,14 @@ def test_any_names_come_back_as_they_were(tmp_path_factory, names):
 
 @settings(max_examples=40)
 @given(st.text(min_size=1))
+@example("\0")
+@example("a\0b")
 def test_any_name_comes_back_or_is_refused(tmp_path_factory, name):
     path = tmp_path_factory.mktemp("maps") / "a.tbl"
+    if name.endswith("\0"):  # no molecules hold it, whatever they are written to
+        with pytest.raises(ValueError, match="must not end in the character"):
+            of(name)
+        return
     try:
         written(of(name), path)
     except ValueError as error:

@@ -157,6 +157,23 @@ def test_an_unknown_orientation_is_found():
     assert np.median(distances) < 0.2
 
 
+def test_searches_wide_and_narrow_end_at_one_pose():
+    made = make(30, 2.0, angle=8.0, shift=1.5, seed=11)
+    wide, *others = (
+        aligned(made, rotations=each, max_shifts=4.0)
+        for each in ("all", (24, 6), (12, 3))
+    )
+    assert wide.converged.all()
+    for other in others:
+        assert other.converged.all()
+        turned = np.degrees((wide.rotations.inv() * other.rotations).magnitude())
+        moved = np.linalg.norm(wide.shifts - other.shifts, axis=1)
+        free = ~other.at_limit
+        assert free.mean() > 0.8
+        assert (turned < 0.3 * other.angle_errors)[free].all()
+        assert (moved < 0.3 * other.shift_errors)[free].all()
+
+
 def test_a_symmetric_template_needs_only_part_of_the_rotations():
     one = asymmetric_molecule(2, count=6, radius=2.5, sigma=1.3)
     ring = symmetry_group("C4")

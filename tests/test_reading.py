@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from written_files import hdf5, ome_zarr
 
 import funpipe as fp
 from funpipe.faces.inspect_file import inspect_file
@@ -29,6 +30,7 @@ from funpipe.io.volumes import open_volume, read_volume, write_volume
 from funpipe.io.voxels import read_block
 
 SHAPE = (12, 10, 14)
+CHUNKS = (6, 5, 7)
 IMAGE = np.arange(math.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
 
 
@@ -49,33 +51,16 @@ def em(folder):
     return folder / "a.em"
 
 
-def hdf5(folder, **options):
-    h5py = pytest.importorskip("h5py", reason="the extra hdf5 is not installed")
-    with h5py.File(folder / "a.hdf", "w") as file:
-        group = file.create_group("MDF/images/0")
-        group.create_dataset("image", data=IMAGE, **options)
-        group.attrs.update({f"EMAN.apix_{axis}": 5.0 for axis in "xyz"})
-    return folder / "a.hdf"
+def unpacked_hdf5(folder):
+    return hdf5(folder, IMAGE)
 
 
 def packed_hdf5(folder):
-    return hdf5(folder, chunks=(6, 5, 7), compression="gzip")
+    return hdf5(folder, IMAGE, chunks=CHUNKS, compression="gzip")
 
 
-def ome_zarr(folder, version="0.5", image=IMAGE):
-    zarr = pytest.importorskip("zarr", reason="the extra zarr is not installed")
-    form = 3 if version == "0.5" else 2
-    group = zarr.open_group(folder / "a.zarr", mode="w", zarr_format=form)
-    group.create_array("0", data=image, chunks=(6, 5, 7))
-    transforms = [{"type": "scale", "scale": [5.0] * 3}]
-    axes = [{"name": each, "type": "space", "unit": "angstrom"} for each in "zyx"]
-    datasets = [{"path": "0", "coordinateTransformations": transforms}]
-    images = [{"version": version, "axes": axes, "datasets": datasets}]
-    if form == 3:
-        group.attrs["ome"] = {"version": version, "multiscales": images}
-    else:
-        group.attrs["multiscales"] = images
-    return folder / "a.zarr"
+def ome_zarr_3(folder):
+    return ome_zarr(folder, IMAGE, CHUNKS)
 
 
 def chunk(path, version="0.5"):
@@ -132,13 +117,15 @@ def test_a_block_is_the_same_however_its_rows_are_read(
         np.testing.assert_array_equal(array[box], IMAGE[box])
 
 
-@pytest.mark.parametrize("write", [mrc, em, tiff, hdf5, ome_zarr])
+@pytest.mark.parametrize("write", [mrc, em, tiff, unpacked_hdf5, ome_zarr_3])
 def test_an_open_volume_can_be_pickled(write, tmp_path):
     array = pickle.loads(pickle.dumps(open_volume(write(tmp_path)).array))
     np.testing.assert_array_equal(array[1:3], IMAGE[1:3])
 
 
-@pytest.mark.parametrize("write", [mrc, em, tiff, hdf5, packed_hdf5, ome_zarr])
+@pytest.mark.parametrize(
+    "write", [mrc, em, tiff, unpacked_hdf5, packed_hdf5, ome_zarr_3]
+)
 def test_an_open_volume_holds_no_file_open(write, tmp_path):
     path = write(tmp_path)
     read_volume(path)  # what libraries keep for themselves is opened
@@ -280,7 +267,7 @@ def test_a_block_of_another_shape_or_with_a_mask_is_an_error():
 def test_chunks_that_a_zarr_image_misses_are_said_once_with_their_count(
     tmp_path, version
 ):
-    path = ome_zarr(tmp_path, version)
+    path = ome_zarr(tmp_path, IMAGE, CHUNKS, version)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         open_volume(path)
@@ -296,7 +283,7 @@ def test_chunks_that_a_zarr_image_misses_are_said_once_with_their_count(
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_a_zarr_image_without_any_chunk_is_refused(tmp_path, version):
-    path = ome_zarr(tmp_path, version, np.zeros(SHAPE, np.float32))
+    path = ome_zarr(tmp_path, np.zeros(SHAPE, np.float32), CHUNKS, version)
     with pytest.raises(ValueError, match="none of the 8 chunks of level 0 is there"):
         open_volume(path)
 
@@ -304,7 +291,7 @@ def test_a_zarr_image_without_any_chunk_is_refused(tmp_path, version):
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("damage", ["cut", "half", "empty", "garbage"])
 def test_a_damaged_chunk_of_a_zarr_image_is_named(tmp_path, version, damage):
-    path = ome_zarr(tmp_path, version)
+    path = ome_zarr(tmp_path, IMAGE, CHUNKS, version)
     where = chunk(path, version)
     raw = where.read_bytes()
     where.write_bytes(
@@ -324,7 +311,7 @@ def test_a_damaged_chunk_of_a_zarr_image_is_named(tmp_path, version, damage):
 
 
 def test_a_damaged_zarr_image_leaves_nothing_to_be_printed(tmp_path):
-    path = ome_zarr(tmp_path)
+    path = ome_zarr_3(tmp_path)
     for each in (path / "0" / "c").rglob("*"):
         if each.is_file():
             each.write_bytes(b"damaged")
@@ -339,7 +326,7 @@ def test_a_damaged_zarr_image_leaves_nothing_to_be_printed(tmp_path):
 
 def test_a_sharded_zarr_image_is_whole(tmp_path):
     zarr = pytest.importorskip("zarr", reason="the extra zarr is not installed")
-    path = ome_zarr(tmp_path)
+    path = ome_zarr_3(tmp_path)
     group = zarr.open_group(path, mode="a")
     group.create_array(
         "0", data=IMAGE, chunks=(3, 5, 7), shards=(6, 5, 7), overwrite=True
@@ -407,7 +394,7 @@ except ValueError as error:
 
 
 def test_an_hdf5_file_whose_free_list_is_a_ring_does_not_hang(tmp_path):
-    path = hdf5(tmp_path)
+    path = unpacked_hdf5(tmp_path)
     raw = bytearray(path.read_bytes())
     heap = raw.index(b"HEAP")
     free, at = np.frombuffer(raw[heap + 16 : heap + 32], "<u8").tolist()

@@ -255,6 +255,20 @@ def test_each_particle_has_the_pixel_size_of_its_optics_group(tmp_path):
     assert read_molecules(tmp_path / "c.star").positions[:, 2] == pytest.approx(x)
 
 
+def test_the_first_of_optics_groups_of_one_number_is_meant(tmp_path):
+    groups, sizes = [7, 3, 9, 3], [1.0, 2.0, 4.0, 8.0]
+    members = np.random.default_rng(0).choice(groups, 50).tolist()
+    particles = {k: v * 50 for k, v in POSE.items()} | {"rlnOpticsGroup": members}
+    optics = {k: v * 4 for k, v in OPTICS.items()}
+    optics |= {"rlnOpticsGroup": groups, "rlnTomoTiltSeriesPixelSize": sizes}
+    found = read_molecules(star(tmp_path / "a.star", particles, optics)).features
+    naive = [sizes[groups.index(each)] for each in members]
+    assert found["rlnTomoTiltSeriesPixelSize"].tolist() == naive
+    particles["rlnOpticsGroup"][30:] = [5] * 20
+    with pytest.raises(ValueError, match=r"row 31 is in the optics group 5, .* '7'"):
+        read_molecules(star(tmp_path / "b.star", particles, optics))
+
+
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from written_files import TOMOGRAMS_STAR
 
 from funpipe import Molecules, read_molecules, write_molecules
 from funpipe.base.errors import MissingError
@@ -186,16 +187,8 @@ _rlnCenteredCoordinateZAngst #4
 _{size} #5
 TS_1 10.0 20.0 30.0 1.35
 """
-TOMOGRAMS = """
-data_global
-
-loop_
-_rlnTomoName #1
-_rlnTomoTiltSeriesPixelSize #2
-_rlnTomoSizeX #3
-_rlnTomoSizeY #4
-_rlnTomoSizeZ #5
-TS_1 {size} 400 400 200
+TOMOGRAMS = f"""{TOMOGRAMS_STAR}\
+TS_1 {{size}} 400 400 200
 """
 
 

@@ -40,8 +40,11 @@ class Stage(toolz.curry):
     """A function of image and scale, its other parameters bound by name."""
 
     leading = 2
-    is_unary = False
-    """Whether it is an operation on one pipeline, the identity."""
+
+    @property
+    def is_unary(self) -> bool:
+        """Whether it is an operation on one pipeline, the identity."""
+        return False
 
     def run(self, *leading: Any) -> Any:
         """Return what it gives for an image and a scale, or for a scale."""
@@ -114,7 +117,7 @@ class Operation(Stage):
         return (self.func, content(_row(self.function, self.operands)))
 
     @property
-    def is_unary(self) -> bool:  # type: ignore[override]
+    def is_unary(self) -> bool:
         """Whether its one pipeline is the identity."""
         given = [each for each in self.operands if _is_pipeline(each)]
         return len(given) == 1 and _is_identity(given[0])

@@ -7,7 +7,7 @@ from types import ModuleType
 
 __all__ = ["in_one_line", "require"]
 
-_LONGEST = 300
+_LONGEST = 300  # characters of what a library says
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:
@@ -34,10 +34,15 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
 def in_one_line(error: BaseException) -> str:
     r"""Return what a library says of an error in one line, the start of a long one.
 
+    Where it says nothing, that is the kind of the error.
+
     Examples
     --------
     >>> in_one_line(ValueError("two\n  lines\x07"))
     'two lines'
+    >>> in_one_line(EOFError())
+    'EOFError'
     """
-    text = "".join(each if each.isprintable() else " " for each in str(error))
-    return " ".join(text.split())[:_LONGEST]
+    printed = "".join(each if each.isprintable() else " " for each in str(error))
+    text = " ".join(printed.split()) or type(error).__name__
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from funpipe.engine.amplitude import LADDER
@@ -17,6 +18,7 @@ from funpipe.engine.coverage import (
     Coverage,
     Information,
     coverage,
+    highest_told,
     information,
     neighbours,
 )
@@ -157,22 +159,22 @@ def template_bank(
         Of boxes; by default white.
     """
     templates = np.stack([each / np.float32(np.abs(each).max()) for each in templates])
-    k = half_ball(support.periods, finest) / np.array(support.periods)
-    length = np.sqrt((k**2).sum(axis=1))
-    order = np.argsort(length, kind="stable")
-    k, length = k[order], length[order]
-    fields = [template_fields(each, float(length[-1])) for each in templates]
-    spectra = [sample(k, each) for each in fields]
-    _check_power(templates, spectra, finest)
-    weights = np.ones(len(k)) if noise is None else noise.weights(k.T)
-    known = [information(each, k, weights) for each in spectra]
+    _check_power(templates, finest)
+    weights = alike if noise is None else noise.weights
+    highest, held = 1 / finest, 1.0
     if refined:
+        told = [highest_told(each, finest, weights) for each in templates]
+        highest, held = max(told)[0], min(part for _, part in told)
+    k = half_ball(support.periods, 1 / highest) / np.array(support.periods)
+    k = k[np.argsort(np.square(k).sum(axis=1), kind="stable")]
+    fields = [template_fields(each, float(np.linalg.norm(k[-1]))) for each in templates]
+    if refined:
+        known = [information(each, k, weights(k.T)) for each in fields]
         covered = coverage(known, grid, window)
-        last = max(each.waves(SETTINGS.information) for each in known)
-        stages = _stages(known, covered, last)
+        stages = _stages(known, covered, held)
     else:
         covered = _everything(len(k), grid, window)
-        last, stages = len(k), ((len(k), 1.0),)
+        stages = ((len(k), 1.0),)
     rotations = grid.rotations[covered.rotations]
     searched = k[: covered.waves]
     turned = np.concatenate([_turned(each, searched, rotations) for each in fields])
@@ -184,7 +186,7 @@ def template_bank(
     return Bank(
         support,
         finest,
-        k[:last].astype(np.float32),
+        k.astype(np.float32),
         stages,
         turned,
         power,
@@ -258,9 +260,16 @@ def _of_fewer(cells: Cells, rotations: Rotation) -> Cells:
     return cells._replace(quaternions=quaternions, turns=turns, spacing=spacing)
 
 
-def _check_power(templates: Array, spectra: list[Array], finest: float) -> None:
+def alike(k: Array) -> NDArray[np.float64]:
+    """Return 1 for each of vectors (3, ...): white noise."""
+    return np.ones(k.shape[1:])
+
+
+def _check_power(templates: Array, finest: float) -> None:
     """Refuse templates that have nothing at the waves that count."""
-    power = max(float(np.square(np.abs(each[:, 0])).mean()) for each in spectra)
+    waves = tuple(half_ball(templates.shape[1:], finest).T)
+    F = [scipy.fft.rfftn(each)[waves] for each in templates]
+    power = max(float(np.square(np.abs(each)).mean()) for each in F)
     if power <= SETTINGS.rounding * np.square(templates).sum(axis=(1, 2, 3)).max():
         raise ValueError(
             f"template must have waves of {finest:.3g} voxels or more, but has only "
@@ -269,17 +278,21 @@ def _check_power(templates: Array, spectra: list[Array], finest: float) -> None:
 
 
 def _stages(
-    known: list[Information], covered: Coverage, last: int
+    known: list[Information], covered: Coverage, held: float
 ) -> tuple[tuple[int, float], ...]:
-    """Return the waves of the search and the climbs, and their part of the power."""
-    counts = [covered.waves]
-    while counts[-1] * SETTINGS.widening < last:
+    """Return the waves of the search and the climbs, and their part of the power.
+
+    ``held`` is the part of all of them.
+    """
+    counts, whole = [covered.waves], len(known[0].power)
+    while counts[-1] * SETTINGS.widening < whole:
         counts.append(int(counts[-1] * SETTINGS.widening))
+    counts.append(whole)
     parts = [
-        min(float(each.power[count - 1] / each.power[-1]) for each in known)
-        for count in (*counts, last)
+        held * min(float(each.power[count - 1] / each.power[-1]) for each in known)
+        for count in counts
     ]
-    return tuple(zip((*counts, max(last, counts[-1])), parts, strict=True))
+    return tuple(zip(counts, parts, strict=True))
 
 
 def _everything(waves: int, grid: RotationGrid, window: Window) -> Coverage:

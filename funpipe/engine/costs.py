@@ -17,6 +17,8 @@ __all__ = ["Cost", "check_cost"]
 _GRID = 1200  # bytes of a rotation, most of them for those around it
 _BUILT = 300  # bytes of a rotation that symmetry leaves out again
 _FIELDS = 100e6  # bytes that a template's fields take while they are made
+_KNOWN = 600  # bytes of a wave, for what it says of the pose
+_SEARCHED = 5.0  # voxels, the shortest period of most searches that are refined
 _ROOM = 1.5  # times the machine's memory: most searches take less than is estimated
 
 
@@ -38,26 +40,26 @@ class Cost(NamedTuple):
         --------
         >>> cost = Cost((1, 32, 32, 32), (3.0, 3.0, 3.0), 4.0, refined=True)
         >>> f"{cost.bytes(343) / 1e6:.0f} MB, {cost.bytes(47e6) / 1e9:.0f} GB"
-        '161 MB, 194 GB'
+        '308 MB, 145 GB'
         """
         count, *box = self.templates
         rows = count * rotations
         shifts = self.shifts()
         waves = 2 / 3 * math.pi * math.prod(box) / self.finest**3
         waves = max(1.0, min(waves, math.prod(box) / 2))
-        searched = waves
+        searched, shortest, tried = waves, self.finest, shifts
         if self.refined:
             searched = min(waves, max(50.0, SETTINGS.bank_bytes / (12 * rows)))
+            shortest = max(self.finest, _SEARCHED)
+            tried = math.prod(8 * each / shortest + 1 for each in self.window)
         # The kernel's rank: what the window holds of the band, along each axis.
-        widths = (4 * each / self.finest + 3 for each in self.window)
-        rank = min(shifts, math.prod(widths) / 2)
+        rank = math.prod(4 * each / shortest + 3 for each in self.window)
+        rank = min(tried, rank)
         spectra = 20 * searched * rows
-        kernel = searched * (8 * shifts + 8 * rank) + 8 * rank * shifts
-        batch = max(
-            SETTINGS.batch_bytes, 4 * (rank + shifts) * rows + 8 * rank * searched
-        )
+        kernel = SETTINGS.bank_bytes + 8 * rank * tried
+        batch = max(SETTINGS.batch_bytes, 4 * (rank + 32) * rows)
         finest_field = 64 * math.prod(4 * n / self.finest + 3 for n in box)
-        fields = count * max(_FIELDS, finest_field)
+        fields = count * max(_FIELDS, finest_field) + count * _KNOWN * waves
         return (
             _GRID * rotations + 128 * rows + spectra + kernel + batch + fields
         ) + 40 * math.prod(box)

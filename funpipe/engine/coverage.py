@@ -12,6 +12,7 @@ waves, the further apart, and the more poses are left that may be the best.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,18 +20,29 @@ import scipy
 from numpy.typing import NDArray
 
 from funpipe.engine.settings import SETTINGS
+from funpipe.engine.spectra import Fields, sample, turning_rates
+from funpipe.space.fourier import half_ball
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
     from funpipe.space.geometry import RotationGrid
 
-__all__ = ["Coverage", "Information", "coverage", "information", "neighbours", "net"]
+__all__ = [
+    "Coverage",
+    "Information",
+    "coverage",
+    "highest_told",
+    "information",
+    "neighbours",
+    "net",
+]
 
 Array: TypeAlias = NDArray[Any]
 Window: TypeAlias = tuple[float, float, float]
 
 _FRACTIONS = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # of a template's power
+_TOGETHER = 2**16  # waves that are looked at together
 _FEWEST = 50  # waves of a search
 _RANK = 0.6  # of the number of shifts along an axis, the kernel's functions there
 
@@ -44,11 +56,6 @@ class Information(NamedTuple):
     """(N, 3, 3), Σ Re conj(∂T/∂ω) (∂T/∂ω)ᵀ, in units of all of Σ |T|²."""
     moving: NDArray[np.float64]
     """(N, 3, 3), 4π² Σ k kᵀ |T|², likewise."""
-
-    def waves(self, part: float) -> int:
-        """Return how many waves hold a part of what is known of shift and rotation."""
-        traces = [np.trace(each, axis1=1, axis2=2) for each in self[1:]]
-        return max(_first(each, part) for each in traces if each[-1] > 0)
 
 
 class Coverage(NamedTuple):
@@ -70,28 +77,76 @@ class Coverage(NamedTuple):
         return np.stack(np.meshgrid(*self.axes, indexing="ij"), -1).reshape(-1, 3)
 
 
-def information(spectra: Array, k: Array, weights: Array) -> Information:
+def highest_told(
+    template: Array, finest: float, weights: Callable[[Array], Array]
+) -> tuple[float, float]:
+    """Return up to which |k| waves say something of the pose, and how much is there.
+
+    Parameters
+    ----------
+    template : (z, y, x) array
+        The template.
+    finest : float
+        The shortest period, voxels.
+    weights : callable
+        By which frequency vectors (3, ...) count: 1 over the noise's power.
+
+    Returns
+    -------
+    length : float
+        Periods per voxel: waves up to there hold nearly all, `Settings.information`,
+        of Σ |∂F/∂ω|², and of Σ |∂F/∂t|².
+    part : float
+        What they hold of Σ |F|².
+    """
+    waves = half_ball(template.shape, finest)
+    k = waves / np.array(template.shape)
+    squares = np.square(k).sum(axis=1)
+    order = np.argsort(squares, kind="stable")
+    images = [template, *turning_rates(template)]
+    where = tuple(waves[order].T)  # x ≥ 0, as rfftn has it
+    found = [scipy.fft.rfftn(each.astype(np.float32))[where] for each in images]
+    T, *rates = (
+        weights(k[order].T) * (each.real.astype(float) ** 2 + each.imag**2)
+        for each in found
+    )
+    turning, moving = np.cumsum(sum(rates)), np.cumsum(T * squares[order])
+    last = max(
+        _first(each, SETTINGS.information) for each in (turning, moving) if each[-1] > 0
+    )
+    length = math.sqrt(float(squares[order][last - 1]))
+    return length, float(T[:last].sum() / T.sum())
+
+
+def information(fields: Fields, k: Array, weights: Array) -> Information:
     """Sum up what waves say of the pose.
 
     Parameters
     ----------
-    spectra : (N, 4) array
-        T, ∂T/∂ω about z, y and x, at the waves.
+    fields : Fields
+        The template.
     k : (N, 3) array
         The waves in periods per voxel, the longest first.
     weights : (N,) array
         By which they count: 1 over the noise's power.
     """
-    root = np.sqrt(weights)[:, None]
-    T, rates = np.split(spectra.astype(complex) * root, [1], axis=1)
-    T = T[:, 0]
-    power = T.real**2 + T.imag**2
-    turning = (rates.conj()[:, :, None] * rates[:, None]).real
-    moving = 4 * np.pi**2 * power[:, None, None] * (k[:, :, None] * k[:, None])
-    total = power.sum() or 1.0
-    return Information(
-        *(np.cumsum(each, 0) / total for each in (power, turning, moving))
-    )
+    sums = np.empty((len(k), 1)), np.empty((len(k), 3, 3)), np.empty((len(k), 3, 3))
+    for i in range(0, len(k), _TOGETHER):
+        some = slice(i, i + _TOGETHER)
+        spectra = sample(k[some], fields).astype(complex)
+        T, rates = spectra[:, 0], spectra[:, 1:]
+        power = (weights[some] * (T.real**2 + T.imag**2))[:, None]
+        turning = (rates.conj()[:, :, None] * rates[:, None]).real
+        moving = power[..., None] * (k[some, :, None] * k[some, None])
+        sums[0][some] = power
+        sums[1][some] = weights[some, None, None] * turning
+        sums[2][some] = 4 * np.pi**2 * moving
+    for each in sums:
+        np.cumsum(each, axis=0, out=each)
+    total = float(sums[0][-1, 0]) or 1.0
+    for each in sums:
+        each /= total
+    return Information(sums[0][:, 0], sums[1], sums[2])
 
 
 def coverage(
@@ -117,7 +172,9 @@ def coverage(
         reach, steps = _reach(of_templates, waves)
         axes = tuple(map(_along, window, steps))
         rows = len(of_templates) * _about(grid, reach)
-        if rows * waves * _rank(axes) <= SETTINGS.products:
+        rank = _rank(axes)
+        small = 24 * waves * rank <= SETTINGS.bank_bytes
+        if small and rows * waves * rank <= SETTINGS.products:
             break
     chosen, apart = net(grid, reach)
     rows = len(of_templates) * len(chosen)

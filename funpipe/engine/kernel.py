@@ -58,7 +58,7 @@ def kernel(
     a, b, c = np.unravel_index(kept[::-1], energy.shape)
     U = uz[a] * uy[b] * ux[c]
     V = np.einsum("ci,cj,ck->cijk", vz[a], vy[b], vx[c]).reshape(len(a), -1)
-    return U.astype(np.complex64), V.astype(np.float32)
+    return U, V
 
 
 def _axis(k: Array, t: Array, weight: Array) -> tuple[Array, Array]:
@@ -72,4 +72,7 @@ def _axis(k: Array, t: Array, weight: Array) -> tuple[Array, Array]:
         kept = rows[singular > _PLAIN * SETTINGS.kernel_error * np.sqrt(len(t))]
         u.append(unit * (part @ kept.T).T[:, place])
         v.append(kept)
-    return np.concatenate(u), np.concatenate(v)
+    return (
+        np.concatenate(u).astype(np.complex64),
+        np.concatenate(v).astype(np.float32),
+    )

@@ -19,10 +19,10 @@ class Settings(NamedTuple):
     kernel_error: float = 2e-2
     """Of exp(2πi k·t), root mean square. Less: a kernel of a higher rank, and a search
     that is slower in proportion; scores after refinement do not have this error."""
-    products: float = 5e7
+    products: float = 2e7
     """Complex products that the search of a particle may take. More: a search by more
     waves, which leaves fewer poses to climb from."""
-    between: float = 0.08
+    between: float = 0.12
     """Of the score, what it may lose at the poses that are tried beside a truth that is
     furthest from them: in rotation, and as much in shift. More: fewer poses to try,
     more that must be followed, and longer climbs."""

@@ -19,7 +19,7 @@ from funpipe.space.fourier import transform
 from funpipe.space.geometry import offsets
 from funpipe.space.spectra import FineGrid, fine_grid, gather_matrix, roll_off
 
-__all__ = ["Fields", "sample", "template_fields"]
+__all__ = ["Fields", "sample", "template_fields", "turning_rates"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -38,7 +38,7 @@ class Fields(NamedTuple):
 
 def template_fields(template: Array, finest: float) -> Fields:
     """Return a template's fields up to a frequency, in periods per voxel."""
-    images = np.stack([template, *_turning_rates(template)])
+    images = np.stack([template, *turning_rates(template)])
     times = next(
         times
         for times, room in _FINENESS
@@ -78,7 +78,7 @@ def _field_bytes(shape: tuple[int, ...], finest: float, times: int) -> float:
     return 32 * math.prod(2 * math.ceil(finest * times * n) + 3 for n in shape)
 
 
-def _turning_rates(template: Array) -> list[Array]:
+def turning_rates(template: Array) -> list[Array]:
     """Return −(e_a × x)·∇t for the axes z, y, x."""
     waves = [
         2j * np.pi * np.fft.fftfreq(n) * (np.abs(np.fft.fftfreq(n)) < 0.5)

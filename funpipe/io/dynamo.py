@@ -97,8 +97,8 @@ def write(
         all.
     scale : float, optional
         nm per voxel; by default what the feature apix (Å) says.
-    first : float
-        What the table calls the centre of a tomogram's first voxel, by default 0.5.
+    first : float, optional
+        As in `read`.
 
     Raises
     ------

@@ -98,8 +98,8 @@ def write(
         Where to; an existing file is replaced, whole or not at all.
     scale : float
         nm per voxel.
-    first : float
-        What the list calls the first voxel of a tomogram, by default 1.
+    first : float, optional
+        As in `read`.
 
     Raises
     ------

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
 from funpipe.base.errors import FileError
-from funpipe.base.extras import require
+from funpipe.base.extras import in_one_line, require
 from funpipe.io.formats import VolumeFormat
-from funpipe.io.voxels import Box, Lazy, Volume, check_claim, isotropic, one_line
+from funpipe.io.voxels import Box, Lazy, Volume, check_claim, isotropic
 
 __all__ = ["VOLUME", "open_hdf5"]
 
@@ -43,7 +43,7 @@ def open_hdf5(name: str) -> Volume:
                 volume, missing = _opened(name, found[0])
     except Exception as error:  # h5py meets damage with errors of many kinds
         raise FileError(
-            name, f" is not a readable HDF5 file: {one_line(error)}"
+            name, f" is not a readable HDF5 file: {in_one_line(error)}"
         ) from None
     if len(names) != 1:
         raise FileError(
@@ -176,7 +176,9 @@ def _read(
         raise
     except Exception as error:
         where = path if chunk is None else f"the chunk at {chunk} of {path}"
-        raise FileError(name, f": {where} cannot be read: {one_line(error)}") from None
+        raise FileError(
+            name, f": {where} cannot be read: {in_one_line(error)}"
+        ) from None
     if factor == 1.0 and offset == 0.0:
         return np.asarray(block)
     return np.asarray(block.astype(np.float32) * factor + offset)

@@ -18,12 +18,13 @@ from funpipe.base.arguments import as_array, positive, vector
 from funpipe.base.arguments import path as as_path
 from funpipe.base.caller import warn
 from funpipe.base.errors import FileError
+from funpipe.base.extras import in_one_line
 from funpipe.base.sources import open_unpacked
 from funpipe.base.whole import replacing
 from funpipe.base.wording import fail
 from funpipe.io.formats import VolumeFormat
 from funpipe.io.rows import stored_array
-from funpipe.io.voxels import Volume, check_claim, isotropic, no_volume, one_line
+from funpipe.io.voxels import Volume, check_claim, isotropic, no_volume
 
 __all__ = ["ENDINGS", "PACKED", "VOLUME", "open_mrc", "write_volume"]
 
@@ -234,7 +235,7 @@ def _named(name: str, troubles: list[str]) -> Iterator[None]:
     except _DAMAGE as error:
         if getattr(error, "errno", None) is not None:
             raise  # the system's own word; damaged packing has no number
-        reason = troubles[0] if troubles else one_line(error)
+        reason = troubles[0] if troubles else in_one_line(error)
         raise ValueError(f"{name} is not a readable MRC file: {reason}") from None
 
 

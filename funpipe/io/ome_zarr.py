@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
 from funpipe.base.errors import FileError
-from funpipe.base.extras import require
+from funpipe.base.extras import in_one_line, require
 from funpipe.io.formats import VolumeFormat
 from funpipe.io.voxels import (
     Box,
@@ -26,7 +26,6 @@ from funpipe.io.voxels import (
     check_claim,
     isotropic,
     nm_per,
-    one_line,
 )
 
 __all__ = ["VOLUME", "open_ome_zarr"]
@@ -59,7 +58,7 @@ def open_ome_zarr(name: str, at: float | None = None) -> Volume:
         missing = _missing(Path(name, array.path), array)
     except Exception as error:  # zarr meets damage with errors of many kinds
         raise FileError(
-            name, f" is not a readable OME-Zarr image: {one_line(error)}"
+            name, f" is not a readable OME-Zarr image: {in_one_line(error)}"
         ) from None
     if missing:
         warn(f"{name}: {missing}")
@@ -143,7 +142,7 @@ def _read(name: str, array: Any, box: Box) -> NDArray[Any]:
             raise FileError(
                 name,
                 f": chunk {key} of level {array.basename} cannot be read: "
-                f"{one_line(error)}",
+                f"{in_one_line(error)}",
             ) from None
     return block
 

@@ -224,15 +224,16 @@ def _with_optics(
     if "rlnOpticsGroup" not in found:
         raise FileError(name, " has no column 'rlnOpticsGroup', but optics groups")
     groups = optics["rlnOpticsGroup"].tolist()
-    index = []
-    for row, group in enumerate(found["rlnOpticsGroup"].tolist(), start=1):
-        if group not in groups:
-            raise FileError(
-                name,
-                f": row {row} is in the optics group {group}, but there are "
-                f"only {listed(map(str, groups))}",
-            )
-        index.append(groups.index(group))
+    places = dict(zip(reversed(groups), reversed(range(len(groups))), strict=True))
+    of_rows = found["rlnOpticsGroup"].tolist()
+    index = [places.get(group, -1) for group in of_rows]
+    if -1 in index:
+        row = index.index(-1)
+        raise FileError(
+            name,
+            f": row {row + 1} is in the optics group {of_rows[row]}, but there are "
+            f"only {listed(map(str, groups))}",
+        )
     return {**found, **{each: optics[each][index] for each in added if each}}
 
 

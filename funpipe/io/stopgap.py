@@ -94,8 +94,8 @@ def write(
         A motive list to take the columns and their order from.
     scale : float
         nm per voxel.
-    first : float
-        What the list calls the first voxel of a tomogram, by default 1.
+    first : float, optional
+        As in `read`.
 
     Raises
     ------

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.errors import FileError
-from funpipe.base.extras import require
+from funpipe.base.extras import in_one_line, require
 from funpipe.base.sources import check_source, read_bytes
-from funpipe.io.voxels import one_line
 
 __all__ = ["Atoms", "read_structure"]
 
@@ -60,7 +59,7 @@ def read_structure(path: str | os.PathLike[str]) -> Atoms:
     except _DAMAGE as error:
         if getattr(error, "errno", None) is not None:
             raise  # the system's own word
-        reason = one_line(error).removeprefix(f"{name} ")
+        reason = in_one_line(error).removeprefix(f"{name} ")
         raise FileError(name, f" is not a readable structure: {reason}") from None
     structure.remove_waters()
     atoms = list(structure[0].all()) if len(structure) else []

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from funpipe.base.errors import FileError
 from funpipe.base.extras import in_one_line, require
+from funpipe.base.features import POSITION, ROTATION
 from funpipe.base.molecules import Molecules
 from funpipe.base.sources import check_source
 from funpipe.base.texts import check_encodable, check_unique, text_array
@@ -25,8 +26,6 @@ from funpipe.io.formats import Format
 
 __all__ = ["CSV", "PARQUET", "read_csv", "read_parquet", "write_csv", "write_parquet"]
 
-_POSITION = ("z", "y", "x")
-_ROTATION = ("zvec", "yvec", "xvec")
 _MOST_VALUES = 2**28
 """Of a Parquet file, whose size says little: a column of one value takes no room."""
 
@@ -88,14 +87,14 @@ def read_parquet(
         ) from None
     columns = {each: _values(name, each, table.column(each)) for each in titles}
     rotations = None
-    positions = numbers(name, columns, _POSITION).reshape(-1, 3)
-    if any(each in columns for each in _ROTATION):
-        vectors = numbers(name, columns, _ROTATION).reshape(-1, 3)
+    positions = numbers(name, columns, POSITION).reshape(-1, 3)
+    if any(each in columns for each in ROTATION):
+        vectors = numbers(name, columns, ROTATION).reshape(-1, 3)
         rotations = Rotation.from_rotvec(vectors)
     features = {
         title: values
         for title, values in columns.items()
-        if title not in (*_POSITION, *_ROTATION)
+        if title not in (*POSITION, *ROTATION)
     }
     return _checked(name, Molecules(positions, rotations, features), scale)
 
@@ -109,8 +108,8 @@ def write_parquet(
     molecules = _scaled(molecules, scale)
     vectors = molecules.rotations.as_rotvec().reshape(-1, 3)
     columns: dict[str, Any] = {
-        **dict(zip(_POSITION, molecules.positions.T, strict=True)),
-        **dict(zip(_ROTATION, vectors.T, strict=True)),
+        **dict(zip(POSITION, molecules.positions.T, strict=True)),
+        **dict(zip(ROTATION, vectors.T, strict=True)),
     }
     for name, values in molecules.features.items():
         columns[name] = _for_arrow(name, values)

@@ -14,7 +14,7 @@ import numpy as np
 
 from funpipe.base.caller import warn
 from funpipe.base.errors import FileError
-from funpipe.base.extras import require
+from funpipe.base.extras import in_one_line, require
 from funpipe.io.formats import VolumeFormat
 from funpipe.io.rows import stored_array
 from funpipe.io.voxels import (
@@ -23,7 +23,6 @@ from funpipe.io.voxels import (
     isotropic,
     nm_per,
     no_volume,
-    one_line,
 )
 
 __all__ = ["VOLUME", "open_tiff"]
@@ -48,7 +47,7 @@ def open_tiff(name: str) -> Volume:
             size = _voxel_size(file)
     except Exception as error:  # tifffile meets damage with errors of many kinds
         raise FileError(
-            name, f" is not a readable TIFF file: {one_line(error)}"
+            name, f" is not a readable TIFF file: {in_one_line(error)}"
         ) from None
     if not volume:
         no_volume(name, series.shape, series.dtype)

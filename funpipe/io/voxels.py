@@ -23,7 +23,6 @@ __all__ = [
     "isotropic",
     "nm_per",
     "no_volume",
-    "one_line",
     "read_block",
 ]
 
@@ -31,7 +30,6 @@ LARGEST = 2**33
 """Bytes of the largest volume that is unpacked into memory."""
 _UNSUSPICIOUS = 2**26  # bytes that any file may unpack to
 _RATIO = 2**14  # more than packing gains even where nearly all voxels are alike
-_LONG = 300  # characters of a foreign library's error
 
 _NM_PER_UNIT = {
     "nm": 1.0,
@@ -210,13 +208,6 @@ def no_volume(name: str, shape: tuple[int, ...], dtype: Any) -> NoReturn:
         f" must hold a 3-D volume of real numbers, not an array of shape "
         f"{tuple(map(int, shape))} and type {np.dtype(dtype)}",
     )
-
-
-def one_line(error: Exception) -> str:
-    """Return the first line of what an error says, or else its kind."""
-    lines = str(error).strip().splitlines()
-    text = lines[0].strip() if lines else type(error).__name__
-    return text if len(text) <= _LONG else text[: _LONG - 3] + "..."
 
 
 def _box_of(shape: tuple[int, ...], index: Any) -> tuple[Box, Any]:

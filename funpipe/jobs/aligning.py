@@ -100,15 +100,16 @@ def align(
     rotations : None, (maximum, step), three such pairs, "all", or Rotation
         The rotations to try, on top of the particles' own: none; degrees, in a ball
         of rotations by up to the maximum; degrees about z, y, x of the particle's
-        frame; all there are; or any. A maximum, as that of the shifts, is a limit:
-        what is refined does not go beyond.
+        frame; all there are; or any. A step says how finely poses are covered, and a
+        maximum, as that of the shifts, is a limit: what is refined does not go beyond.
     tilt : None, (float, float), or tilt weights
         What the tilt series measured: all; or a range in degrees about y; or
         `single_axis`, `dual_axis`; or any function like those that these return, of
         frequency vectors (3, ...), z, y, x of the tomogram, in 1/nm, whose weights
         are (...), 0 or more.
     resolution : float, optional
-        The finest period used, in nm; by default Nyquist's, two voxels.
+        The finest period used, in nm; by default Nyquist's, two voxels. Waves of
+        which the template has nothing cost nothing.
     symmetry : str
         Of the template, ``C1`` to ``C360``, ``D1`` to ``D360``, ``T``, ``O`` or ``I``:
         of rotations that make it look the same only one is tried.

@@ -115,7 +115,7 @@ def support_of(templates: Array, window: tuple[float, float, float]) -> Support:
     --------
     >>> template = np.zeros((1, 32, 32, 32)); template[0, 16, 16, 9:23] = 1
     >>> round(support_of(template, (1.0, 1.0, 1.0)).radius, 2)
-    9.27
+    8.27
     >>> support_of(np.ones((1, 8, 8, 8)), (1.0, 1.0, 1.0))
     Support(periods=(8.0, 8.0, 8.0), radius=inf, box=(8, 8, 8), bulk=512)
     """

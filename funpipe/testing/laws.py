@@ -101,13 +101,9 @@ def check_converter(
         resampled to the others. By default a smooth object of values from 0 to about
         1, off the centre of a box of 12 x 11 x 12.5 nm.
     scales : iterable of float
-        Two or more, in nm per voxel. The images should show their details at each.
-    names : mapping, optional
-        What the pipeline's ``repr`` may name beside the public names of funpipe and
-        numpy and its own stage functions: the classes of its arguments.
-    across_scales : bool
-        False leaves out the law `means_the_same_object_at_every_scale`, for stages that
-        mean voxels on purpose.
+        Two or more, in nm per voxel, as in `check_provider`.
+    names, across_scales
+        As in `check_provider`.
 
     Raises
     ------
