@@ -426,7 +426,7 @@ def of_modes(
     precision = np.maximum(falling, 0)[..., None, None] * sharpness  # (J, Q, d, d)
     size = precision.shape[-1]
     t = np.tile(poses.t, (len(amplitudes), 1))
-    tops = height.ravel(), precision.reshape(-1, size, size), t
+    tops = height.ravel(), precision.reshape(len(t), size, size), t
     mass = of_tops(*tops, cells.widths).reshape(height.shape)
     found = np.full((len(P), *amplitudes.T.shape), -np.inf)
     np.maximum.at(found, (poses.particle, poses.template), mass.T)
