@@ -95,9 +95,9 @@ def over_ladder(log_evidence: Array, templates: Array) -> Found:
     count, m, J = some.shape
     at = 0.0
     if count and J > 1:
-        steps = np.linspace(0, J - 1, _FINE * (J - 1) + 1)
-        fits = [_fit(_log_mean(_between(some, step))) for step in steps]
-        at = float(steps[int(np.argmax(fits))])
+        at = _best_step(some, np.arange(J))
+        fine = np.linspace(-1, 1, 2 * _FINE + 1)
+        at = _best_step(some, np.clip(at + fine, 0, J - 1))
     evidence = np.full(log_evidence.shape[:2], np.nan)
     evidence[known] = _between(some, at)
     odds, chance = np.full((2, len(known)), np.nan)
@@ -122,6 +122,12 @@ def _scattered(log_evidence: Array) -> Array:
 _SCATTER = 0.25  # of ln of particles' amplitudes
 _LOWEST = -1e6  # of ln L: where no mode was followed
 _FINE = 8  # steps between two amplitudes
+
+
+def _best_step(values: Array, steps: Array) -> float:
+    """Return where between amplitudes all places together are the most likely."""
+    fits = [_fit(_log_mean(_between(values, step))) for step in steps]
+    return float(steps[int(np.argmax(fits))])
 
 
 def _between(values: Array, step: float) -> Array:

@@ -422,12 +422,14 @@ def of_modes(
         ways = rotation_vectors(_quaternions(poses.R), cells.quaternions)
     basis = basis_at(ways, cells.spacing, cells.free, cells.widths)
     sharpness = basis.swapaxes(1, 2) @ modes.sharpness @ basis
+    height, falling = np.stack([_heights(modes, P, N, rho) for rho in amplitudes], 1)
+    precision = np.maximum(falling, 0)[..., None, None] * sharpness  # (J, Q, d, d)
+    size = precision.shape[-1]
+    t = np.tile(poses.t, (len(amplitudes), 1))
+    tops = height.ravel(), precision.reshape(len(t), size, size), t
+    mass = of_tops(*tops, cells.widths).reshape(height.shape)
     found = np.full((len(P), *amplitudes.T.shape), -np.inf)
-    for j, rho in enumerate(amplitudes):
-        height, falling = _heights(modes, P, N, rho)
-        precision = np.maximum(falling, 0)[:, None, None] * sharpness
-        mass = of_tops(height, precision, poses.t, cells.widths)
-        np.maximum.at(found[..., j], (poses.particle, poses.template), mass)
+    np.maximum.at(found, (poses.particle, poses.template), mass.T)
     return found - math.log(cells.volume)
 
 

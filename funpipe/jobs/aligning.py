@@ -151,8 +151,8 @@ def align(
         they had and ``score``, ``template``, ``shift`` (nm moved), ``angle``
         (degrees turned), ``shift_error`` (nm) and ``angle_error`` (degrees), the
         roots of the expected squared distances from the truth, ``at_limit``,
-        whether the pose ended on a limit of the search, and ``converged``, whether it
-        is at an optimum, so that another step would gain nothing against the noise;
+        whether the best pose ended on a limit of the search, and ``converged``,
+        whether it is at an optimum: another step would gain nothing against the noise;
         and of estimates by the mean ``log_odds``, ln of the odds that there is a
         particle, ``mode_weight``, the probability of the poses around the best, and
         ``template_probability``, that it is this template of several; otherwise NaN. A
