@@ -223,7 +223,7 @@ def test_whitened_errors_are_as_predicted_whatever_the_data_are_like(kind):
     assert 0.8 <= rms(angles) / rms(found.angle_errors) <= 1.25
     assert 0.8 <= rms(distances) / rms(found.shift_errors) <= 1.25
     plainly = errors(aligned(made, template), made)
-    assert rms(angles) <= 1.03 * rms(plainly[0])
+    assert rms(angles) <= 1.06 * rms(plainly[0])
     assert rms(distances) <= 1.03 * rms(plainly[1])
 
 
@@ -247,7 +247,7 @@ def test_whitened_errors_among_neighbours_are_less_and_as_predicted():
     plainly = errors(aligned(made, **options), made)
     found = aligned(made, whiten=True, **options)
     angles, distances = errors(found, made)
-    assert rms(angles) <= 1.03 * rms(plainly[0])
+    assert rms(angles) <= 1.06 * rms(plainly[0])
     assert rms(distances) < 0.9 * rms(plainly[1])
     assert 0.8 <= rms(angles) / rms(found.angle_errors) <= 1.25
     assert 0.8 <= rms(distances) / rms(found.shift_errors) <= 1.25

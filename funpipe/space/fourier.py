@@ -374,9 +374,9 @@ def per_voxel(tilt: Tilt, scale: float) -> Tilt:
 
     Examples
     --------
-    >>> length = per_voxel(np.linalg.norm, 0.5)
-    >>> length(np.array([0.0, 0.0, 0.25]))
-    np.float64(0.5)
+    >>> size = per_voxel(np.abs, 0.5)
+    >>> size(np.array([0.0, -0.25]))
+    array([0. , 0.5])
     """
     return partial(_weights_per_voxel, tilt=tilt, scale=scale)
 
