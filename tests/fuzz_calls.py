@@ -81,6 +81,7 @@ SEARCH = {
     "symmetry": "C1",
     "refine": True,
     "whiten": False,
+    "estimate": "mean",
     "engine": ENGINE,
     "executor": None,
     "progress": False,
@@ -95,7 +96,7 @@ OF_TOMOGRAM = {
     "preflight": False,
     **SEARCH,
 }
-ALIGN_ONLY = ("refine", "whiten", "preflight", "executor", "progress")
+ALIGN_ONLY = ("refine", "whiten", "estimate", "preflight", "executor", "progress")
 OF_CHECK = {
     name: value for name, value in OF_TOMOGRAM.items() if name not in ALIGN_ONLY
 }

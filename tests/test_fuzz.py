@@ -69,7 +69,8 @@ def not_finite(value, depth=0) -> bool:
             if name in ("score", "shift", "angle") and name not in PICKS.features
         )
     if isinstance(value, fp.Alignment):
-        known = ("rotations", "shift_errors", "angle_errors")
+        weighed = ("log_odds", "log_evidence", "mode_weight", "template_probability")
+        known = ("rotations", "shift_errors", "angle_errors", *weighed)
         return any(
             not_finite(getattr(value, each.name))
             for each in fields(value)

@@ -211,8 +211,9 @@ def _of_filtered(k: Array, *, noise: Noise) -> NDArray[np.float64]:
 def with_dense(bank: Bank) -> Bank:
     """Return a bank with all the poses that are weighed, where poses are refined.
 
-    Those are the grid's; where they would take too much memory, those of the search,
-    each with the part of the grid that is nearest to it.
+    Those are the grid's; where they would take too much memory or time, those of the
+    search, each with the part of the grid that is nearest to it; and none at all where
+    those are still too many.
     """
     from scipy.spatial.transform import Rotation
 
@@ -224,9 +225,10 @@ def with_dense(bank: Bank) -> Bank:
     cells = cells_of(bank.grid, shifts, bank.window)
     m = len(bank.templates)
     of_row = max(12 * len(waves), 4 * len(shifts))
-    if m * len(cells.turns) * of_row > SETTINGS.bank_bytes:
+    most = min(SETTINGS.bank_bytes / of_row, SETTINGS.weighed / len(shifts)) / m
+    if len(cells.turns) > most:
         tried = Rotation.from_matrix(bank.matrices)
-        if m * len(tried) * of_row > SETTINGS.bank_bytes:
+        if len(tried) > 2 * most:
             return bank
         cells = _of_fewer(cells, tried)
     rotations = Rotation.from_quat(cells.quaternions)

@@ -52,6 +52,10 @@ class Settings(NamedTuple):
     """Of ln L, how far below the best others must be, likewise."""
     narrow: float = 0.4
     """Of half the window, the most that the errors may be, likewise."""
+    weighed: float = 2**18
+    """Poses of a template that are weighed where the signal is weak, at the most; twice
+    as many where they are those of the search. More: means of wider searches are of a
+    finer grid; weak particles, of which most places of false picks are, take longer."""
     rounding: float = 1e-10
     """Of a power spectrum's mean: what single precision leaves of none. It tells blank
     boxes and waves without noise; nothing is traded."""

@@ -130,7 +130,8 @@ def align(
     estimate : str
         Of refined poses: ``"mean"``, the posterior mean of all that may be true, which
         is nearest to the truth by root mean square where the signal is weak, and the
-        best pose where that is sure; or ``"mode"``, always the best pose.
+        best pose where that is sure, or where the search is too wide to weigh all of
+        it; or ``"mode"``, always the best pose.
     tomogram_feature : str
         The feature of the molecules that names each one's tomogram, where there is
         a mapping; names are compared as texts.
