@@ -170,7 +170,7 @@ def _cut(
 def _check_held(level: float, spread: float, levelled: bool) -> None:
     """Refuse a block that boxes of single precision cannot hold at its own scale."""
     largest = abs(level) + spread
-    if not levelled and largest > np.finfo(np.float32).max:
+    if not levelled and largest > float(np.finfo(np.float32).max):
         raise ValueError(
             "tomogram must have values that single precision holds, up to 3e38, not "
             f"{largest:.3g}"
