@@ -165,7 +165,7 @@ def _again(file: IO[bytes]) -> int:
 def _float32(name: str, values: NDArray[Any]) -> NDArray[np.float32]:
     """Return what a list holds of values, or say that it cannot."""
     whole = values.dtype.kind in "iu"
-    most = _EXACT if whole else np.finfo(np.float32).max
+    most = _EXACT if whole else float(np.finfo(np.float32).max)
     finite = values[np.isfinite(values)] if values.dtype.kind in "biuf" else values
     if values.dtype.kind == "U" or np.abs(finite, dtype=float).max(initial=0) > most:
         kind = f"whole numbers up to {_EXACT}" if whole else "numbers of float32"
