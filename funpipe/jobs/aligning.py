@@ -1,8 +1,8 @@
-"""Alignment: arguments checked, boxes cut and matched, poses put back.
+"""Alignment: arguments checked, crops matched, poses put back.
 
-`align` is three functions in a row: `subtomograms` cuts boxes in each particle's
-frame, `align_subtomograms` finds each box's pose, `apply_alignment` moves the
-molecules there.
+`align` is what three functions do in a row: `subtomograms` cuts boxes in each
+particle's frame, `align_subtomograms` finds each box's pose, `apply_alignment` moves
+the molecules there. But it turns no box, see `funpipe.space.crops`.
 """
 
 from __future__ import annotations
