@@ -80,9 +80,10 @@ def test_what_is_large_is_read_in_linear_time(tmp_path, name):
     (tmp_path / name).write_text(make(size))
     (tmp_path / f"quarter_{name}").write_text(make(size // 4))
     quarter = min(seconds_to_read(tmp_path / f"quarter_{name}") for _ in range(3))
-    # 4 times as long were linear and 16 times quadratic, whatever the machine's pace.
+    # 4 times as long were linear and 16 times quadratic, whatever the machine's pace
+    # and what its caches hold.
     # The other bound is for a reader that is slow at every size.
-    bound = min(6 * quarter + 0.05, 6.0)
+    bound = min(10 * quarter + 0.05, 6.0)
     assert any(seconds_to_read(tmp_path / name) < bound for _ in range(3))
 
 
