@@ -112,27 +112,19 @@ def parts(count: int) -> list[NDArray[np.intp]]:
     return np.array_split(np.arange(count), max(1, math.ceil(count / _PART)))
 
 
-def pieces(
-    sources: list[Source], box: tuple[int, int, int], *, levelled: bool = False
-) -> Iterator[Piece]:
-    """Cut all particles' boxes, some at a time, tomogram by tomogram.
-
-    ``levelled`` boxes are each of a level and a scale of their own, so that single
-    precision holds them whatever those of the tomogram are.
-    """
+def pieces(sources: list[Source], box: tuple[int, int, int]) -> Iterator[Piece]:
+    """Cut all particles' boxes, some at a time, tomogram by tomogram."""
     for source in sources:
         with in_tomogram(source.name):
             opened = source.opened()
         for part in parts(len(source.indices)):
             some = opened.take(part)
             with in_tomogram(source.name):
-                boxes = _cut(some, box, levelled)
+                boxes = _cut(some, box)
             yield Piece(some.indices, boxes, some.molecules.rotations, some.tilt)
 
 
-def _cut(
-    source: Source, box: tuple[int, int, int], levelled: bool
-) -> NDArray[np.float32]:
+def _cut(source: Source, box: tuple[int, int, int]) -> NDArray[np.float32]:
     """Cut the boxes of all of a tomogram's particles, (n, z, y, x), by cubic splines.
 
     Neighbours share a block that is read and filtered once, and boxes are
@@ -145,7 +137,7 @@ def _cut(
     with ThreadPoolExecutor(check.processors()) as threads:
         for block in blocks(source, *extents(source, box, _MARGIN)):
             places, low, raw, (values, level, unit, spread) = block
-            _check_held(level, unit * spread, levelled)
+            _check_held(level, unit * spread)
             coefficients = scipy.ndimage.spline_filter(
                 values, order=3, mode="mirror", output=values
             )
@@ -161,16 +153,16 @@ def _cut(
                 around = tuple(map(slice, start[each] - low, stop[each] - low))
                 if np.ptp(boxes[each]) <= _FAINT * spread and not np.ptp(raw[around]):
                     boxes[each] = boxes[each].mean(dtype=np.float64)
-                if not levelled and (level, unit) != (0.0, 1.0):
+                if (level, unit) != (0.0, 1.0):
                     boxes[each] = boxes[each].astype(np.float64) * unit + level
     fill_outside(boxes, source)
     return boxes
 
 
-def _check_held(level: float, spread: float, levelled: bool) -> None:
+def _check_held(level: float, spread: float) -> None:
     """Refuse a block that boxes of single precision cannot hold at its own scale."""
     largest = abs(level) + spread
-    if not levelled and largest > float(np.finfo(np.float32).max):
+    if largest > float(np.finfo(np.float32).max):
         raise ValueError(
             "tomogram must have values that single precision holds, up to 3e38, not "
             f"{largest:.3g}"
