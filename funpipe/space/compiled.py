@@ -1,4 +1,4 @@
-"""The interpolation of `funpipe.space.spectra`, compiled by numba (extra ``fast``).
+"""Parts of `funpipe.space.spectra`, compiled by numba (extra ``fast``).
 
 What it computes is said there. Loops are written out, in single precision throughout:
 a literal would make its neighbours double.
@@ -13,7 +13,7 @@ import numpy as np
 
 from funpipe.base.extras import require
 
-__all__ = ["compiled", "interpolated"]
+__all__ = ["compiled", "folded", "interpolated", "put_together"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -67,3 +67,50 @@ def interpolated(points: Any, values: Any, grid: Any, found: Any) -> None:
         if mirrored:
             for j in range(1, found.shape[1], 2):
                 found[n, j] = -found[n, j]
+
+
+@compiled
+def folded(image: Any, parts: Any) -> None:
+    """Set ``parts``, (2, 2, 2, h, h, h), to sums and differences of halves."""
+    size_z, size_y, size_x = image.shape
+    for z in range(parts.shape[3]):
+        for y in range(parts.shape[4]):
+            after_z, before_z = size_z // 2 + z, (size_z - 1) // 2 - z
+            after_y, before_y = size_y // 2 + y, (size_y - 1) // 2 - y
+            for x in range(parts.shape[5]):
+                after, before = size_x // 2 + x, (size_x - 1) // 2 - x
+                a, b = image[after_z, after_y, after], image[after_z, after_y, before]
+                aa, ab = a + b, a - b
+                a, b = image[after_z, before_y, after], image[after_z, before_y, before]
+                ba, bb = a + b, a - b
+                up_00, up_01, up_10, up_11 = aa + ba, ab + bb, aa - ba, ab - bb
+                a, b = image[before_z, after_y, after], image[before_z, after_y, before]
+                aa, ab = a + b, a - b
+                a = image[before_z, before_y, after]
+                b = image[before_z, before_y, before]
+                ba, bb = a + b, a - b
+                low_00, low_01, low_10, low_11 = aa + ba, ab + bb, aa - ba, ab - bb
+                parts[0, 0, 0, z, y, x] = up_00 + low_00
+                parts[0, 0, 1, z, y, x] = up_01 + low_01
+                parts[0, 1, 0, z, y, x] = up_10 + low_10
+                parts[0, 1, 1, z, y, x] = up_11 + low_11
+                parts[1, 0, 0, z, y, x] = up_00 - low_00
+                parts[1, 0, 1, z, y, x] = up_01 - low_01
+                parts[1, 1, 0, z, y, x] = up_10 - low_10
+                parts[1, 1, 1, z, y, x] = up_11 - low_11
+
+
+@compiled
+def put_together(parts: Any, into: Any) -> None:
+    """Set ``into``, (2, 2, M), from the eight products, (2, 2, 2, M)."""
+    for i in range(parts.shape[3]):
+        ccc, ccs = parts[0, 0, 0, i], parts[0, 0, 1, i]
+        csc, css = parts[0, 1, 0, i], parts[0, 1, 1, i]
+        scc, scs = parts[1, 0, 0, i], parts[1, 0, 1, i]
+        ssc, sss = parts[1, 1, 0, i], parts[1, 1, 1, i]
+        u, v, s, d = ccc - scs, ccc + scs, css + ssc, css - ssc
+        p, q, r, t = scc + ccs, ccs - scc, sss - csc, csc + sss
+        into[0, 0, i] = complex(u - s, r - p)
+        into[0, 1, i] = complex(v + d, q - t)
+        into[1, 0, i] = complex(u + s, -(p + r))
+        into[1, 1, i] = complex(v - d, q + t)

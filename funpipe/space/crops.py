@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -215,11 +214,10 @@ def spectra(
     """
     result = np.empty((len(crops.values), len(k)), np.complex64)
     still = _still(crops.turns)
-    between = partial(_between, compiled=compiled)
-    for chosen, evaluate in ((still, _on_lattice), (~still, between)):
+    for chosen, evaluate in ((still, _on_lattice), (~still, _between)):
         if chosen.any():
             some = crops if chosen.all() else crops.take(chosen)
-            result[chosen] = evaluate(some, k, support)
+            result[chosen] = evaluate(some, k, support, compiled=compiled)
     return result
 
 
@@ -273,24 +271,26 @@ def lattice_power(
     shape = crops.values.shape[1:]
     density = math.prod(support.periods) / math.prod(shape)
     where = _places(shape, finest)
+    half = math.prod((*shape[:2], shape[2] // 2 + 1))
+    weights = np.zeros((*W.shape[:-1], half, 2), np.float32)
+    weights[..., where, :] = W[..., None]
+    flat = weights.reshape(*W.shape[:-1], -1)
     sums = [
-        each[where] @ weights
-        for each, weights in zip(
-            _powers(crops, support),
-            np.broadcast_to(W.astype(np.float32), (len(crops.values), len(where))),
+        np.dot(each, of_each)
+        for each, of_each in zip(
+            _squares(crops, support),
+            np.broadcast_to(flat, (len(crops.values), flat.shape[-1])),
             strict=True,
         )
     ]
     return np.array(sums, np.float64) * density
 
 
-def _powers(crops: Crops, support: Support) -> Iterator[NDArray[np.float32]]:
-    """Yield of each crop |F|² at all waves that ``scipy.fft.rfftn`` gives, flat."""
+def _squares(crops: Crops, support: Support) -> Iterator[NDArray[np.float32]]:
+    """Yield of each crop (Re F)² and (Im F)² of ``scipy.fft.rfftn``, side by side."""
     for windowed in _windowed(crops, _weights(crops, support)):
-        F = scipy.fft.rfftn(windowed)
-        parts = F.reshape(-1, 1).view(np.float32)
-        np.square(parts, out=parts)
-        yield parts @ np.ones(2, np.float32)
+        parts = scipy.fft.rfftn(windowed).reshape(-1).view(np.float32)
+        yield np.square(parts, out=parts)
 
 
 def _places(shape: tuple[int, ...], finest: float) -> NDArray[np.intp]:
@@ -404,7 +404,9 @@ def _windowed(crops: Crops, weights: _Weights) -> Iterator[NDArray[np.float32]]:
 # Transforms.
 
 
-def _on_lattice(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
+def _on_lattice(
+    crops: Crops, k: Array, support: Support, *, compiled: bool
+) -> NDArray[np.complex64]:
     """Evaluate crops that are not turned, at frequencies on a lattice: exactly."""
     upper = np.where(k[:, :1] < 0, -1, 1) * k  # the others are their conjugates
     axes = [np.unique(each) for each in np.abs(upper).T]
@@ -416,7 +418,8 @@ def _on_lattice(crops: Crops, k: Array, support: Support) -> NDArray[np.complex6
     where = np.ravel_multi_index((*quadrant.T, *points), sizes)
     windowed = _windowed(crops, _weights(crops, support))
     F = np.empty((len(crops.values), len(k)), np.complex64)
-    transforms = quadrants(windowed, crops.values.shape[1:], axes)
+    shape = crops.values.shape[1:]
+    transforms = quadrants(windowed, shape, axes, compiled=compiled)
     for each, found, offset in zip(transforms, F, crops.offsets, strict=True):
         np.take(each.reshape(-1), where, out=found)
         found.imag *= np.where(k[:, 0] < 0, np.float32(-1), np.float32(1))
@@ -434,7 +437,8 @@ def _between(
     grid = fine_grid((z, y, x), highest)
     weights = _weights(crops, support, 1 / roll_off(shape, grid.periods))
     F = np.empty((len(crops.values), len(k)), np.complex64)
-    transforms = quadrants(_windowed(crops, weights), shape, grid.axes())
+    windowed = _windowed(crops, weights)
+    transforms = quadrants(windowed, shape, grid.axes(), compiled=compiled)
     for each, found, turn, offset in zip(
         transforms, F, crops.turns, crops.offsets, strict=True
     ):

@@ -100,7 +100,11 @@ def roll_off(
 
 
 def quadrants(
-    images: Iterable[Array], shape: tuple[int, ...], axes: Sequence[Array]
+    images: Iterable[Array],
+    shape: tuple[int, ...],
+    axes: Sequence[Array],
+    *,
+    compiled: bool = False,
 ) -> Iterator[NDArray[np.complex64]]:
     """Yield images' Fourier transforms about the centre of the box, on a grid.
 
@@ -115,6 +119,8 @@ def quadrants(
         Of each.
     axes : three arrays
         Frequencies along z, y and x, in periods per voxel, none of them negative.
+    compiled : bool
+        See `sample`.
 
     Yields
     ------
@@ -138,11 +144,14 @@ def quadrants(
     ]
     room = np.empty((2, 8 * max(sizes)), np.float32)
     result = np.empty((2, 2, *counts), np.complex64)
+    fold, put_together = _folded, _put_together
+    if compiled:
+        fold, put_together = _folded_fast, _put_together_fast
     for image in images:
-        parts = _folded(np.asarray(image, np.float32), room)
+        parts = fold(np.asarray(image, np.float32), room)
         for i, each in enumerate(waves):
             parts = _summed(parts, each, i, room[i % 2 - 1])
-        _put_together(parts, room[0], result)
+        put_together(parts, room[0], result)
         yield result
 
 
@@ -211,6 +220,21 @@ def _put_together(parts: Array, room: Array, into: Array) -> None:
     np.add(u, s, out=u)
     np.negative(u, out=imaginary[1, 0])
     np.add(v, d, out=imaginary[1, 1])
+
+
+def _folded_fast(image: Array, room: Array) -> NDArray[np.float32]:
+    from funpipe.space.compiled import folded
+
+    shape = (2, 2, 2, *((n + 1) // 2 for n in image.shape))
+    into = room[0, : math.prod(shape)].reshape(shape)
+    folded(image, into)
+    return into
+
+
+def _put_together_fast(parts: Array, room: Array, into: Array) -> None:
+    from funpipe.space.compiled import put_together
+
+    put_together(parts.reshape(2, 2, 2, -1), into.reshape(2, 2, -1))
 
 
 # Between the points of the grid.
