@@ -29,6 +29,7 @@ from funpipe.boxes.opening import (
 )
 from funpipe.space.fourier import Tilt
 from funpipe.space.geometry import centre
+from funpipe.space.spectra import can_compile
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -177,6 +178,11 @@ def _interpolate(
     image: NDArray[np.float32],
 ) -> None:
     """Fill an image from spline coefficients, its first voxel at a corner."""
+    if can_compile():
+        from funpipe.space.compiled import splined
+
+        splined(coefficients, turn, corner, image)
+        return
     scipy.ndimage.affine_transform(
         coefficients,
         turn,
