@@ -109,7 +109,7 @@ _SCATTERS = 0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6
 signal is empty, of ones that scatter it may hold a faint particle."""
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 _LOWEST = -1e6  # of ln L: where no mode was followed
-_FINE = 8  # steps between two amplitudes
+_FINER = 0.5, 0.25, 0.125, 0.125  # of a step between two amplitudes
 _MOST = 2000  # places, evenly spread, that the spread is estimated from
 
 
@@ -124,18 +124,18 @@ class _Spread(NamedTuple):
 def _spread(values: Array) -> _Spread:
     """Return the spread by which all places together are the most likely.
 
-    By its middle, then its width, then both once more from there.
+    By its middle and its width in turns, ever finer.
     """
     some = values[:: 1 + (len(values) - 1) // _MOST]
     last = values.shape[-1] - 1
     likelihood = partial(_likelihood, some)
-    found = max(
-        (_Spread(float(i), _SCATTERS[4]) for i in range(last + 1)), key=likelihood
-    )
-    found = max((found._replace(scatter=each) for each in _SCATTERS), key=likelihood)
-    near = np.clip(found.step + np.linspace(-1, 1, 2 * _FINE + 1), 0, last)
-    found = max((found._replace(step=float(each)) for each in near), key=likelihood)
-    return max((found._replace(scatter=each) for each in _SCATTERS), key=likelihood)
+    found, near = _Spread(0.0, _SCATTERS[4]), np.arange(last + 1.0)
+    for fineness in _FINER:
+        steps = [found._replace(step=float(each)) for each in np.clip(near, 0, last)]
+        found = max(steps, key=likelihood)
+        found = max((found._replace(scatter=e) for e in _SCATTERS), key=likelihood)
+        near = found.step + np.linspace(-2, 2, 9) * fineness
+    return found
 
 
 def _likelihood(values: Array, spread: _Spread) -> float:
@@ -153,17 +153,20 @@ def _spread_over(values: Array, spread: _Spread) -> Array:
 
 
 def _between(values: Array, step: float) -> Array:
-    """Return values between those of the last axis, by the parabola through three."""
-    J = values.shape[-1]
-    if J < 3:
-        low = min(int(step), J - 1)
-        high = min(low + 1, J - 1)
-        return values[..., low] + (step - low) * (values[..., high] - values[..., low])
-    middle = min(max(round(step), 1), J - 2)
-    before, here, after = (values[..., middle + each] for each in (-1, 0, 1))
-    off = step - middle
-    bend = (before + after) / 2 - here
-    return np.asarray(here + off * (after - before) / 2 + off * off * bend)
+    """Return values between those of the ladder, by the parabola through three.
+
+    It is one in the amplitude, as ln L of a pose is.
+    """
+    count = min(3, values.shape[-1])
+    first = min(max(round(step) - 1, 0), values.shape[-1] - count)
+    nodes = _RATIO ** np.arange(first, first + count)
+    at = _RATIO**step
+    total = np.zeros(values.shape[:-1])
+    for i, node in enumerate(nodes):  # Lagrange's formula
+        others = np.delete(nodes, i)
+        part = float(np.prod((at - others) / (node - others)))
+        total += part * values[..., first + i]
+    return total
 
 
 def _fit(evidence: Array) -> float:
