@@ -9,6 +9,7 @@ removed, and its chunks are worked on again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import os
@@ -17,7 +18,6 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -51,14 +51,27 @@ def job_key(*facts: Any) -> str:
 
 
 def check_folder(name: str, value: Any) -> str | None:
-    """Return None, or the path of a folder that is there or can be made."""
+    """Return None, or the path of a folder to write to, that is there or can be made.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        If it is no path, or nothing can be written there.
+    """
     if value is None:
         return None
     path = as_path(name, value)
-    if os.path.lexists(path) and not os.path.isdir(path):
-        raise NotADirectoryError(
-            f"{name} must be a folder, there or not yet, but {path} is a file"
-        )
+    there = Path(path).absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    try:
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file")
+        check_room(there)
+    except OSError as error:
+        reason = error.strerror or in_one_line(error)
+        text = f"{name} must be a folder to write to, not {path}: {reason}"
+        raise type(error)(error.errno, text) from None
     return path
 
 
@@ -72,6 +85,8 @@ class Checkpoint:
     waiting: dict[str, Arrays] = field(default_factory=dict)
     written: float = 0.0
     """When the last file was."""
+    last: tuple[Path, Arrays] | None = None
+    """The file that was read last: the next chunk often is in it, too."""
 
     def __contains__(self, key: str) -> bool:
         return key in self.places
@@ -79,7 +94,9 @@ class Checkpoint:
     def result(self, key: str) -> Arrays:
         """Return a finished chunk's arrays."""
         path, number = self.places[key]
-        return _chunk(_read(path), number)
+        if self.last is None or self.last[0] != path:
+            self.last = path, _read(path)
+        return _chunk(self.last[1], number)
 
     def put(self, key: str, result: Arrays) -> None:
         """Keep a chunk; it is written at once, or with others half a second later."""
@@ -103,24 +120,14 @@ class Checkpoint:
 def open_checkpoint(directory: str, name: str, key: str) -> Checkpoint:
     """Make a job's folder, if need be, and find what is finished there.
 
-    Raises
-    ------
-    OSError
-        If nothing can be written there.
-
     Warns
     -----
     UserWarning
         Of each file that is damaged.
     """
     folder = Path(directory, f"{name}-{key[:16]}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        check_room(folder)
-    except OSError as error:
-        reason = error.strerror or in_one_line(error)
-        text = f"checkpoint must be a folder to write to, but {directory}: {reason}"
-        raise type(error)(error.errno, text) from None
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_left(directory)
     remove_left(folder)
     places: dict[str, tuple[Path, int]] = {}
     for path in sorted(folder.iterdir()):
@@ -147,7 +154,6 @@ def _keys(path: Path) -> list[str]:
         return []
 
 
-@lru_cache(maxsize=2)
 def _read(path: Path) -> Arrays:
     """Return the arrays of a file, which is never changed, if it is whole."""
     with np.load(path, allow_pickle=False) as file:
