@@ -3,8 +3,8 @@
 A job has a folder of its own, named after all that determines its results: with another
 parameter it is another job. In it are files of some chunks each, written whole or not
 at all and never changed, so that several runs of one job may write there. A file holds
-arrays only, ``.npz`` without pickle, and a hash of them: one that is damaged is said,
-removed, and its chunks are worked on again.
+arrays only, ``.npz`` without pickle, and is called by the hash of its content: one that
+is damaged is said, removed, and its chunks are worked on again.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import importlib.util
+import io
 import os
-import re
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,10 +35,10 @@ __all__ = ["RESULTS", "Checkpoint", "check_folder", "job_key", "open_checkpoint"
 RESULTS = 1
 """To be raised whenever the results of a job change while its parameters do not."""
 
-_NAME = re.compile(r"chunks-[0-9a-f]{16}\.npz")
+_NAME = "chunks-{}.npz"
 _REST = 0.5  # seconds between two files, at the least
 _MOST = 2**26  # bytes that wait to be written
-_KEYS, _HASH, _SHAPE = "keys", "hash", "{}.shape"
+_KEYS, _SHAPE = "keys", "{}.shape"
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -110,9 +109,11 @@ class Checkpoint:
     def write(self) -> None:
         """Write what waits."""
         if self.waiting:
-            path = self.folder / f"chunks-{secrets.token_hex(8)}.npz"
-            with replacing(path) as partial, open(partial, "wb") as file:
-                np.savez(file, allow_pickle=False, **_together(self.waiting))
+            content = io.BytesIO()
+            np.savez(content, allow_pickle=False, **_together(self.waiting))
+            path = self.folder / _NAME.format(_hash(content.getbuffer()))
+            with replacing(path) as partial:
+                partial.write_bytes(content.getbuffer())
             self.waiting.clear()
         self.written = time.monotonic()
 
@@ -131,7 +132,7 @@ def open_checkpoint(directory: str, name: str, key: str) -> Checkpoint:
     remove_left(folder)
     places: dict[str, tuple[Path, int]] = {}
     for path in sorted(folder.iterdir()):
-        if _NAME.fullmatch(path.name):
+        if path.match(_NAME.format("*")):
             for number, each in enumerate(_keys(path)):
                 places[each] = path, number
     return Checkpoint(folder, places)
@@ -156,11 +157,11 @@ def _keys(path: Path) -> list[str]:
 
 def _read(path: Path) -> Arrays:
     """Return the arrays of a file, which is never changed, if it is whole."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    if bytes(arrays.pop(_HASH)) != _hash(arrays):
-        raise ValueError("its hash is another one")
-    return arrays
+    content = path.read_bytes()
+    if path.name != _NAME.format(_hash(content)):
+        raise ValueError("what it holds is not what its name says")
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def _together(chunks: Mapping[str, Arrays]) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def _together(chunks: Mapping[str, Arrays]) -> dict[str, Any]:
         each = [one[name] for one in several]
         arrays[name] = np.concatenate([one.reshape(-1) for one in each])
         arrays[_SHAPE.format(name)] = np.array([one.shape for one in each], np.int64)
-    return {**arrays, _HASH: np.frombuffer(_hash(arrays), np.uint8)}
+    return arrays
 
 
 def _chunk(arrays: Arrays, number: int) -> Arrays:
@@ -188,10 +189,5 @@ def _chunk(arrays: Arrays, number: int) -> Arrays:
     return found
 
 
-def _hash(arrays: Arrays) -> bytes:
-    found = hashlib.sha256()
-    for name in sorted(arrays):
-        each = arrays[name]
-        found.update(repr((name, each.dtype.str, each.shape)).encode())
-        found.update(np.ascontiguousarray(each).data)
-    return found.digest()
+def _hash(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
