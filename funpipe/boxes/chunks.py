@@ -8,6 +8,7 @@ where the chunk is worked on.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import pickle
@@ -106,9 +107,10 @@ def chunk_keys(some: Iterable[Chunk]) -> list[str]:
         source = first.source
         identity = _identity(source)
         quaternions = source.molecules.rotations.as_quat()
+        poses = np.hstack([source.molecules.positions, quaternions])
         for each in (first, *rest):
-            poses = source.molecules.positions[each.places], quaternions[each.places]
-            found.append(digest((identity, poses)))
+            content = identity.encode() + poses[each.places].tobytes()
+            found.append(hashlib.sha256(content).hexdigest())
     return found
 
 
