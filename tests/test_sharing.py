@@ -40,7 +40,7 @@ OPTIONS = {
 }
 
 
-def picks(count: int = 40) -> fp.Molecules:
+def picks(count: int = 70) -> fp.Molecules:
     random = np.random.default_rng(1)
     inside = random.uniform(10, np.array(SHAPE) - 11, (count, 3))
     names = np.array(["a rather long name of a tomogram"] * count)
@@ -234,11 +234,11 @@ def test_what_a_script_defines_goes_along_where_it_does_not_run(tmp_path):
 
 def test_division_depends_on_numbers_alone():
     sources, _ = open_tomograms({"a": IMAGE, "b": IMAGE}, named(), 1.0, no_tilt, "of")
-    divided = chunks(sources)
+    divided = chunks(sources, 32)
     assert [len(each.indices) for each in divided] == [32, 31, 31, 6]
     together = np.concatenate([each.indices for each in divided])
     assert sorted(together) == list(range(100))
-    assert chunks([]) == []
+    assert chunks([], 32) == []
 
 
 def named() -> fp.Molecules:
@@ -249,7 +249,7 @@ def named() -> fp.Molecules:
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_chunk_holds_its_particles_to_the_last_bit(elsewhere, tmp_path):
     sources, _ = open_tomograms(IMAGE, PICKS, 1.0, single_axis((-60, 60)), "of")
-    divided = chunks(sources)
+    divided = chunks(sources, 32)
     found = list(opened(divided, tmp_path if elsewhere else None))
     assert not any(map(stays, found))
     if elsewhere:
