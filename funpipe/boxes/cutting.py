@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from funpipe.base import arguments as check
 from funpipe.base.molecules import as_molecules
 from funpipe.boxes.blocks import blocks, extents, fill_outside
-from funpipe.boxes.chunks import chunks, opened
+from funpipe.boxes.chunks import chunk_size, chunks, opened
 from funpipe.boxes.opening import (
     Source,
     check_inside,
@@ -110,7 +110,7 @@ def subtomograms(
 def pieces(sources: list[Source], box: tuple[int, int, int]) -> Iterator[Piece]:
     """Cut all particles' boxes, some at a time, tomogram by tomogram."""
     cut = partial(cut_piece, box=box, threads=check.processors())
-    return map(cut, opened(chunks(sources)))
+    return map(cut, opened(chunks(sources, chunk_size(box))))
 
 
 def cut_piece(
