@@ -1,0 +1,150 @@
+"""Runs of the small job as programs of their own, and what becomes of their processes.
+
+Processes are found in ``/proc``: where that is not, tests that need it skip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pooled_job
+import pytest
+from pooled_job import LIBRARIES
+
+import funpipe as fp
+
+PATIENCE = 120.0
+"""Seconds that a run may take, on a busy machine."""
+
+_MPI = {  # Open MPI in a container and on few processors; others do not read these
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+}
+
+needs_proc = pytest.mark.skipif(
+    not os.path.exists("/proc/self/stat"), reason="processes are found in /proc"
+)
+
+
+def needs(kind: str) -> None:
+    """Skip where what an executor needs is not there."""
+    library = LIBRARIES.get(kind)
+    if library and importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    if kind == "mpi" and shutil.which("mpirun") is None:
+        pytest.skip("there is no mpirun")
+
+
+@contextlib.contextmanager
+def started(
+    kind: str, folder: Path, out: Path, *more: Path, **variables: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Start the job with an executor of a kind; end all of it at last."""
+    needs(kind)
+    mpi = kind == "mpi"
+    places = [str(Path(fp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    variables = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(places),
+        **(_MPI if mpi else {}),
+        **variables,
+    }
+    command = [
+        *(["mpirun", "-n", "3"] if mpi else []),
+        sys.executable,
+        *(["-m", "mpi4py.futures"] if mpi else []),
+        *map(str, (pooled_job.__file__, folder, kind, out, *more)),
+    ]
+    with subprocess.Popen(
+        command,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as job:
+        try:
+            yield job
+        finally:
+            for each in session(job.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGKILL)
+            if job.poll() is None:
+                job.kill()
+
+
+def finished(job: subprocess.Popen[str]) -> str:
+    """Wait for a run that ends well, and return what it said."""
+    said, errors = job.communicate(timeout=PATIENCE)
+    assert job.returncode == 0, said + errors
+    return errors
+
+
+def ran(kind: str, folder: Path, out: Path, *more: Path, **variables: str) -> str:
+    """Run the job to its end, and return what it said."""
+    with started(kind, folder, out, *more, **variables) as job:
+        return finished(job)
+
+
+def until(holds: Callable[[], object], patience: float = PATIENCE) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + patience
+    while not holds():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.01)
+
+
+def _stat(pid: int) -> list[str]:
+    """Return state, parent, group, session, ... of a process; of none when it is gone.
+
+    The name, which may hold anything, stands before the last bracket.
+    """
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
+
+
+def _processes() -> dict[int, list[str]]:
+    with_stat = ((int(n), _stat(int(n))) for n in os.listdir("/proc") if n.isdigit())
+    return {pid: stat for pid, stat in with_stat if stat and stat[0] not in "ZX"}
+
+
+def session(leader: int) -> list[int]:
+    """Return the processes that live in a session."""
+    if not os.path.exists("/proc/self/stat"):
+        return []
+    return [pid for pid, stat in _processes().items() if int(stat[3]) == leader]
+
+
+def workers(leader: int) -> list[int]:
+    """Return those of a run's processes that do the work."""
+    return [pid for pid in session(leader) if pid != leader and _works(pid)]
+
+
+def _works(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"tracker" in command:  # which only clean up when all others have ended
+            return False
+        if b"spawn_main" in command or b"popen_loky" in command:
+            return True
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        ranks = {each for each in variables if each.startswith(b"OMPI_COMM_WORLD_RANK")}
+        return bool(ranks - {b"OMPI_COMM_WORLD_RANK=0"})
+    return False
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return all files below a folder, whatever they are called."""
+    return sorted(each for each in folder.rglob("*") if not each.is_dir())
