@@ -7,9 +7,11 @@ saves what comes out; with a fourth argument, a folder of checkpoints, an alignm
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import multiprocessing
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -235,13 +237,46 @@ POOLS = {
 }
 """How each kind of executor is made, given a number of workers."""
 
-LIBRARIES = {
+_LIBRARIES = {
     "loky": "loky",
     "dask": "distributed",
     "mpi": "mpi4py",
     "executorlib": "executorlib",
 }
-"""What must be installed for a kind."""
+
+_MPI = {  # Open MPI in a container and on few processors; others do not read these
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "OMPI_MCA_hwloc_base_binding_policy": "none",
+    "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+}
+
+
+def has(kind: str) -> bool:
+    """Tell whether what a kind of executor needs is there."""
+    library = _LIBRARIES.get(kind)
+    installed = library is None or importlib.util.find_spec(library) is not None
+    return installed and (kind != "mpi" or shutil.which("mpirun") is not None)
+
+
+def command_of(kind: str, script: str, *words: object, ranks: int = 3) -> list[str]:
+    """Return the command that runs a script, of MPI one process and the workers."""
+    mpi = kind == "mpi"
+    return [
+        *(["mpirun", "-n", str(ranks)] if mpi else []),
+        sys.executable,
+        *(["-m", "mpi4py.futures"] if mpi else []),
+        script,
+        *map(str, words),
+    ]
+
+
+def variables_of(kind: str) -> dict[str, str]:
+    """Return the environment of such a command, which finds the package."""
+    places = [str(Path(fp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+    return {**_MPI, **found} if kind == "mpi" else found
 
 
 def main(folder: str, kind: str, out: str, checkpoint: str | None = None) -> None:

@@ -6,31 +6,19 @@ Processes are found in ``/proc``: where that is not, tests that need it skip.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pooled_job
 import pytest
-from pooled_job import LIBRARIES
-
-import funpipe as fp
+from pooled_job import command_of, has, variables_of
 
 PATIENCE = 120.0
 """Seconds that a run may take, on a busy machine."""
-
-_MPI = {  # Open MPI in a container and on few processors; others do not read these
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",
-    "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
-}
 
 needs_proc = pytest.mark.skipif(
     not os.path.exists("/proc/self/stat"), reason="processes are found in /proc"
@@ -39,11 +27,8 @@ needs_proc = pytest.mark.skipif(
 
 def needs(kind: str) -> None:
     """Skip where what an executor needs is not there."""
-    library = LIBRARIES.get(kind)
-    if library and importlib.util.find_spec(library) is None:
-        pytest.skip(f"{library} is not installed")
-    if kind == "mpi" and shutil.which("mpirun") is None:
-        pytest.skip("there is no mpirun")
+    if not has(kind):
+        pytest.skip(f"{kind} needs what is not installed")
 
 
 @contextlib.contextmanager
@@ -52,23 +37,9 @@ def started(
 ) -> Iterator[subprocess.Popen[str]]:
     """Start the job with an executor of a kind; end all of it at last."""
     needs(kind)
-    mpi = kind == "mpi"
-    places = [str(Path(fp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    variables = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(places),
-        **(_MPI if mpi else {}),
-        **variables,
-    }
-    command = [
-        *(["mpirun", "-n", "3"] if mpi else []),
-        sys.executable,
-        *(["-m", "mpi4py.futures"] if mpi else []),
-        *map(str, (pooled_job.__file__, folder, kind, out, *more)),
-    ]
     with subprocess.Popen(
-        command,
-        env=variables,
+        command_of(kind, pooled_job.__file__, folder, kind, out, *more),
+        env=variables_of(kind) | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
