@@ -84,6 +84,7 @@ SEARCH = {
     "estimate": "mean",
     "engine": ENGINE,
     "executor": None,
+    "checkpoint": None,
     "progress": False,
 }
 OF_TOMOGRAM = {
@@ -96,7 +97,7 @@ OF_TOMOGRAM = {
     "preflight": False,
     **SEARCH,
 }
-ALIGN_ONLY = ("refine", "whiten", "estimate", "preflight", "executor", "progress")
+ALIGN_ONLY = ("refine", "whiten", "estimate", "preflight", "checkpoint", "progress")
 OF_CHECK = {
     name: value for name, value in OF_TOMOGRAM.items() if name not in ALIGN_ONLY
 }
@@ -146,6 +147,9 @@ OTHERS = {
             "scale": 1.0,
             "tilt": (-60, 60),
             "tomogram_feature": "tomogram",
+            "executor": None,
+            "checkpoint": None,
+            "progress": False,
         },
     ),
     "subtomograms": (

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe import Molecules
-from funpipe.boxes.cropping import crop_pieces, crops_of, some_pieces
+from funpipe.boxes.cropping import crop_pieces, cropped_boxes, crops_of
 from funpipe.boxes.opening import open_tomogram, open_tomograms
 from funpipe.simulate import asymmetric_molecule, blob_image, tomogram
 from funpipe.space.crops import (
@@ -142,7 +142,7 @@ def test_pieces_are_all_particles_tomogram_by_tomogram():
         (name,) = set(names[piece.indices])
         expected = cut(images[name], molecules[piece.indices])
         np.testing.assert_array_equal(piece.crops.values, expected.values)
-    some = list(some_pieces(sources, BALL, np.array([3, 4, 5])))
+    some = list(cropped_boxes(sources, BALL).some_of(np.array([3, 4, 5])))
     assert sorted(np.concatenate([each.indices for each in some])) == [3, 4, 5]
     for piece in some:
         for values, i in zip(piece.crops.values, piece.indices, strict=True):

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,15 @@ def test_flags_of_numpy_are_flags():
 # Work that is called off.
 
 
-def slow(number: int, started: list[int], *, go_on):
+def numbers(first: int, stop: int):
+    return partial(_numbers, first, stop)
+
+
+def _numbers(first: int, stop: int, folder: Path | None):
+    yield from range(first, stop)
+
+
+def slow(number: int, *, started: list[int], go_on):
     started.append(number)
     if number == 1:
         raise ValueError("the first part")
@@ -77,7 +86,7 @@ def slow(number: int, started: list[int], *, go_on):
         time.sleep(0.01)
 
 
-def instant(number: int, started: list[int], *, go_on):
+def instant(number: int, *, started: list[int], go_on):
     go_on()
     started.append(number)
     return number
@@ -90,18 +99,18 @@ def leftovers() -> list[str]:
 def test_a_part_that_fails_calls_off_the_others():
     started: list[int] = []
     begin, before = time.monotonic(), leftovers()
-    work = ((i, started) for i in range(1, 30))  # the others are slow
+    task = partial(slow, started=started)  # all but the first part
     with (
         ThreadPoolExecutor(2) as pool,
         pytest.raises(ValueError, match="the first part"),
     ):
-        list(run(slow, work, pool))
+        list(run(task, numbers(1, 30), pool))
     assert time.monotonic() - begin < 5
     assert len(started) < 6
     assert leftovers() == before
 
 
-def first_only(number: int, started: list[int], *, go_on):
+def first_only(number: int, *, started: list[int], go_on):
     started.append(number)
     for _ in range(1000 * number):  # ten seconds and more, or until it is called off
         go_on()
@@ -113,7 +122,7 @@ def test_a_run_that_is_closed_calls_off_what_waits():
     started: list[int] = []
     before = set(threading.enumerate())
     with ThreadPoolExecutor(1) as pool:
-        results = run(first_only, ((i, started) for i in range(1000)), pool)
+        results = run(partial(first_only, started=started), numbers(0, 1000), pool)
         assert next(results) == 0
         results.close()
     assert started in ([0], [0, 1])  # the second may have begun
@@ -123,10 +132,10 @@ def test_a_run_that_is_closed_calls_off_what_waits():
 def test_results_come_in_the_order_of_the_work():
     started: list[int] = []
     with ThreadPoolExecutor(3) as pool:
-        found = list(run(instant, ((i, started) for i in range(100)), pool))
+        found = list(run(partial(instant, started=started), numbers(0, 100), pool))
     assert found == list(range(100))
     assert sorted(started) == found
-    assert list(run(instant, [(5, started)], None)) == [5]
+    assert list(run(partial(instant, started=started), numbers(5, 6), None)) == [5]
 
 
 SCRIPT = """

@@ -7,6 +7,8 @@
 - `extras`: optional libraries, the error when one is missing, and theirs in one line
 - `sources`: files as they are read: ordinary ones, of bounded size
 - `whole`: files written whole or not at all, also by several at a time
+- `digests`: values known again by their content
+- `threads`: one thread of BLAS, for the sake of others and of the last digits
 - `texts`: what the texts of a column stand for, and which a file can hold
 - `euler`: Euler angles of other programs, through matrices
 - `csv_files`: CSV files as columns of texts, and back

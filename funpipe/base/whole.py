@@ -26,7 +26,7 @@ try:
 except ImportError:  # not everywhere
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["alone", "check_target", "replacing"]
+__all__ = ["alone", "check_room", "check_target", "remove_left", "replacing"]
 
 _PARTIAL = re.compile(r"\.funpipe-[0-9a-f]{16}\.partial(\..*)?", re.DOTALL)
 _ENDING = 32
@@ -57,7 +57,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     check_target(path)
-    _remove_left(target.parent)
+    remove_left(target.parent)
     partial, lock = _partial(target)
     try:
         yield partial
@@ -127,6 +127,25 @@ def check_target(path: str | os.PathLike[str]) -> None:
             raise PermissionError(errno.EACCES, "Permission denied", name)
 
 
+def check_room(folder: str | os.PathLike[str], size: int = 2**16) -> None:
+    """Refuse a folder that a file of some bytes cannot be written to.
+
+    Raises
+    ------
+    OSError
+        The system's own word.
+    """
+    partial, lock = _partial(Path(folder, "room"))
+    try:
+        lock.write(bytes(size))
+        lock.flush()
+        os.fsync(lock.fileno())
+    finally:
+        with contextlib.suppress(OSError):  # what could not be written before
+            lock.close()
+        partial.unlink(missing_ok=True)
+
+
 _EFFECTIVE = os.access in os.supports_effective_ids
 
 
@@ -146,7 +165,7 @@ def _partial(target: Path) -> tuple[Path, IO[bytes]]:
         lock.close()  # it was taken for a left one before it could be locked
 
 
-def _remove_left(folder: Path) -> None:
+def remove_left(folder: Path) -> None:
     """Remove the partial files that killed writers left in a folder."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for each in [one.path for one in entries if _PARTIAL.fullmatch(one.name)]:

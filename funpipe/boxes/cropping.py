@@ -8,7 +8,9 @@ of gold are, is taken out: see `_without_outliers`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +18,7 @@ import scipy
 from numpy.typing import NDArray
 
 from funpipe.boxes.blocks import blocks
-from funpipe.boxes.cutting import parts
+from funpipe.boxes.chunks import CHUNK, Chunk, chunk_keys, chunks, opened, stays
 from funpipe.boxes.opening import Source, in_tomogram, some_of
 from funpipe.space.crops import Crops, Support, crop_shape, windows_of
 from funpipe.space.fourier import Tilt
@@ -25,7 +27,7 @@ from funpipe.space.geometry import centre
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["CropPiece", "crop_pieces", "crops_of", "some_pieces"]
+__all__ = ["Boxes", "CropPiece", "crop_pieces", "cropped_boxes", "crops_of"]
 
 _OUTLYING = 4.0  # times what nearly all voxels are within; of Gaussian noise 8.7 σ
 _RARE = 0.03  # of a crop's voxels, at the most, are outliers
@@ -46,8 +48,40 @@ class CropPiece(NamedTuple):
     """What their tilt series measured."""
 
 
-def crop_pieces(sources: list[Source], support: Support) -> Iterator[CropPiece]:
-    """Cut all particles' crops, some at a time, tomogram by tomogram.
+class Boxes(NamedTuple):
+    """Boxes of particles, divided into chunks, that are cut when their turn comes."""
+
+    chunks: Sequence[Any]
+    """All of them, each with ``indices``, of its particles."""
+    parts: Callable[[Sequence[Any], Path | None], Iterable[Any]]
+    """Makes of chunks what ``cut`` takes: with None for this process, with a folder
+    for files for others."""
+    cut: Callable[[Any], CropPiece]
+    """Cuts the boxes of a part, in any process."""
+    some_of: Callable[[NDArray[np.intp]], Iterable[CropPiece]]
+    """Cuts those of some particles, given their numbers in rising order."""
+    keys: Callable[[], list[str]]
+    """Makes hashes of what each chunk's boxes are."""
+
+
+def crop_pieces(
+    sources: list[Source], support: Support, size: int = CHUNK
+) -> Iterator[CropPiece]:
+    """Cut all particles' crops, some at a time, tomogram by tomogram."""
+    return map(partial(crop_piece, support=support), opened(chunks(sources, size)))
+
+
+def crop_piece(chunk: Source | CropPiece, support: Support) -> CropPiece:
+    """Cut the crops of a chunk, in any process; those that are cut stay as they are."""
+    if isinstance(chunk, CropPiece):
+        return chunk
+    with in_tomogram(chunk.name):
+        crops = crops_of(chunk.reopened(), support)
+    return CropPiece(chunk.indices, crops, chunk.molecules.rotations, chunk.tilt)
+
+
+def cropped_boxes(sources: list[Source], support: Support) -> Boxes:
+    """Return the particles of tomograms as boxes that are cropped in their turn.
 
     Parameters
     ----------
@@ -55,21 +89,38 @@ def crop_pieces(sources: list[Source], support: Support) -> Iterator[CropPiece]:
         The tomograms and their particles.
     support : Support
         What of a subtomogram counts.
+
+    Raises
+    ------
+    ValueError
+        If the first chunk cannot be cut. It is cut at once, so that what is wrong with
+        all of them is said before there is any work.
     """
-    for source in sources:
-        with in_tomogram(source.name):
-            opened = source.opened()
-        for part in parts(len(source.indices)):
-            some = opened.take(part)
-            with in_tomogram(source.name):
-                crops = crops_of(some, support)
-            yield CropPiece(some.indices, crops, some.molecules.rotations, some.tilt)
+    divided, crop = chunks(sources), partial(crop_piece, support=support)
+    first = crop(next(opened(divided)))
+    return Boxes(
+        [first, *divided[1:]],
+        partial(_parts, crop),
+        crop,
+        partial(_some, sources, support),
+        partial(chunk_keys, divided),
+    )
 
 
-def some_pieces(
+def _parts(
+    crop: Callable[[Source], CropPiece],
+    some: Sequence[Chunk | CropPiece],
+    folder: Path | None,
+) -> Iterator[Source | CropPiece]:
+    yield from (each for each in some if isinstance(each, CropPiece))  # the first
+    rest = (each for each in some if isinstance(each, Chunk))
+    for each in opened(rest, folder):
+        yield crop(each) if folder is not None and stays(each) else each
+
+
+def _some(
     sources: list[Source], support: Support, chosen: NDArray[np.intp]
 ) -> Iterator[CropPiece]:
-    """Cut the crops of some particles, given by their numbers."""
     return crop_pieces(some_of(sources, chosen), support)
 
 

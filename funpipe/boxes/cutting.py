@@ -6,7 +6,6 @@ x + R @ (p − c) · scale, where c = (n − 1) / 2 is the centre of the box.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from funpipe.base import arguments as check
 from funpipe.base.molecules import as_molecules
 from funpipe.boxes.blocks import blocks, extents, fill_outside
+from funpipe.boxes.chunks import chunks, opened
 from funpipe.boxes.opening import (
     Source,
     check_inside,
@@ -33,12 +33,11 @@ from funpipe.space.geometry import centre
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["Piece", "parts", "pieces", "subtomograms"]
+__all__ = ["Piece", "cut_piece", "pieces", "subtomograms"]
 
 # The spline's prefilter forgets by 0.27 a voxel: at 12 voxels from the edge of a
 # block the coefficients are those of the whole tomogram to 1e-7.
 _MARGIN = 12
-_PART = 32  # particles
 _FAINT = 1e-4  # of a block's spread: more than splines leave of it in a flat box
 
 
@@ -107,34 +106,36 @@ def subtomograms(
     return np.concatenate([each.boxes for each in pieces([source], box)])
 
 
-def parts(count: int) -> list[NDArray[np.intp]]:
-    """Cut the numbers up to a count into parts that are worked on together."""
-    return np.array_split(np.arange(count), max(1, math.ceil(count / _PART)))
-
-
 def pieces(sources: list[Source], box: tuple[int, int, int]) -> Iterator[Piece]:
     """Cut all particles' boxes, some at a time, tomogram by tomogram."""
-    for source in sources:
-        with in_tomogram(source.name):
-            opened = source.opened()
-        for part in parts(len(source.indices)):
-            some = opened.take(part)
-            with in_tomogram(source.name):
-                boxes = _cut(some, box)
-            yield Piece(some.indices, boxes, some.molecules.rotations, some.tilt)
+    cut = partial(cut_piece, box=box, threads=check.processors())
+    return map(cut, opened(chunks(sources)))
 
 
-def _cut(source: Source, box: tuple[int, int, int]) -> NDArray[np.float32]:
+def cut_piece(
+    chunk: Source | Piece, box: tuple[int, int, int], threads: int = 1
+) -> Piece:
+    """Cut the boxes of a chunk, in any process; those that are cut stay as they are."""
+    if isinstance(chunk, Piece):
+        return chunk
+    with in_tomogram(chunk.name):
+        boxes = _cut(chunk.reopened(), box, threads)
+    return Piece(chunk.indices, boxes, chunk.molecules.rotations, chunk.tilt)
+
+
+def _cut(
+    source: Source, box: tuple[int, int, int], threads: int
+) -> NDArray[np.float32]:
     """Cut the boxes of all of a tomogram's particles, (n, z, y, x), by cubic splines.
 
-    Neighbours share a block that is read and filtered once, and boxes are
-    interpolated by as many threads as there are processors.
+    Neighbours share a block that is read and filtered once; threads interpolate.
     """
     turns = source.molecules.rotations.as_matrix()
     boxes = np.empty((len(turns), *box), np.float32)
     corner = source.centres() - turns @ centre(box)
     start, stop = extents(source, box, 0)
-    with ThreadPoolExecutor(check.processors()) as threads:
+    with ThreadPoolExecutor(threads) as pool:
+        each_by = pool.map if threads > 1 else map
         for block in blocks(source, *extents(source, box, _MARGIN)):
             places, low, raw, (values, level, unit, spread) = block
             _check_held(level, unit * spread)
@@ -142,7 +143,7 @@ def _cut(source: Source, box: tuple[int, int, int]) -> NDArray[np.float32]:
                 values, order=3, mode="mirror", output=values
             )
             list(
-                threads.map(
+                each_by(
                     partial(_interpolate, coefficients),
                     turns[places],
                     corner[places] - low,

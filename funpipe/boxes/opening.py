@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -81,13 +82,22 @@ class Source(NamedTuple):
     """Which of all the particles they are."""
     name: str | None = None
     """Of the tomogram; None where there is but one."""
+    path: str | None = None
+    """Of its file, where it is given by that."""
 
     def opened(self) -> Source:
         """Return it with its array open."""
         if not isinstance(self.array, str):
             return self
-        given = Tomogram(self.array, self.scale, self.tilt)
-        return self._replace(array=_open(given, self.molecules).array)
+        return self._replace(array=open_volume(self.array, at=self.scale).array)
+
+    def reopened(self) -> Source:
+        """Return it open in a process that may have opened it for other particles."""
+        if not isinstance(self.array, str):
+            return self
+        found = os.stat(self.array)
+        known = found.st_size, found.st_mtime_ns
+        return self._replace(array=_reopened(self.array, self.scale, known))
 
     def take(self, places: NDArray[np.intp]) -> Source:
         """Return it with some of its particles, by their places among its own."""
@@ -134,6 +144,12 @@ class Source(NamedTuple):
         for i in np.flatnonzero(~out & self.leaving(box)):
             out[i] = not self.inside(box, int(i)).any()
         return out
+
+
+@lru_cache(maxsize=2)
+def _reopened(path: str, scale: float, known: tuple[int, int]) -> Any:
+    """Return the array of a file; it is another one when size or time are others."""
+    return open_volume(path, at=scale).array
 
 
 # Opening.
@@ -275,7 +291,9 @@ def _open(given: Tomogram, molecules: Molecules) -> Source:
         raise WrongValueError(Argument("scale"), text, name="scale")
     shape = tuple(map(int, array.shape))
     everything = np.arange(len(molecules))
-    return Source(array, scale, shape, stated, tilt, molecules, everything)
+    path = given.array if isinstance(given.array, str) else None
+    source = Source(array, scale, shape, stated, tilt, molecules, everything)
+    return source._replace(path=path)
 
 
 def _by_text(tomograms: Mapping[Any, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ short ends the process without a word; here it is an error.
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from funpipe.io.voxels import Box, Lazy
 
-__all__ = ["stored_array"]
+__all__ = ["mapped_array", "saved_array", "stored_array"]
 
 _GAP = 2**14  # bytes between two rows, above which each is sought by itself
 _SCRATCH = 2**20  # bytes that are read at once where rows are read whole
@@ -72,6 +73,36 @@ def stored_array(
     )
     turned = (lengths[axes[0]], lengths[axes[1]], lengths[axes[2]])
     return Lazy(turned, stored.dtype, partial(_read, stored))
+
+
+def saved_array(path: str | os.PathLike[str], array: NDArray[Any]) -> Lazy:
+    """Write an array to a file, where none is yet, and return it as it lies there."""
+    name = os.fspath(path)
+    if not os.path.exists(name):
+        np.asarray(array).tofile(name)
+    return stored_array(name, array.shape, array.dtype, 0)
+
+
+def mapped_array(array: NDArray[Any]) -> Lazy | None:
+    """Return an array of `np.memmap` as it lies in its file.
+
+    None where it lies in none, as a copy does, or is not all that lies there in a row.
+    """
+    mapped = getattr(array, "_mmap", None)
+    if not isinstance(array, np.memmap) or mapped is None or array.mode == "c":
+        return None
+    order = np.argsort([-each for each in array.strides], kind="stable")
+    rows = array.transpose(order)
+    if not rows.flags.c_contiguous or not os.path.isfile(str(array.filename)):
+        return None
+    if array.mode != "r":
+        array.flush()
+    # The offset that a part of a mapped array says is that of the whole.
+    begin = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
+    begin += array.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
+    z, y, x = (int(each) for each in np.argsort(order))
+    name = str(array.filename)
+    return stored_array(name, rows.shape, array.dtype, begin, (z, y, x))
 
 
 def _read(stored: _Stored, box: Box) -> NDArray[Any]:

@@ -117,7 +117,7 @@ class Lazy:
 
 
 def read_block(array: Any, low: Any, high: Any) -> NDArray[Any]:
-    """Return a copy of a block of an array-like, where it is whole.
+    """Return a copy of a block of an array-like, where it is whole, in C order.
 
     Parameters
     ----------
@@ -144,7 +144,9 @@ def read_block(array: Any, low: Any, high: Any) -> NDArray[Any]:
         raise ValueError(
             "the volume has masked voxels; fill them, as in array.filled(0)"
         )
-    return _whole(found if isinstance(array, Lazy) else np.array(found), (z, y, x))
+    # However the array itself lies: sums over a block must be the same.
+    block = found if isinstance(array, Lazy) else np.array(found, order="C")
+    return _whole(np.ascontiguousarray(block), (z, y, x))
 
 
 def _whole(block: NDArray[Any], box: Box) -> NDArray[Any]:

@@ -4,8 +4,11 @@
 - `searching`: where and how poses are looked for: the options of a search, one value
 - `planning`: the arguments of an alignment checked, before any work starts
 - `findings`: what looks wrong in them, and costs little to see
+- `sharing`: what goes to a worker in another process, and what it does there
 - `running`: work in parts, here or by an executor, that ends soon when it must
-- `posing`: poses of boxes, found part by part
+- `checkpoints`: finished chunks kept in a folder, and found there again
+- `working`: a job worked off chunk by chunk: run, kept, shown, told of
+- `posing`: poses of boxes, found chunk by chunk
 - `aligning`: `align`, and its parts `align_subtomograms` and `apply_alignment`
 - `averaging`: `average`
 - `checking`: `check`, all findings

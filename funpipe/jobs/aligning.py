@@ -7,10 +7,12 @@ the molecules there. But it turns no box, see `funpipe.space.crops`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +20,11 @@ from numpy.typing import NDArray
 from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.caller import warn
+from funpipe.base.digests import digest
 from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import fail
-from funpipe.boxes.cropping import CropPiece, crop_pieces, some_pieces
-from funpipe.boxes.cutting import parts
+from funpipe.boxes.chunks import parts
+from funpipe.boxes.cropping import Boxes, CropPiece, cropped_boxes
 from funpipe.boxes.opening import (
     check_inside,
     common_scale,
@@ -35,6 +38,7 @@ from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import Alignment, find_poses
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.searching import sampling, search_for
+from funpipe.jobs.working import running
 from funpipe.space.crops import whole_box, whole_boxes
 from funpipe.space.fourier import Tilt
 
@@ -77,6 +81,7 @@ def align(
     preflight: bool = True,
     engine: Engine = ENGINE,
     executor: Executor | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Molecules:
     """Align the particles of a tomogram, or of many, to a template.
@@ -141,7 +146,14 @@ def align(
     engine : funpipe.engine.Engine
         How poses are found; `funpipe.engine.seam` says how to write another.
     executor : concurrent.futures.Executor, optional
-        Where the work runs; by default in this process.
+        Where the work runs: threads, processes, or a cluster, by whatever can submit;
+        by default here. Poses are the same to the last bit wherever, if BLAS can be
+        kept to one thread (extra ``fast``), on processors of one kind; then all
+        processors of this machine are used by default, otherwise one.
+    checkpoint : path, optional
+        A folder, there or not yet, where what is finished is kept. The same call finds
+        it there and goes on; with anything else changed it begins anew. Of files their
+        path, size and time tell which they are, of arrays their content.
     progress : bool
         Whether to show a progress bar.
 
@@ -188,9 +200,8 @@ def align(
     >>> found.positions.round(2)
     array([[9.5, 9.5, 9.5]])
     """
-    check.executor("executor", executor)
+    how = running(executor=executor, checkpoint=checkpoint, progress=progress)
     preflight = check.flag("preflight", preflight)
-    progress = check.flag("progress", progress)
     search = search_for(
         max_shifts=max_shifts,
         rotations=rotations,
@@ -220,16 +231,13 @@ def align(
         listed = "\n".join(f"- {each}" for each in findings)
         warn(f"preflight, see funpipe.check:\n{listed}")
     found = find_poses(
-        crop_pieces(sources, planned.support),
-        partial(some_pieces, sources, planned.support),
-        len(particles),
+        cropped_boxes(sources, planned.support),
         search=search,
         sampling=planned.sampling,
         templates=planned.templates,
         support=planned.support,
         scale=common_scale(sources),
-        executor=executor,
-        progress=progress,
+        how=how,
     )
     return apply_alignment(particles, found)
 
@@ -252,6 +260,7 @@ def align_subtomograms(
     estimate: str = "mean",
     engine: Engine = ENGINE,
     executor: Executor | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Alignment:
     """Align subtomograms to a template.
@@ -262,7 +271,7 @@ def align_subtomograms(
         Subtomograms, each in its particle's own frame.
     template, mask, max_shifts, rotations, tilt, resolution
         See `align`.
-    symmetry, refine, whiten, estimate, engine, executor, progress
+    symmetry, refine, whiten, estimate, engine, executor, checkpoint, progress
         See `align`.
     scale : float
         nm per voxel.
@@ -291,8 +300,7 @@ def align_subtomograms(
     >>> found.shifts.round(2) + 0
     array([[0. , 0. , 0.5]])
     """
-    check.executor("executor", executor)
-    progress = check.flag("progress", progress)
+    how = running(executor=executor, checkpoint=checkpoint, progress=progress)
     scale = check.positive("scale", scale)
     search = search_for(
         max_shifts=max_shifts,
@@ -309,18 +317,14 @@ def align_subtomograms(
     where = sampling(search, prepared, scale)
     array = _check_boxes(boxes, prepared.template.shape[1:])
     frames = _check_orientations(orientations, len(array))
-    some_of = partial(_pieces_of, array, frames, search.tilt)
     return find_poses(
-        some_of(np.arange(len(array))),
-        some_of,
-        len(array),
+        _given_boxes(array, frames, search.tilt),
         search=search,
         sampling=where,
         templates=masked_templates(prepared),
         support=whole_box(array.shape[1:]),
         scale=scale,
-        executor=executor,
-        progress=progress,
+        how=how,
     )
 
 
@@ -390,12 +394,51 @@ def apply_alignment(molecules: Any, found: Alignment) -> Molecules:
     )
 
 
-def _pieces_of(
-    boxes: Array, frames: Rotation, tilt: Tilt, chosen: NDArray[np.intp]
+class _Numbered(NamedTuple):
+    """A chunk of boxes that are there."""
+
+    indices: NDArray[np.intp]
+
+
+def _given_boxes(boxes: Array, frames: Rotation, tilt: Tilt) -> Boxes:
+    divided = list(map(_Numbered, parts(len(boxes))))
+    pieces = partial(_pieces, boxes, frames, tilt)
+    return Boxes(
+        divided,
+        pieces,
+        _as_it_is,
+        partial(_some_pieces, pieces),
+        partial(_keys, boxes, frames, tilt, divided),
+    )
+
+
+def _pieces(
+    boxes: Array,
+    frames: Rotation,
+    tilt: Tilt,
+    some: Iterable[_Numbered],
+    folder: Path | None = None,
 ) -> Iterator[CropPiece]:
-    for part in parts(len(chosen)):
-        some = chosen[part]
-        yield CropPiece(some, whole_boxes(boxes[some]), frames[some], tilt)
+    for (each,) in some:
+        yield CropPiece(each, whole_boxes(boxes[each]), frames[each], tilt)
+
+
+def _as_it_is(piece: CropPiece) -> CropPiece:
+    return piece
+
+
+def _some_pieces(
+    pieces: Callable[[Iterable[_Numbered]], Iterator[CropPiece]],
+    chosen: NDArray[np.intp],
+) -> Iterator[CropPiece]:
+    return pieces(_Numbered(chosen[each]) for each in parts(len(chosen)))
+
+
+def _keys(
+    boxes: Array, frames: Rotation, tilt: Tilt, some: Iterable[_Numbered]
+) -> list[str]:
+    turns = frames.as_quat()
+    return [digest((boxes[each], turns[each], tilt)) for (each,) in some]
 
 
 def _check_boxes(boxes: Any, box: tuple[int, ...]) -> Array:

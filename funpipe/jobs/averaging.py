@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy
-from numpy.typing import NDArray
 
 from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.arguments import Image
 from funpipe.base.molecules import as_molecules
-from funpipe.boxes.cutting import Piece, pieces
+from funpipe.boxes.chunks import Chunk, chunk_keys, chunks, opened, stays
+from funpipe.boxes.cutting import Piece, cut_piece
 from funpipe.boxes.opening import (
+    Source,
     check_inside,
     check_some,
     common_scale,
@@ -22,6 +28,8 @@ from funpipe.boxes.opening import (
     warn_of_empty,
     warn_of_leaving,
 )
+from funpipe.jobs.running import Task
+from funpipe.jobs.working import Job, Result, results, running
 from funpipe.space.fourier import as_tilt, check_weights, fourier_vectors, no_tilt
 
 __all__ = ["average"]
@@ -36,12 +44,17 @@ def average(
     scale: float | None = None,
     tilt: Any = None,
     tomogram_feature: str = "tomogram",
+    executor: Executor | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = True,
 ) -> Image:
     """Average the particles of a tomogram, or of many, each in its own frame.
 
     Parameters
     ----------
     tomogram, molecules, scale, tomogram_feature
+        See `align`.
+    executor, checkpoint, progress
         See `align`.
     shape : int or (int, int, int)
         Voxels of the average along z, y, x.
@@ -69,6 +82,7 @@ def average(
     >>> average(tomogram, picks, shape=3, scale=1.0)[1, 1, 1].round(2)
     np.float32(544.0)
     """
+    how = running(executor=executor, checkpoint=checkpoint, progress=progress)
     particles = as_molecules("molecules", molecules)
     weights = as_tilt("tilt", tilt)
     sources, empty = open_tomograms(
@@ -77,31 +91,77 @@ def average(
     box = check.box("shape", check.shape("shape", shape))
     check_some(particles)
     leaving = check_inside(sources, box)
-    work = pieces(sources, box)
-    if all(each.tilt is no_tilt for each in sources):
-        total = np.zeros(box)
-        for piece in work:
-            total += piece.boxes.sum(axis=0, dtype=np.float64)
-        mean = total / len(particles)
+    weighted = any(each.tilt is not no_tilt for each in sources)
+    voxel = common_scale(sources) if weighted else None
+    divided = chunks(sources)
+    job = Job(
+        "average",
+        divided,
+        partial(_parts, box),
+        partial(_task, box, voxel),
+        partial(cut_piece, box=box),
+        partial(_facts, divided, box, voxel),
+    )
+    with closing(results(job, how)) as found:
+        total = _total(found)
+    if weighted:
+        measured = np.where(total["weights"] > 0, total["weights"], 1)
+        mean = scipy.fft.irfftn(total["waves"] / measured, s=box)
     else:
-        mean = _weighted_mean(work, box, common_scale(sources))
+        mean = total["boxes"] / len(particles)
     warn_of_leaving(leaving, len(particles))
     warn_of_empty(empty)
     return np.asarray(mean, dtype=np.float32)
 
 
-def _weighted_mean(
-    work: Iterable[Piece], box: tuple[int, int, int], scale: float
-) -> NDArray[Any]:
-    """Return Σ W F / Σ W, each particle's W turned into its frame."""
+Box: TypeAlias = tuple[int, int, int]
+
+
+def _facts(
+    divided: list[Chunk], box: Box, scale: float | None
+) -> tuple[Any, list[str]]:
+    return (box, scale), chunk_keys(divided)
+
+
+def _parts(
+    box: Box, some: Iterable[Chunk], folder: Path | None
+) -> Iterator[Source | Piece]:
+    for each in opened(some, folder):
+        yield cut_piece(each, box) if folder is not None and stays(each) else each
+
+
+def _task(box: Box, scale: float | None) -> Task:
+    """Return what sums the boxes of a part, weighted if there is a scale."""
+    if scale is None:
+        return partial(_sum, box=box)
+    return partial(_weighted_sum, box=box, scale=scale)
+
+
+def _sum(part: Source | Piece, *, box: Box, go_on: Callable[[], None]) -> Result:
+    """Return the sum of a part's boxes."""
+    return {"boxes": cut_piece(part, box).boxes.sum(axis=0, dtype=np.float64)}
+
+
+def _weighted_sum(
+    part: Source | Piece, *, box: Box, scale: float, go_on: Callable[[], None]
+) -> Result:
+    """Return Σ W F and Σ W over a part, each particle's W turned into its frame."""
+    _, boxes, rotations, weights_of = cut_piece(part, box)
     k = fourier_vectors(box, scale)
     waves = np.zeros(k.shape[1:], np.complex128)
     weights = np.zeros(k.shape[1:])
-    for _, boxes, rotations, weights_of in work:
-        for each, rotation in zip(boxes, rotations, strict=True):
-            turned = np.tensordot(rotation.as_matrix(), k, axes=1)
-            weight = check_weights(weights_of(turned), turned.shape[1:])
-            waves += weight * scipy.fft.rfftn(each.astype(np.float64))
-            weights += weight
-    mean = scipy.fft.irfftn(waves / np.where(weights > 0, weights, 1), s=box)
-    return np.asarray(mean)
+    for each, rotation in zip(boxes, rotations, strict=True):
+        go_on()
+        turned = np.tensordot(rotation.as_matrix(), k, axes=1)
+        weight = check_weights(weights_of(turned), turned.shape[1:])
+        waves += weight * scipy.fft.rfftn(each.astype(np.float64))
+        weights += weight
+    return {"waves": waves, "weights": weights}
+
+
+def _total(found: Iterable[Result]) -> Result:
+    """Add up results, in their order."""
+    total: Result = {}
+    for each in found:
+        total = {name: total.get(name, 0) + values for name, values in each.items()}
+    return total

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +13,16 @@ import scipy
 from numpy.typing import NDArray
 
 from funpipe.algebra.verbs import verb
+from funpipe.base.arguments import executor as as_executor
 from funpipe.base.molecules import as_molecules
+from funpipe.base.threads import one_thread
 from funpipe.boxes.cropping import CropPiece, crop_pieces
 from funpipe.boxes.opening import common_scale, some_of
 from funpipe.engine.matching import ENGINE
-from funpipe.engine.seam import Engine
+from funpipe.engine.seam import Engine, Match
 from funpipe.jobs.findings import Finding, seen
 from funpipe.jobs.planning import Plan, plan
+from funpipe.jobs.running import run
 from funpipe.jobs.searching import search_for
 from funpipe.space.fourier import per_voxel
 from funpipe.space.geometry import RotationGrid, coarse_grid
@@ -24,6 +31,7 @@ __all__ = ["Finding", "check"]
 
 _SAMPLE = 32  # particles that are aligned
 _FIRST = 8  # of them, which often say that there is nothing to find
+_TOGETHER = 8  # that one processor aligns in a row
 _FEWEST = 4  # of which nothing can be said
 _CHANCE = 1e-4  # of a finding where scores differ by chance alone
 _MISSED = 1e-3  # of the first saying that there is none where scores do not differ
@@ -45,6 +53,7 @@ def check(
     symmetry: str = "C1",
     tomogram_feature: str = "tomogram",
     engine: Engine = ENGINE,
+    executor: Executor | None = None,
 ) -> list[Finding]:
     """Tell what looks wrong before particles are aligned.
 
@@ -52,7 +61,7 @@ def check(
     ----------
     tomogram, molecules, template, mask, scale, max_shifts, rotations, tilt
         See `align`.
-    resolution, symmetry, tomogram_feature, engine
+    resolution, symmetry, tomogram_feature, engine, executor
         See `align`.
 
     Returns
@@ -94,6 +103,7 @@ def check(
     ...     print(finding.name, finding.figure)
     particles doubled 2
     """
+    executor = as_executor("executor", executor)
     search = search_for(
         max_shifts=max_shifts,
         rotations=rotations,
@@ -117,7 +127,8 @@ def check(
     sample = _sample(planned, inside)
     if sum(len(each.indices) for part in sample for each in part) >= _FEWEST:
         coarse = coarse_grid(symmetry)
-        found += _contrast(sample, planned, coarse) or _hand(sample, planned, coarse)
+        compared = sample, planned, coarse, executor
+        found += _contrast(*compared) or _hand(*compared)
     return found
 
 
@@ -148,18 +159,21 @@ def _sample(planned: Plan, inside: NDArray[np.intp]) -> list[list[CropPiece]]:
     few = chosen[:: max(1, len(chosen) // _FIRST)]
     parts = few, np.setdiff1d(chosen, few)
     return [
-        list(crop_pieces(some_of(planned.sources, each), planned.support))
+        list(crop_pieces(some_of(planned.sources, each), planned.support, _TOGETHER))
         for each in parts
         if len(each)
     ]
 
 
 def _contrast(
-    sample: list[list[CropPiece]], planned: Plan, coarse: RotationGrid
+    sample: list[list[CropPiece]],
+    planned: Plan,
+    coarse: RotationGrid,
+    executor: Executor | None,
 ) -> list[Finding]:
     grid = planned.sampling.grid
     grid = grid if len(grid.rotations) <= len(coarse.rotations) else coarse
-    better = _better(sample, -planned.templates, planned, grid)
+    better = _better(sample, -planned.templates, planned, grid, executor)
     if better is None:
         return []
     return [
@@ -173,10 +187,13 @@ def _contrast(
 
 
 def _hand(
-    sample: list[list[CropPiece]], planned: Plan, coarse: RotationGrid
+    sample: list[list[CropPiece]],
+    planned: Plan,
+    coarse: RotationGrid,
+    executor: Executor | None,
 ) -> list[Finding]:
     mirrored = np.ascontiguousarray(planned.templates[:, ::-1])
-    better = _better(sample, mirrored, planned, coarse)
+    better = _better(sample, mirrored, planned, coarse, executor)
     if better is None:
         return []
     return [
@@ -194,13 +211,17 @@ def _better(
     others: NDArray[np.float32],
     planned: Plan,
     grid: RotationGrid,
+    executor: Executor | None,
 ) -> float | None:
     """Return by how much other templates score better; None if that may be chance."""
-    banks = [_bank(each, planned, grid) for each in (planned.templates, others)]
+    with one_thread():
+        banks = [_bank(each, planned, grid) for each in (planned.templates, others)]
+    scale = common_scale(planned.sources)
+    task = partial(_scores, match=planned.search.engine.match, banks=banks, scale=scale)
     ours = gain = np.empty(0)
     for part in sample:
-        own, other = (_scores(part, bank, planned) for bank in banks)
-        ours, gain = np.append(ours, own), np.append(gain, other - own)
+        found = np.concatenate(list(run(task, partial(_pieces, part), executor)), 1)
+        ours, gain = np.append(ours, found[0]), np.append(gain, found[1] - found[0])
         if np.ptp(gain) and _chance(-gain) < _MISSED:
             return None
     mean = float(gain.mean())
@@ -222,22 +243,23 @@ def _bank(templates: NDArray[np.float32], planned: Plan, grid: RotationGrid) -> 
     return prepare(templates, grid, window, finest, support=support, refined=True)
 
 
-def _scores(pieces: list[CropPiece], bank: Any, planned: Plan) -> NDArray[np.float64]:
-    """Return the best scores of some particles."""
-    scale = common_scale(planned.sources)
-    return np.concatenate(
-        [
-            planned.search.engine.match(
-                each.crops,
-                each.orientations,
-                bank=bank,
-                tilt=per_voxel(each.tilt, scale),
-                go_on=_go_on,
-            ).scores
-            for each in pieces
-        ]
-    )
+def _pieces(part: list[CropPiece], folder: Path | None) -> list[CropPiece]:
+    return part
 
 
-def _go_on() -> None:
-    """Go on: nobody calls this work off."""
+def _scores(
+    piece: CropPiece,
+    *,
+    match: Callable[..., Match],
+    banks: list[Any],
+    scale: float,
+    go_on: Callable[[], None],
+) -> NDArray[np.float64]:
+    """Return the best scores of some particles by each bank, (banks, n)."""
+    _, crops, orientations, tilt = piece
+    weights = per_voxel(tilt, scale)
+    found = [
+        match(crops, orientations, bank=each, tilt=weights, go_on=go_on)
+        for each in banks
+    ]
+    return np.stack([each.scores for each in found])

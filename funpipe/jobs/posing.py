@@ -1,27 +1,24 @@
-"""Poses of boxes, found part by part, here or by an executor.
-
-A bounded number of parts is cut, waits and runs at a time, see `running`.
-"""
+"""Poses of boxes, found chunk by chunk, here or by an executor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import toolz
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
-from funpipe.boxes.cropping import CropPiece
+from funpipe.base.threads import one_thread
+from funpipe.boxes.cropping import Boxes, CropPiece
 from funpipe.engine.amplitude import over_ladder
 from funpipe.engine.seam import Match
-from funpipe.jobs.running import run
+from funpipe.jobs.running import Task
 from funpipe.jobs.searching import Sampling, Search
+from funpipe.jobs.working import Job, Result, Running, results
 from funpipe.space.crops import Support
 from funpipe.space.fourier import per_voxel
 
@@ -91,29 +88,21 @@ class Alignment:
 
 
 def find_poses(
-    work: Iterable[CropPiece],
-    some_of: Callable[[NDArray[np.intp]], Iterable[CropPiece]],
-    count: int,
+    boxes: Boxes,
     *,
     search: Search,
     sampling: Sampling,
     templates: NDArray[np.float32],
     support: Support,
     scale: float,
-    executor: Executor | None,
-    progress: bool,
+    how: Running,
 ) -> Alignment:
     """Find the poses of boxes that are cut when their turn comes.
 
     Parameters
     ----------
-    work : iterable of CropPiece
-        All boxes, each once.
-    some_of : callable
-        Returns those of some particles, given their numbers in rising order;
-        noise is estimated from those.
-    count : int
-        How many boxes there are.
+    boxes : Boxes
+        All of them, and some of them: noise is estimated from those.
     search, sampling
         Where poses are looked for, and how.
     templates : (m, z, y, x) array
@@ -122,8 +111,8 @@ def find_poses(
         What of a box counts.
     scale : float
         nm per voxel.
-    executor, progress
-        See `funpipe.align`.
+    how : Running
+        Where, and what is kept and shown of it.
 
     Returns
     -------
@@ -135,32 +124,102 @@ def find_poses(
     UserWarning
         If there is nothing in some of the boxes.
     """
-    work = toolz.peek(work)[1]  # what cannot be cut is said before anything is matched
-    engine, (window, grid, finest) = search.engine, sampling
-    bank = engine.prepare(
-        templates, grid, window, finest, support=support, refined=search.refine
+    looked_for = LookedFor(search, sampling, templates, support, scale)
+    job = Job(
+        "align",
+        boxes.chunks,
+        boxes.parts,
+        partial(_task, boxes, looked_for),
+        boxes.cut,
+        partial(_facts, boxes, looked_for),
     )
-    if search.whiten and engine.whiten is not None:
-        chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
-        sample = [
-            (crops, orientations, per_voxel(tilt, scale))
-            for _, crops, orientations, tilt in some_of(chosen)
-        ]
-        bank = engine.whiten(bank, sample)
-    if search.estimate == "mean" and engine.weigh is not None:
-        bank = engine.weigh(bank)
-    task = partial(_match_task, match=engine.match, bank=bank, scale=scale)
-    with closing(run(task, ((each,) for each in work), executor)) as running:
-        done = list(_with_bar(running, count, progress))
-    indices, matches = zip(*done, strict=True)
-    found = Match.concat(matches)
+    with closing(results(job, how)) as found:
+        matches = [_as_match(each) for each in found]
+    indices = np.concatenate([each.indices for each in boxes.chunks])
+    return _alignment(
+        Match.concat(matches).take(np.argsort(indices, kind="stable")), scale
+    )
+
+
+class LookedFor(NamedTuple):
+    """All of a search that does not depend on the particles."""
+
+    search: Search
+    sampling: Sampling
+    templates: NDArray[np.float32]
+    support: Support
+    scale: float
+
+
+def _facts(boxes: Boxes, looked_for: LookedFor) -> tuple[Any, list[str]]:
+    """Return what determines poses: also the other particles, if they say the noise."""
+    keys = boxes.keys()
+    return (looked_for, keys if looked_for.search.whiten else None), keys
+
+
+def _task(boxes: Boxes, looked_for: LookedFor) -> Task:
+    """Return what matches the boxes of a part."""
+    search, (window, grid, finest), templates, support, scale = looked_for
+    engine = search.engine
+    with one_thread():
+        bank = engine.prepare(
+            templates, grid, window, finest, support=support, refined=search.refine
+        )
+        if search.whiten and engine.whiten is not None:
+            count = sum(len(each.indices) for each in boxes.chunks)
+            chosen = np.unique(np.linspace(0, count - 1, _NOISE_SAMPLE).astype(np.intp))
+            sample = [
+                (crops, orientations, per_voxel(tilt, scale))
+                for _, crops, orientations, tilt in boxes.some_of(chosen)
+            ]
+            bank = engine.whiten(bank, sample)
+        if search.estimate == "mean" and engine.weigh is not None:
+            bank = engine.weigh(bank)
+    return partial(_match, cut=boxes.cut, match=engine.match, bank=bank, scale=scale)
+
+
+def _match(
+    part: Any,
+    *,
+    cut: Callable[[Any], CropPiece],
+    match: Callable[..., Match],
+    bank: Any,
+    scale: float,
+    go_on: Callable[[], None],
+) -> Result:
+    """Return the poses of a part's boxes."""
+    indices, crops, orientations, tilt = cut(part)
+    go_on()
+    weights = per_voxel(tilt, scale)
+    found = match(crops, orientations, bank=bank, tilt=weights, go_on=go_on)
+    if len(found.scores) != len(indices):
+        raise ValueError(
+            f"engine must match each box: {len(found.scores)} poses of {len(indices)}"
+        )
+    return _as_arrays(found)
+
+
+def _as_arrays(match: Match) -> Result:
+    values = match._replace(rotations=match.rotations.as_quat())._asdict()
+    return {name: np.asarray(each) for name, each in values.items() if each is not None}
+
+
+def _as_match(arrays: Result) -> Match:
+    from scipy.spatial.transform import Rotation
+
+    rotations = Rotation.from_quat(arrays["rotations"])
+    return Match(**{**arrays, "rotations": rotations})
+
+
+def _alignment(found: Match, scale: float) -> Alignment:
+    """Return poses, in voxels, as an alignment; what one says of all is estimated."""
+    count = len(found.scores)
     blank = int(found.blank.sum())
     if blank:
         warn(
             f"{blank} of {count} boxes hold nothing, or nothing that was measured: "
             "those particles stay where they are, with a score of 0"
         )
-    found = found.take(np.argsort(np.concatenate(indices), kind="stable"))
     known: dict[str, NDArray[np.float64]] = {}
     if found.log_evidence is not None:
         of_all = over_ladder(found.log_evidence, found.templates)
@@ -182,34 +241,3 @@ def find_poses(
         found.converged,
         **known,
     )
-
-
-_Done: TypeAlias = tuple[NDArray[np.intp], Match]
-
-
-def _match_task(
-    piece: CropPiece,
-    *,
-    match: Callable[..., Match],
-    bank: Any,
-    scale: float,
-    go_on: Callable[[], None],
-) -> _Done:
-    """Return which particles a piece holds, and their poses."""
-    indices, crops, orientations, tilt = piece
-    weights = per_voxel(tilt, scale)
-    found = match(crops, orientations, bank=bank, tilt=weights, go_on=go_on)
-    if len(found.scores) != len(indices):
-        raise ValueError(
-            f"engine must match each box: {len(found.scores)} poses of {len(indices)}"
-        )
-    return indices, found
-
-
-def _with_bar(found: Iterable[_Done], count: int, progress: bool) -> Iterator[_Done]:
-    from tqdm import tqdm
-
-    with tqdm(total=count, unit="particle", disable=not progress) as bar:
-        for indices, each in found:
-            bar.update(len(indices))
-            yield indices, each

@@ -11,6 +11,7 @@ from funpipe.algebra.stage_functions import StageFunction
 from funpipe.base import arguments as check
 from funpipe.base.arguments import Image
 from funpipe.base.caller import warn
+from funpipe.base.threads import one_thread
 from funpipe.base.wording import fail, refuse_path
 from funpipe.engine.bank import masked
 from funpipe.space.geometry import centre
@@ -74,6 +75,11 @@ def prepare(template: Any, mask: Any = None, scale: float = 1.0) -> Prepared:
 
 def prepare_all(template: Any, mask: Any, scale: float) -> Prepared:
     """Return templates and masks at a scale, (m, z, y, x) also for one."""
+    with one_thread():
+        return _prepare_all(template, mask, scale)
+
+
+def _prepare_all(template: Any, mask: Any, scale: float) -> Prepared:
     templates = _template_images(template, scale)
     masks = _clipped(_mask_images(mask, templates, scale))
     for image, under in zip(templates, masks, strict=True):

@@ -2,124 +2,286 @@
 
 What an executor holds cannot all be cancelled: a pool of processes has parts on the
 way to its workers that count as running. Therefore parts look from time to time
-whether the work is called off, which a file says: threads and processes understand
-that alike.
-
-What the parts of a pool of processes need goes through files as well. A worker that
-dies, as of a terminal's Ctrl-C, while a large argument is on its way to it would leave
-the pool waiting for ever.
+whether the work is called off.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
-import pickle
 import tempfile
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import (
     CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
+    ThreadPoolExecutor,
     wait,
 )
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["run"]
+from funpipe.base.arguments import processors
+from funpipe.base.threads import can_limit, one_thread
+from funpipe.jobs.sharing import (
+    Missing,
+    Parcel,
+    call_off,
+    go_on,
+    parcel,
+    work_there,
+)
 
-_IN_FLIGHT = 16  # parts that wait for an executor
-_PATIENCE = 10.0  # seconds for the parts that run to see that they are called off
+__all__ = ["Task", "Work", "run"]
+
+Task: TypeAlias = Callable[..., Any]
+"""Called with a part, and with ``go_on``, a function that it calls often and that
+raises once the work is called off: a part has failed, the caller was interrupted, or
+wants no more."""
+Work: TypeAlias = Callable[[Path | None], Iterable[Any]]
+"""Called with a folder, in which parts for other processes may put files, or with None,
+for those who share this memory; returns the parts."""
+Keep: TypeAlias = Callable[[int, Any], None]
+"""Called with the number of a part and its result."""
+
+_FEW = 16  # parts that wait for an executor
+_MANY = 4096  # likewise, where nobody knows how many work
+_BYTES = 2**28  # of parts and results that wait
+_PATIENCE = 1.5  # seconds for the parts that run to see that they are called off
+
+
+def _as_it_is(part: Any) -> Any:
+    return part
+
+
+def _nothing(*given: Any) -> None:
+    """Do nothing."""
 
 
 def run(
-    task: Callable[..., Any], work: Iterable[Any], executor: Executor | None
+    task: Task,
+    work: Work,
+    executor: Executor | None,
+    *,
+    keep: Keep = _nothing,
+    rest: Callable[[], None] = _nothing,
+    alone: Callable[[Any], Any] = _as_it_is,
 ) -> Generator[Any, None, None]:
-    """Run a task on all work, in order; an executor never holds more than some.
+    """Run a task on all work; an executor never holds more than some.
 
     Parameters
     ----------
-    task : callable
-        Called with each element of the work as its arguments, and with ``go_on``, a
-        function that it calls often and that raises once the work is called off: a
-        part has failed, the caller was interrupted, or wants no more.
-    work : iterable of tuples
+    task : Task
+        What is done with each part.
+    work : Work
         The parts.
     executor : concurrent.futures.Executor or None
-        Where they run; None: here, each when it is asked for.
+        Where they run; None: here, by as many threads as there are processors if BLAS
+        can be kept to one each, else one after the other.
+    keep : callable
+        Called with the number of each part and its result as soon as it is there.
+    rest : callable
+        Called about once a second while nothing comes from an executor.
+    alone : callable
+        Makes of a part for other processes one that needs no file of the folder.
 
     Yields
     ------
     object
         What the task returns, in the order of the work.
     """
-    if executor is None:
-        yield from itertools.starmap(partial(task, go_on=_go_on), work)
+    with one_thread(), _workers(executor) as pool:
+        if pool is None:
+            for number, part in enumerate(work(None)):
+                result = task(part, go_on=go_on)
+                keep(number, result)
+                yield result
+        elif isinstance(pool, ThreadPoolExecutor):
+            yield from _in_order(_Near(pool, task), work(None), keep, rest)
+        else:
+            with tempfile.TemporaryDirectory(prefix="funpipe") as folder:
+                place = Path(folder)
+                sent = parcel(task, place / "task", pool, most=0)
+                far = _Far(pool, sent, place, alone)
+                yield from _in_order(far, work(place), keep, rest)
+
+
+@contextmanager
+def _workers(executor: Executor | None) -> Iterator[Executor | None]:
+    """Give the executor, or the threads that take its place."""
+    if executor is not None or processors() == 1 or not can_limit():
+        yield executor
         return
-    with tempfile.TemporaryDirectory(prefix="funpipe") as folder:
-        waiting: deque[Future[Any]] = deque()
-        try:
-            for part in _parts(task, work, Path(folder), executor):
-                waiting.append(executor.submit(part))
-                if len(waiting) >= _IN_FLIGHT:
-                    yield _first(waiting)
-            while waiting:
-                yield _first(waiting)
-        except BaseException:
-            _called_off(folder).touch()
-            running = list(waiting)
-            if not isinstance(executor, ProcessPoolExecutor):
-                running = [each for each in waiting if not each.cancel()]
-            # Not of processes: a pool that breaks trips over what is cancelled.
-            wait(running, timeout=_PATIENCE)
-            raise
+    threads = ThreadPoolExecutor(processors(), thread_name_prefix="funpipe")
+    try:
+        yield threads
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _first(waiting: deque[Future[Any]]) -> Any:
-    """Return the first result; until it is there, it is one that is waited for."""
-    result = waiting[0].result()
-    waiting.popleft()
-    return result
+class _Sent(NamedTuple):
+    """A part that an executor has."""
+
+    future: Future[Any]
+    part: Any
+    task: Parcel | None = None
+    parcel: Parcel | None = None
+
+    def tell(self, finished: SimpleQueue[int], number: int) -> _Sent:
+        """Have its number told when it is finished; return it."""
+        self.future.add_done_callback(partial(_tell, finished, number))
+        return self
+
+    @property
+    def result(self) -> Any:
+        """What a finished one returned; None if it failed or was cancelled."""
+        failed = self.future.cancelled() or self.future.exception() is not None
+        return None if failed else self.future.result()
+
+    @property
+    def size(self) -> int:
+        """Bytes that it waits with."""
+        return self.parcel.size if self.parcel else 1
+
+    def remove(self) -> None:
+        """Remove what it needed."""
+        if self.parcel:
+            self.parcel.remove()
 
 
-def _parts(
-    task: Callable[..., Any], work: Iterable[Any], folder: Path, executor: Executor
-) -> Generator[Callable[[], Any], None, None]:
-    """Make each part of the work a function, small where it goes to a process."""
-    task = partial(task, go_on=partial(_go_on_unless, str(_called_off(folder))))
-    if not isinstance(executor, ProcessPoolExecutor):
-        yield from (partial(task, *each) for each in work)
-        return
-    stored = _stored(folder / "task", task)
-    for i, each in enumerate(work):
-        yield partial(_run_stored, stored, _stored(folder / f"part_{i}", each))
+def _tell(finished: SimpleQueue[int], number: int, future: Future[Any]) -> None:
+    finished.put(number)
 
 
-def _stored(path: Path, value: Any) -> Path:
-    with open(path, "wb") as file:
-        pickle.dump(value, file, protocol=pickle.HIGHEST_PROTOCOL)
-    return path
+@dataclass(frozen=True)
+class _Near:
+    """An executor of threads, which share what is here."""
+
+    executor: Executor
+    task: Task
+    called_off: threading.Event = field(default_factory=threading.Event)
+
+    def send(self, number: int, part: Any) -> _Sent:
+        check = partial(_go_on_unless, self.called_off)
+        return _Sent(self.executor.submit(self.task, part, go_on=check), part)
+
+    def again(self, number: int, sent: _Sent, missing: Missing) -> _Sent:
+        return self.send(number, sent.part)
+
+    def call_off(self) -> None:
+        self.called_off.set()
 
 
-def _run_stored(task: Path, part: Path) -> Any:
-    _go_on_unless(str(_called_off(part.parent)))  # before what may be large is read
-    given = pickle.loads(part.read_bytes())
-    part.unlink()
-    return pickle.loads(task.read_bytes())(*given)
+@dataclass(frozen=True)
+class _Far:
+    """An executor of processes, of which some may not see the folder."""
+
+    executor: Executor
+    task: Parcel
+    folder: Path
+    alone: Callable[[Any], Any]
+
+    def send(self, number: int, part: Any) -> _Sent:
+        return self._send(part, self.task, self._parcel(number, part))
+
+    def again(self, number: int, sent: _Sent, missing: Missing) -> _Sent:
+        part, task, packed = sent.part, sent.task or self.task, sent.parcel
+        if missing.path == task.path:
+            task = task.at_hand()
+        elif packed is not None and missing.path == packed.path:
+            packed = packed.at_hand()
+        else:
+            part = self.alone(part)
+            packed = self._parcel(number, part).at_hand()
+        return self._send(part, task, packed)
+
+    def _parcel(self, number: int, part: Any) -> Parcel:
+        return parcel(part, self.folder / f"part_{number}", self.executor)
+
+    def _send(self, part: Any, task: Parcel, packed: Parcel | None) -> _Sent:
+        submit: Callable[..., Future[Any]] = self.executor.submit
+        future = submit(work_there, task, packed, str(self.folder))
+        return _Sent(future, part, task, packed)
+
+    def call_off(self) -> None:
+        call_off(self.folder)
 
 
-def _called_off(folder: str | Path) -> Path:
-    return Path(folder, "called_off")
+def _in_order(
+    there: _Near | _Far,
+    parts: Iterable[Any],
+    keep: Keep,
+    rest: Callable[[], None],
+) -> Generator[Any, None, None]:
+    """Send parts, as many as may wait, and yield results in the order of the parts."""
+    sent: dict[int, _Sent] = {}
+    done: dict[int, Future[Any]] = {}
+    finished: SimpleQueue[int] = SimpleQueue()
+    coming, first, largest = enumerate(parts), 0, 1
+    try:
+        while True:
+            room = _most(there.executor, largest) - len(sent) - len(done)
+            for number, part in itertools.islice(coming, max(0, room)):
+                sent[number] = there.send(number, part).tell(finished, number)
+                largest = max(largest, sent[number].size)
+            if first in done:
+                yield done.pop(first).result()
+                first += 1
+            elif sent:
+                number = _next(finished, rest)
+                each = sent.pop(number)
+                result = each.result
+                if isinstance(result, Missing):
+                    again = there.again(number, each, result)
+                    sent[number] = again.tell(finished, number)
+                    continue
+                each.remove()
+                done[number] = each.future
+                largest = max(largest, _size(result))
+                if result is not None:
+                    keep(number, result)
+            else:
+                return
+    except BaseException:
+        there.call_off()
+        running = [each.future for each in sent.values()]
+        if not isinstance(there.executor, ProcessPoolExecutor):
+            running = [each for each in running if not each.cancel()]
+        # Not of processes: a pool that breaks trips over what is cancelled.
+        wait(running, timeout=_PATIENCE)
+        for number, each in sent.items():
+            if not (each.future.done() and isinstance(each.result, None | Missing)):
+                keep(number, each.result)
+        raise
 
 
-def _go_on() -> None:
-    """Go on."""
+def _next(finished: SimpleQueue[int], rest: Callable[[], None]) -> int:
+    """Wait for the number of a part that is finished."""
+    while True:
+        with suppress(Empty):
+            return finished.get(timeout=1.0)
+        rest()
 
 
-def _go_on_unless(path: str) -> None:
-    """Raise if there is a file."""
-    if os.path.exists(path):
+def _most(executor: Executor, largest: int) -> int:
+    """Return how many parts may wait: enough for all who work, that memory holds."""
+    workers = getattr(executor, "_max_workers", None)
+    many = 4 * workers if isinstance(workers, int) else _MANY
+    return max(_FEW, min(many, _BYTES // largest))
+
+
+def _size(result: Any) -> int:
+    """Return the bytes of a result that is a mapping to arrays."""
+    if not isinstance(result, Mapping):
+        return 1
+    return sum(each.nbytes for each in result.values())
+
+
+def _go_on_unless(called_off: threading.Event) -> None:
+    if called_off.is_set():
         raise CancelledError("the work was called off")

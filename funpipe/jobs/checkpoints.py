@@ -1,0 +1,191 @@
+"""Finished chunks kept in a folder, and taken from there when a job runs again.
+
+A job has a folder of its own, named after all that determines its results: with another
+parameter it is another job. In it are files of some chunks each, written whole or not
+at all and never changed, so that several runs of one job may write there. A file holds
+arrays only, ``.npz`` without pickle, and a hash of them: one that is damaged is said,
+removed, and its chunks are worked on again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from funpipe.base.arguments import path as as_path
+from funpipe.base.caller import warn
+from funpipe.base.digests import digest
+from funpipe.base.extras import in_one_line
+from funpipe.base.whole import check_room, remove_left, replacing
+
+__all__ = ["RESULTS", "Checkpoint", "check_folder", "job_key", "open_checkpoint"]
+
+RESULTS = 1
+"""To be raised whenever the results of a job change while its parameters do not."""
+
+_NAME = re.compile(r"chunks-[0-9a-f]{16}\.npz")
+_REST = 0.5  # seconds between two files, at the least
+_MOST = 2**26  # bytes that wait to be written
+_KEYS, _HASH, _SHAPE = "keys", "hash", "{}.shape"
+
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+
+
+def job_key(*facts: Any) -> str:
+    """Return a hash of what determines results, versions of libraries among it."""
+    compiled = importlib.util.find_spec("numba") is not None
+    return digest((RESULTS, np.__version__, scipy.__version__, compiled, facts))
+
+
+def check_folder(name: str, value: Any) -> str | None:
+    """Return None, or the path of a folder that is there or can be made."""
+    if value is None:
+        return None
+    path = as_path(name, value)
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise NotADirectoryError(
+            f"{name} must be a folder, there or not yet, but {path} is a file"
+        )
+    return path
+
+
+@dataclass
+class Checkpoint:
+    """A job's folder, and the chunks that wait to be written there."""
+
+    folder: Path
+    places: dict[str, tuple[Path, int]]
+    """In which file each finished chunk is, by its key, and where in it."""
+    waiting: dict[str, Arrays] = field(default_factory=dict)
+    written: float = 0.0
+    """When the last file was."""
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.places
+
+    def result(self, key: str) -> Arrays:
+        """Return a finished chunk's arrays."""
+        path, number = self.places[key]
+        return _chunk(_read(path), number)
+
+    def put(self, key: str, result: Arrays) -> None:
+        """Keep a chunk; it is written at once, or with others half a second later."""
+        self.waiting[key] = result
+        size = sum(
+            each.nbytes for one in self.waiting.values() for each in one.values()
+        )
+        if time.monotonic() - self.written >= _REST or size > _MOST:
+            self.write()
+
+    def write(self) -> None:
+        """Write what waits."""
+        if self.waiting:
+            path = self.folder / f"chunks-{secrets.token_hex(8)}.npz"
+            with replacing(path) as partial, open(partial, "wb") as file:
+                np.savez(file, allow_pickle=False, **_together(self.waiting))
+            self.waiting.clear()
+        self.written = time.monotonic()
+
+
+def open_checkpoint(directory: str, name: str, key: str) -> Checkpoint:
+    """Make a job's folder, if need be, and find what is finished there.
+
+    Raises
+    ------
+    OSError
+        If nothing can be written there.
+
+    Warns
+    -----
+    UserWarning
+        Of each file that is damaged.
+    """
+    folder = Path(directory, f"{name}-{key[:16]}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        check_room(folder)
+    except OSError as error:
+        reason = error.strerror or in_one_line(error)
+        text = f"checkpoint must be a folder to write to, but {directory}: {reason}"
+        raise type(error)(error.errno, text) from None
+    remove_left(folder)
+    places: dict[str, tuple[Path, int]] = {}
+    for path in sorted(folder.iterdir()):
+        if _NAME.fullmatch(path.name):
+            for number, each in enumerate(_keys(path)):
+                places[each] = path, number
+    return Checkpoint(folder, places)
+
+
+def _keys(path: Path) -> list[str]:
+    """Return the keys of the chunks in a file; none of one that is damaged."""
+    try:
+        return [bytes(each).hex() for each in _read(path)[_KEYS]]
+    except FileNotFoundError:  # another run has found it damaged
+        return []
+    except Exception as error:  # damage has errors of many kinds
+        if getattr(error, "errno", None) is not None:
+            raise
+        path.unlink(missing_ok=True)
+        warn(
+            f"checkpoint: {path} is damaged ({in_one_line(error)}) and removed; its "
+            "chunks are worked on again"
+        )
+        return []
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path) -> Arrays:
+    """Return the arrays of a file, which is never changed, if it is whole."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    if bytes(arrays.pop(_HASH)) != _hash(arrays):
+        raise ValueError("its hash is another one")
+    return arrays
+
+
+def _together(chunks: Mapping[str, Arrays]) -> dict[str, Any]:
+    """Return the arrays of several chunks, which have the same names, in a row."""
+    keys = np.array([list(bytes.fromhex(each)) for each in chunks], np.uint8)
+    arrays: dict[str, Any] = {_KEYS: keys}
+    several = list(chunks.values())
+    for name in several[0]:
+        each = [one[name] for one in several]
+        arrays[name] = np.concatenate([one.reshape(-1) for one in each])
+        arrays[_SHAPE.format(name)] = np.array([one.shape for one in each], np.int64)
+    return {**arrays, _HASH: np.frombuffer(_hash(arrays), np.uint8)}
+
+
+def _chunk(arrays: Arrays, number: int) -> Arrays:
+    """Return one chunk of those in a row."""
+    found = {}
+    for name in arrays:
+        shapes = arrays.get(_SHAPE.format(name))
+        if shapes is not None:
+            ends = np.cumsum(shapes.prod(axis=1))
+            stop = int(ends[number])
+            start = stop - int(shapes[number].prod())
+            found[name] = arrays[name][start:stop].reshape(shapes[number])
+    return found
+
+
+def _hash(arrays: Arrays) -> bytes:
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        each = arrays[name]
+        found.update(repr((name, each.dtype.str, each.shape)).encode())
+        found.update(np.ascontiguousarray(each).data)
+    return found.digest()
