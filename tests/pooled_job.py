@@ -223,7 +223,7 @@ def _mpi(workers: int) -> Executor:
 def _executorlib(workers: int) -> Executor:
     from executorlib import SingleNodeExecutor
 
-    return SingleNodeExecutor(max_workers=workers)
+    return SingleNodeExecutor(max_workers=workers, block_allocation=True)
 
 
 POOLS = {

@@ -12,7 +12,7 @@ import pytest
 from pooled_job import POOLS, VERBS, assert_same, saved
 from pooled_runs import needs, ran
 
-HERE = ("none", "threads", "processes", "loky", "dask")
+HERE = ("threads", "processes", "loky", "dask")
 ELSEWHERE = ("mpi", "executorlib")
 """Those that this process cannot start, or not without warnings."""
 
@@ -56,7 +56,7 @@ def test_any_executor_elsewhere_gives_the_same_bits(kind, folder, expected, tmp_
     assert_same(saved(tmp_path / "found.npz"), flat(expected))
 
 
-@pytest.mark.parametrize("threads", ["1", "2", "3"])
+@pytest.mark.parametrize("threads", ["1", "2"])
 def test_any_number_of_threads_gives_the_same_bits(threads, folder, expected, tmp_path):
     variables = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
     ran("none", folder, tmp_path / "found.npz", **variables)
