@@ -13,7 +13,8 @@ from funpipe.engine.noise import believed, local_noise, sums
 from funpipe.engine.shells import each_shell, noise_of, shell_edges, shells_of
 from funpipe.engine.spectra import filtered, sample, template_fields
 from funpipe.simulate import Blobs, asymmetric_molecule, blob_image, particles
-from funpipe.space.fourier import as_tilt, half_ball, transform
+from funpipe.space.fourier import as_tilt, half_ball
+from funpipe.space.geometry import centre
 
 SHAPE = (24, 24, 24)
 BLOBS = asymmetric_molecule(11, radius=6.0, sigma=1.3)
@@ -29,13 +30,10 @@ def blurred(blobs, by):
 
 def spectra_of(boxes, orientations, tilt):
     k = WAVES / SHAPE[0]
-    reach = np.abs(WAVES).max(axis=0)
-    cube = transform(boxes, [np.arange(-m, m + 1) / SHAPE[0] for m in reach])
-    flat = np.ravel_multi_index(tuple((WAVES + reach).T), cube.shape[1:])
+    F = np.fft.fftn(boxes, axes=(1, 2, 3))[:, *WAVES.T]
+    F *= np.exp(2j * np.pi * (k * centre(SHAPE)).sum(axis=1))
     W = as_tilt("tilt", tilt)(np.einsum("nij,kj->ink", orientations.as_matrix(), k))
-    return Spectra(
-        k.astype(np.float32), cube.reshape(len(boxes), -1)[:, flat], W.astype("f4")
-    )
+    return Spectra(k.astype(np.float32), F.astype(np.complex64), W.astype("f4"))
 
 
 def fields_of(blobs):

@@ -20,6 +20,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -182,7 +183,9 @@ def shortly(value) -> str:
 
 def make_files() -> None:
     for name in os.listdir():
-        if name != "pipe.csv":
+        if os.path.isdir(name):  # of checkpoints
+            shutil.rmtree(name)
+        elif name != "pipe.csv":
             os.remove(name)
     fp.write_volume("volume.mrc", IMAGE, 1.0)
     PICKS.to_csv("picks.csv")

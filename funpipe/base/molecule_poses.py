@@ -258,7 +258,10 @@ def rotations_of(name: str, value: Any, count: int, *, one: bool = False) -> Rot
     bad = np.flatnonzero(~np.isfinite(quaternions).all(axis=1))
     if bad.size:
         raise ValueError(f"{name}[{bad[0]}] must be finite, not NaN or without end")
-    return Rotation.from_quat(quaternions) if count else Rotation.identity(0)
+    if not count or value.single or len(value) != count:
+        return Rotation.from_quat(quaternions) if count else Rotation.identity(0)
+    # To the last bit, which another normalisation would change of some.
+    return value[np.arange(count)]
 
 
 def _matrices(rotations: Rotation) -> _Array:

@@ -26,7 +26,7 @@ try:
 except ImportError:  # not everywhere
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["alone", "check_room", "check_target", "remove_left", "replacing"]
+__all__ = ["alone", "check_room", "check_target", "remove_left", "replacing", "scratch"]
 
 _PARTIAL = re.compile(r"\.funpipe-[0-9a-f]{16}\.partial(\..*)?", re.DOTALL)
 _ENDING = 32
@@ -107,6 +107,50 @@ def alone(path: str | os.PathLike[str]) -> Iterator[None]:
 _WAIT = 60.0
 
 
+@contextmanager
+def scratch(parent: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a new folder in another one, and remove it at last, with all in it.
+
+    Those that killed processes have left there are removed first.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as parent, scratch(parent) as folder:
+    ...     _ = (folder / "a").write_text("for a while")
+    """
+    remove_left(parent)
+    while True:
+        folder = Path(parent, f"funpipe-{secrets.token_hex(8)}")
+        folder.mkdir(mode=0o700)
+        handle = _open_folder(folder)
+        taken = handle is not None and _locked(handle) is False
+        if not taken and folder.is_dir():
+            break
+        _close(handle)  # it was taken for a left one before it could be locked
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _close(handle)
+
+
+_SCRATCH = re.compile(r"funpipe-[0-9a-f]{16}")
+
+
+def _open_folder(path: str | os.PathLike[str]) -> int | None:
+    """Open a folder to be locked; None where that cannot be, as on Windows."""
+    try:
+        return os.open(path, os.O_RDONLY | _PLAIN)
+    except OSError:
+        return None
+
+
+def _close(handle: int | None) -> None:
+    if handle is not None:
+        os.close(handle)
+
+
 def check_target(path: str | os.PathLike[str]) -> None:
     """Refuse a path that no file can be written to.
 
@@ -165,12 +209,24 @@ def _partial(target: Path) -> tuple[Path, IO[bytes]]:
         lock.close()  # it was taken for a left one before it could be locked
 
 
-def remove_left(folder: Path) -> None:
-    """Remove the partial files that killed writers left in a folder."""
+def remove_left(folder: str | os.PathLike[str]) -> None:
+    """Remove the partial files and folders that killed processes left in a folder."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for each in [one.path for one in entries if _PARTIAL.fullmatch(one.name)]:
+        for each in list(entries):
             with contextlib.suppress(OSError):  # a link, another's, or gone
-                _remove_if_left(each)
+                if _PARTIAL.fullmatch(each.name):
+                    _remove_if_left(each.path)
+                elif _SCRATCH.fullmatch(each.name):
+                    _remove_if_folder_left(each.path)
+
+
+def _remove_if_folder_left(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY | _PLAIN)
+    try:
+        if os.fstat(handle).st_uid == _user() and _locked(handle):
+            shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os.close(handle)
 
 
 def _remove_if_left(path: str) -> None:

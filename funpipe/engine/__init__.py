@@ -7,6 +7,7 @@
 - `matching`: the best pose of a box; the formula of the score is at its top
 - `spectra`: a template's Fourier transform between the frequencies of its box
 - `gauss_newton`: from a pose of the search to the optimum, and its uncertainty
+- `compiled`: its sums over waves by numba, where it is installed
 - `shells`: shells of |k|, and the noise's variance in each
 - `noise`: the noise where a particle lies, and what the data lack of a template
 - `posterior`: how likely all poses of a search are: mean pose, evidence

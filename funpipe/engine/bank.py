@@ -31,6 +31,7 @@ from funpipe.engine.spectra import Fields, filtered, sample, template_fields
 from funpipe.space.crops import Support
 from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import RotationGrid
+from funpipe.space.spectra import can_compile
 from funpipe.space.symmetry import symmetry_group
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ class Bank(NamedTuple):
     fall-off."""
     refined: bool
     """Whether poses go on from the grid."""
+    compiled: bool
+    """Whether what takes the most time is compiled."""
     noise: Noise | None = None
     """The noise's power and the data's fall-off; None where all waves are alike."""
     local: tuple[float, float] = (1.0, 1.0)
@@ -129,6 +132,7 @@ def template_bank(
     support: Support,
     refined: bool = True,
     noise: Noise | None = None,
+    compiled: bool | None = None,
 ) -> Bank:
     """Prepare a search.
 
@@ -148,7 +152,10 @@ def template_bank(
         Whether poses go on from the grid to the continuous optimum.
     noise : Noise, optional
         Of boxes; by default white, and templates are like the data.
+    compiled : bool, optional
+        Whether numba compiles what takes the most time; by default if it is there.
     """
+    compiled = can_compile() if compiled is None else compiled
     templates = np.stack([each / np.float32(np.abs(each).max()) for each in templates])
     _check_power(templates, finest)
     weights = alike if noise is None else noise.weights
@@ -159,7 +166,8 @@ def template_bank(
         highest, held = max(told)[0], min(part for _, part in told)
     k = half_ball(support.periods, 1 / highest) / np.array(support.periods)
     k = k[np.argsort(np.square(k).sum(axis=1), kind="stable")]
-    fields = [template_fields(each, float(np.linalg.norm(k[-1]))) for each in templates]
+    furthest = float(np.linalg.norm(k[-1]))
+    fields = [template_fields(each, furthest, compiled=compiled) for each in templates]
     if noise is not None:
         fields = [filtered(each, noise.fall_off) for each in fields]
     if refined:
@@ -194,6 +202,7 @@ def template_bank(
         templates,
         tuple(fields),
         refined,
+        compiled,
         noise,
     )
 

@@ -333,24 +333,37 @@ def _gram(poses: Poses, data: _Data) -> NDArray[np.float64]:
 
     (Q, S, 8, 11): the last three of the last axis are those with −2πi k √W D.
     """
-    k = data.spectra.k
+    k, F, W = data.spectra
     count = len(poses.particle)
-    root = np.sqrt(data.spectra.W[poses.particle])
+    T = sample(np.matmul(k, poses.R.astype(np.float32)), data.field)
+    T = T.reshape(count, len(k), 4)
+    phase = poses.t.astype(np.float32) @ (2 * np.pi * k.T)
+    D = np.empty(phase.shape, np.complex64)
+    np.cos(phase, out=D.real)
+    np.sin(phase, out=D.imag)
+    np.multiply(F[poses.particle], D, out=D)
+    gram = np.zeros((count, len(data.edges) - 1, 8, 11))
+    if data.field.compiled:
+        from funpipe.engine.compiled import products
+
+        products(
+            T.view(np.float32),
+            D[..., None].view(np.float32),
+            W,
+            poses.particle,
+            k,
+            data.edges,
+            gram,
+        )
+        return gram
+    root = np.sqrt(W[poses.particle])
     rates = (-2j * np.pi * k.T).astype(np.complex64)
     columns = np.empty((count, 11, len(k)), np.complex64)
-    values = sample(np.matmul(k, poses.R.astype(np.float32)), data.field)
-    values = np.moveaxis(values.reshape(count, len(k), 4), 2, 1)
-    np.multiply(values, root[:, None], out=columns[:, :4])
+    np.multiply(np.moveaxis(T, 2, 1), root[:, None], out=columns[:, :4])
     np.multiply(columns[:, :1], rates, out=columns[:, 4:7])
-    phase = poses.t.astype(np.float32) @ (2 * np.pi * k.T)
-    turn = np.empty(phase.shape, np.complex64)
-    np.cos(phase, out=turn.real)
-    np.sin(phase, out=turn.imag)
-    np.multiply(data.spectra.F[poses.particle], turn, out=turn)
-    np.multiply(turn, root, out=columns[:, 7])
+    np.multiply(D, root, out=columns[:, 7])
     np.multiply(columns[:, 7:8], rates, out=columns[:, 8:])
     real = columns.view(np.float32)
-    gram = np.empty((count, len(data.edges) - 1, 8, 11))
     for i, (start, stop) in enumerate(itertools.pairwise(2 * data.edges)):
         some = real[:, :, start:stop]
         gram[:, i] = np.matmul(some[:, :8], some.swapaxes(1, 2))

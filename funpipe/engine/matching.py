@@ -165,7 +165,10 @@ def whitened(bank: Bank, sample: Sequence[tuple[Crops, Rotation, Tilt]]) -> Bank
     if not there:
         return bank
     furthest = float(np.linalg.norm(k[-1]))
-    fields = tuple(template_fields(each, furthest) for each in bank.templates)
+    fields = tuple(
+        template_fields(each, furthest, compiled=bank.compiled)
+        for each in bank.templates
+    )
     compared = [sums(*each, fields, shells.edges) for each in there]
     noise = believed(
         Sums._make(map(np.concatenate, zip(*compared, strict=True))), shells
@@ -206,7 +209,11 @@ def _thinned(
 def _with_noise(bank: Bank, noise: Noise) -> Bank:
     where = bank.templates, bank.grid, bank.window, bank.finest
     return template_bank(
-        *where, support=bank.support, refined=bank.refined, noise=noise
+        *where,
+        support=bank.support,
+        refined=bank.refined,
+        noise=noise,
+        compiled=bank.compiled,
     )
 
 
@@ -218,7 +225,8 @@ def _measured(
     W = check_weights(tilt(vectors), vectors.shape[1:])
     largest = W.max(axis=1, keepdims=True)
     W = W / np.where(largest > 0, largest, 1)
-    return Spectra(k, spectra(crops, k, bank.support), W.astype(np.float32))
+    F = spectra(crops, k, bank.support, compiled=bank.compiled)
+    return Spectra(k, F, W.astype(np.float32))
 
 
 def _shell_power(data: Spectra, edges: Array) -> NDArray[np.float64]:
@@ -246,7 +254,7 @@ def _match_batch(
     bank: Bank,
     tilt: Tilt,
 ) -> Match:
-    F = spectra(boxes, bank.k, bank.support)
+    F = spectra(boxes, bank.k, bank.support, compiled=bank.compiled)
     W, whole = _weights(boxes, orientations, tilt, bank)
     data = Spectra(bank.k, F, W)
     limits = Limits(bank.window, bank.grid.limit)

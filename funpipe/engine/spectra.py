@@ -16,9 +16,9 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.space.fourier import transform
+from funpipe.space import spectra as between
 from funpipe.space.geometry import offsets
-from funpipe.space.spectra import FineGrid, fine_grid, gather, roll_off
+from funpipe.space.spectra import FineGrid, fine_grid, quadrants, roll_off
 
 __all__ = ["Fields", "filtered", "sample", "template_fields", "turning_rates"]
 
@@ -34,12 +34,17 @@ class Fields(NamedTuple):
     """A template and its derivatives by rotation, on a fine grid of frequencies."""
 
     values: NDArray[np.float32]
-    """(grid points, 8): real and imaginary parts of T, ∂T/∂ω_z, ∂T/∂ω_y, ∂T/∂ω_x."""
+    """(4 · grid points, 8): real and imaginary parts of T, ∂T/∂ω_z, ∂T/∂ω_y, ∂T/∂ω_x
+    in all quadrants."""
     grid: FineGrid
     """The frequencies."""
+    compiled: bool = False
+    """Whether what is done with them is compiled by numba."""
 
 
-def template_fields(template: Array, finest: float) -> Fields:
+def template_fields(
+    template: Array, finest: float, *, compiled: bool = False
+) -> Fields:
     """Return a template's fields up to a frequency, in periods per voxel."""
     images = np.stack([template, *turning_rates(template)])
     # Half of a cube of 2 · finest · times · n points a side, 32 bytes each.
@@ -49,9 +54,10 @@ def template_fields(template: Array, finest: float) -> Fields:
     z, y, x = (round(times * n) for n in template.shape)
     grid = fine_grid((z, y, x), finest)
     images = images / roll_off(template.shape, grid.periods)
-    spectra = transform(images, grid.axes())
-    values = np.ascontiguousarray(np.moveaxis(spectra, 0, -1)).view(np.float32)
-    return Fields(values.reshape(-1, 8), grid)
+    values = np.empty((2, 2, *grid.shape, len(images)), np.complex64)
+    for i, each in enumerate(quadrants(images, template.shape, grid.axes())):
+        values[..., i] = each
+    return Fields(values.reshape(-1, len(images)).view(np.float32), grid, compiled)
 
 
 def filtered(fields: Fields, factor: Callable[[Array], Array]) -> Fields:
@@ -62,8 +68,8 @@ def filtered(fields: Fields, factor: Callable[[Array], Array]) -> Fields:
     """
     axes = fields.grid.axes()
     k = np.stack(np.meshgrid(*axes, indexing="ij"))
-    by = factor(k).reshape(-1, 1).astype(np.float32)
-    return Fields(fields.values * by, fields.grid)
+    by = np.tile(factor(k).reshape(-1, 1).astype(np.float32), (4, 1))
+    return fields._replace(values=fields.values * by)
 
 
 def sample(points: Array, fields: Fields, count: int = 4) -> NDArray[np.complex64]:
@@ -84,10 +90,8 @@ def sample(points: Array, fields: Fields, count: int = 4) -> NDArray[np.complex6
         The values, interpolated linearly. Beyond the grid they mean nothing, but
         nothing outside it is read, whatever the points.
     """
-    matrix, sign = gather(points, fields.grid)
-    values = np.asarray(matrix @ fields.values[:, : 2 * count]).view(np.complex64)
-    values.imag *= sign[:, None]
-    return values
+    values, grid, compiled = fields
+    return between.sample(points, values, grid, count=count, compiled=compiled)
 
 
 def turning_rates(template: Array) -> list[Array]:

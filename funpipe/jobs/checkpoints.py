@@ -3,21 +3,20 @@
 A job has a folder of its own, named after all that determines its results: with another
 parameter it is another job. In it are files of some chunks each, written whole or not
 at all and never changed, so that several runs of one job may write there. A file holds
-arrays only, ``.npz`` without pickle, and a hash of them: one that is damaged is said,
-removed, and its chunks are worked on again.
+arrays only, ``.npz`` without pickle, and is called by the hash of its content: one that
+is damaged is said, removed, and its chunks are worked on again.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
+import io
 import os
-import re
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,10 +35,10 @@ __all__ = ["RESULTS", "Checkpoint", "check_folder", "job_key", "open_checkpoint"
 RESULTS = 1
 """To be raised whenever the results of a job change while its parameters do not."""
 
-_NAME = re.compile(r"chunks-[0-9a-f]{16}\.npz")
+_NAME = "chunks-{}.npz"
 _REST = 0.5  # seconds between two files, at the least
 _MOST = 2**26  # bytes that wait to be written
-_KEYS, _HASH, _SHAPE = "keys", "hash", "{}.shape"
+_KEYS, _SHAPE = "keys", "{}.shape"
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -51,14 +50,27 @@ def job_key(*facts: Any) -> str:
 
 
 def check_folder(name: str, value: Any) -> str | None:
-    """Return None, or the path of a folder that is there or can be made."""
+    """Return None, or the path of a folder to write to, that is there or can be made.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        If it is no path, or nothing can be written there.
+    """
     if value is None:
         return None
     path = as_path(name, value)
-    if os.path.lexists(path) and not os.path.isdir(path):
-        raise NotADirectoryError(
-            f"{name} must be a folder, there or not yet, but {path} is a file"
-        )
+    there = Path(path).absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    try:
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file")
+        check_room(there)
+    except OSError as error:
+        reason = error.strerror or in_one_line(error)
+        text = f"{name} must be a folder to write to, not {path}: {reason}"
+        raise type(error)(error.errno, text) from None
     return path
 
 
@@ -72,6 +84,8 @@ class Checkpoint:
     waiting: dict[str, Arrays] = field(default_factory=dict)
     written: float = 0.0
     """When the last file was."""
+    last: tuple[Path, Arrays] | None = None
+    """The file that was read last: the next chunk often is in it, too."""
 
     def __contains__(self, key: str) -> bool:
         return key in self.places
@@ -79,7 +93,9 @@ class Checkpoint:
     def result(self, key: str) -> Arrays:
         """Return a finished chunk's arrays."""
         path, number = self.places[key]
-        return _chunk(_read(path), number)
+        if self.last is None or self.last[0] != path:
+            self.last = path, _read(path)
+        return _chunk(self.last[1], number)
 
     def put(self, key: str, result: Arrays) -> None:
         """Keep a chunk; it is written at once, or with others half a second later."""
@@ -93,9 +109,11 @@ class Checkpoint:
     def write(self) -> None:
         """Write what waits."""
         if self.waiting:
-            path = self.folder / f"chunks-{secrets.token_hex(8)}.npz"
-            with replacing(path) as partial, open(partial, "wb") as file:
-                np.savez(file, allow_pickle=False, **_together(self.waiting))
+            content = io.BytesIO()
+            np.savez(content, allow_pickle=False, **_together(self.waiting))
+            path = self.folder / _NAME.format(_hash(content.getbuffer()))
+            with replacing(path) as partial:
+                partial.write_bytes(content.getbuffer())
             self.waiting.clear()
         self.written = time.monotonic()
 
@@ -103,28 +121,18 @@ class Checkpoint:
 def open_checkpoint(directory: str, name: str, key: str) -> Checkpoint:
     """Make a job's folder, if need be, and find what is finished there.
 
-    Raises
-    ------
-    OSError
-        If nothing can be written there.
-
     Warns
     -----
     UserWarning
         Of each file that is damaged.
     """
     folder = Path(directory, f"{name}-{key[:16]}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        check_room(folder)
-    except OSError as error:
-        reason = error.strerror or in_one_line(error)
-        text = f"checkpoint must be a folder to write to, but {directory}: {reason}"
-        raise type(error)(error.errno, text) from None
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_left(directory)
     remove_left(folder)
     places: dict[str, tuple[Path, int]] = {}
     for path in sorted(folder.iterdir()):
-        if _NAME.fullmatch(path.name):
+        if path.match(_NAME.format("*")):
             for number, each in enumerate(_keys(path)):
                 places[each] = path, number
     return Checkpoint(folder, places)
@@ -147,14 +155,13 @@ def _keys(path: Path) -> list[str]:
         return []
 
 
-@lru_cache(maxsize=2)
 def _read(path: Path) -> Arrays:
     """Return the arrays of a file, which is never changed, if it is whole."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    if bytes(arrays.pop(_HASH)) != _hash(arrays):
-        raise ValueError("its hash is another one")
-    return arrays
+    content = path.read_bytes()
+    if path.name != _NAME.format(_hash(content)):
+        raise ValueError("what it holds is not what its name says")
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def _together(chunks: Mapping[str, Arrays]) -> dict[str, Any]:
@@ -166,7 +173,7 @@ def _together(chunks: Mapping[str, Arrays]) -> dict[str, Any]:
         each = [one[name] for one in several]
         arrays[name] = np.concatenate([one.reshape(-1) for one in each])
         arrays[_SHAPE.format(name)] = np.array([one.shape for one in each], np.int64)
-    return {**arrays, _HASH: np.frombuffer(_hash(arrays), np.uint8)}
+    return arrays
 
 
 def _chunk(arrays: Arrays, number: int) -> Arrays:
@@ -182,10 +189,5 @@ def _chunk(arrays: Arrays, number: int) -> Arrays:
     return found
 
 
-def _hash(arrays: Arrays) -> bytes:
-    found = hashlib.sha256()
-    for name in sorted(arrays):
-        each = arrays[name]
-        found.update(repr((name, each.dtype.str, each.shape)).encode())
-        found.update(np.ascontiguousarray(each).data)
-    return found.digest()
+def _hash(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from funpipe.base.arguments import processors
 from funpipe.base.threads import can_limit, one_thread
+from funpipe.base.whole import scratch
 from funpipe.jobs.sharing import (
     Missing,
     Parcel,
@@ -71,6 +72,7 @@ def run(
     keep: Keep = _nothing,
     rest: Callable[[], None] = _nothing,
     alone: Callable[[Any], Any] = _as_it_is,
+    beside: str | None = None,
 ) -> Generator[Any, None, None]:
     """Run a task on all work; an executor never holds more than some.
 
@@ -89,6 +91,9 @@ def run(
         Called about once a second while nothing comes from an executor.
     alone : callable
         Makes of a part for other processes one that needs no file of the folder.
+    beside : str, optional
+        A folder in which the one for other processes is; by default the system's for
+        temporary files. Where workers see it, all goes there once.
 
     Yields
     ------
@@ -104,11 +109,10 @@ def run(
         elif isinstance(pool, ThreadPoolExecutor):
             yield from _in_order(_Near(pool, task), work(None), keep, rest)
         else:
-            with tempfile.TemporaryDirectory(prefix="funpipe") as folder:
-                place = Path(folder)
-                sent = parcel(task, place / "task", pool, most=0)
-                far = _Far(pool, sent, place, alone)
-                yield from _in_order(far, work(place), keep, rest)
+            with scratch(beside or tempfile.gettempdir()) as folder:
+                sent = parcel(task, folder / "task", pool, most=0)
+                far = _Far(pool, sent, folder, alone)
+                yield from _in_order(far, work(folder), keep, rest)
 
 
 @contextmanager
@@ -255,8 +259,10 @@ def _in_order(
         # Not of processes: a pool that breaks trips over what is cancelled.
         wait(running, timeout=_PATIENCE)
         for number, each in sent.items():
-            if not (each.future.done() and isinstance(each.result, None | Missing)):
-                keep(number, each.result)
+            result = each.result if each.future.done() else None
+            if not (result is None or isinstance(result, Missing)):
+                with suppress(OSError):  # it is the first error that counts
+                    keep(number, result)
         raise
 
 

@@ -9,7 +9,7 @@ import itertools
 import logging
 import operator
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -99,6 +99,7 @@ def results(job: Job, how: Running) -> Generator[Result, None, None]:
         keep=keep,
         rest=_nothing_to_do if kept is None else kept.write,
         alone=job.alone,
+        beside=how.checkpoint,
     )
     with bar, _told(job, kept), closing(done):
         for key, known in zip(keys, there, strict=True):
@@ -137,16 +138,15 @@ def _told(job: Job, kept: Checkpoint | None) -> Iterator[None]:
     """Write what is finished at last; say in errors how to go on from there."""
     try:
         yield
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        _LOG.info("%s: ended by %s", job.name, type(error).__name__)
         if kept is not None:
+            kept.write()
+    except BaseException as error:
+        if kept is not None:
+            with suppress(OSError):  # it is the first error that counts
+                kept.write()
             error.add_note(
                 f"what is finished is kept in {kept.folder}: the same call goes on "
                 "from there"
             )
+        _LOG.info("%s: ended by %s", job.name, type(error).__name__)
         raise
-    finally:
-        if kept is not None:
-            kept.write()

@@ -4,6 +4,7 @@
 - `symmetry`: point groups, and searches with one of each that look the same
 - `fourier`: exact resampling, transfer functions of filters, tilt weights
 - `spectra`: transforms between the frequencies of a box: a fine grid and a gather
+- `compiled`: that gather by numba, where it is installed
 - `crops`: subtomograms along the tomogram's axes, and their transforms
 - `shells`: the Fourier shell correlation of two maps, and their resolution
 - `precision`: numbers of any level and scale, in single precision

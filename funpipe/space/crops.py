@@ -25,10 +25,10 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.space.fourier import half_ball, half_waves, transform, transform_parts
+from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import centre, offsets, radius
 from funpipe.space.precision import normalised
-from funpipe.space.spectra import fine_grid, gather, roll_off
+from funpipe.space.spectra import fine_grid, quadrants, roll_off, sample
 
 __all__ = [
     "Crops",
@@ -50,7 +50,6 @@ Array: TypeAlias = NDArray[Any]
 _EDGE = 2.0  # voxels of the ball's soft edge
 _OFFSET = 1.0  # voxels, more than particles lie from their crops' centres
 _FINENESS = 2.25  # of the grid, see `funpipe.space.spectra` for the error
-_GRID_BYTES = 4e6  # of crops that are evaluated together: more leave the cache
 _BULK = 0.3  # of a template's largest value
 _BEYOND = 1e-4  # of a template's Σ t², what may lie further out than it reaches
 _STILL = 1e-12  # of a matrix: what double precision leaves of no turn
@@ -181,7 +180,9 @@ def crop_shape(support: Support, turns: Array) -> tuple[int, int, int]:
     return z, y, x
 
 
-def spectra(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
+def spectra(
+    crops: Crops, k: Array, support: Support, *, compiled: bool = False
+) -> NDArray[np.complex64]:
     """Return the crops' Fourier transforms about their particles.
 
     Parameters
@@ -192,6 +193,8 @@ def spectra(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
         Frequencies in the particles' frames, z, y, x, in periods per voxel.
     support : Support
         What of the crops counts.
+    compiled : bool
+        See `funpipe.space.spectra.sample`.
 
     Returns
     -------
@@ -214,7 +217,7 @@ def spectra(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
     for chosen, evaluate in ((still, _on_lattice), (~still, _between)):
         if chosen.any():
             some = crops if chosen.all() else crops.take(chosen)
-            result[chosen] = evaluate(some, k, support)
+            result[chosen] = evaluate(some, k, support, compiled=compiled)
     return result
 
 
@@ -268,26 +271,26 @@ def lattice_power(
     shape = crops.values.shape[1:]
     density = math.prod(support.periods) / math.prod(shape)
     where = _places(shape, finest)
+    half = math.prod((*shape[:2], shape[2] // 2 + 1))
+    weights = np.zeros((*W.shape[:-1], half, 2), np.float32)
+    weights[..., where, :] = W[..., None]
+    flat = weights.reshape(*W.shape[:-1], -1)
     sums = [
-        each[where] @ weights
-        for each, weights in zip(
-            _powers(crops, support),
-            np.broadcast_to(W.astype(np.float32), (len(crops.values), len(where))),
+        np.dot(each, of_each)
+        for each, of_each in zip(
+            _squares(crops, support),
+            np.broadcast_to(flat, (len(crops.values), flat.shape[-1])),
             strict=True,
         )
     ]
     return np.array(sums, np.float64) * density
 
 
-def _powers(crops: Crops, support: Support) -> Iterator[NDArray[np.float32]]:
-    """Yield of each crop |F|² at all waves that ``scipy.fft.rfftn`` gives, flat."""
-    weights = _weights(crops, support)
-    for i in range(len(crops.values)):  # one by one, in the processor's cache
-        some = slice(i, i + 1)
-        F = scipy.fft.rfftn(_windowed(crops.take(some), weights.take(some))[0])
-        parts = F.reshape(-1, 1).view(np.float32)
-        np.square(parts, out=parts)
-        yield parts @ np.ones(2, np.float32)
+def _squares(crops: Crops, support: Support) -> Iterator[NDArray[np.float32]]:
+    """Yield of each crop (Re F)² and (Im F)² of ``scipy.fft.rfftn``, side by side."""
+    for windowed in _windowed(crops, _weights(crops, support)):
+        parts = scipy.fft.rfftn(windowed).reshape(-1).view(np.float32)
+        yield np.square(parts, out=parts)
 
 
 def _places(shape: tuple[int, ...], finest: float) -> NDArray[np.intp]:
@@ -376,9 +379,6 @@ class _Weights(NamedTuple):
     window: NDArray[np.float32]
     """With whatever else multiplies voxels."""
 
-    def take(self, some: slice) -> _Weights:
-        return self if len(self.level) == 1 else _Weights(*(e[some] for e in self))
-
 
 def _weights(crops: Crops, support: Support, factor: Any = 1) -> _Weights:
     windows = windows_of(crops, support)
@@ -389,63 +389,69 @@ def _weights(crops: Crops, support: Support, factor: Any = 1) -> _Weights:
     return _Weights(level / level.sum(axis=1, keepdims=True), window)
 
 
-def _windowed(crops: Crops, weights: _Weights) -> NDArray[np.float32]:
-    """Return w (f − b)."""
+def _windowed(crops: Crops, weights: _Weights) -> Iterator[NDArray[np.float32]]:
+    """Yield w (f − b) of each, which is overwritten by the next one."""
     flat = crops.values.reshape(len(crops.values), -1)
-    # A stack of products is one by one: a crop in a batch is what it is alone.
-    level = flat[:, None] @ weights.level[:, :, None]
-    result = flat - level[:, 0]
-    result *= weights.window
-    return result.reshape(crops.values.shape)
+    result = np.empty(flat.shape[1:], np.float32)
+    for values, level, window in zip(
+        flat, *(np.broadcast_to(each, flat.shape) for each in weights), strict=True
+    ):
+        np.subtract(values, np.dot(values, level), out=result)
+        result *= window
+        yield result.reshape(crops.values.shape[1:])
 
 
 # Transforms.
 
 
-def _on_lattice(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
+def _on_lattice(
+    crops: Crops, k: Array, support: Support, *, compiled: bool
+) -> NDArray[np.complex64]:
     """Evaluate crops that are not turned, at frequencies on a lattice: exactly."""
+    upper = np.where(k[:, :1] < 0, -1, 1) * k  # the others are their conjugates
+    axes = [np.unique(each) for each in np.abs(upper).T]
+    quadrant = (upper[:, 1:] < 0).astype(np.intp)
+    points = [
+        np.searchsorted(*each) for each in zip(axes, np.abs(upper).T, strict=True)
+    ]
+    sizes = (2, 2, *map(len, axes))
+    where = np.ravel_multi_index((*quadrant.T, *points), sizes)
     windowed = _windowed(crops, _weights(crops, support))
-    return _at_products(windowed, k) * _phases(
-        np.broadcast_to(k, (len(windowed), *k.shape)), crops.offsets
-    )
+    F = np.empty((len(crops.values), len(k)), np.complex64)
+    shape = crops.values.shape[1:]
+    transforms = quadrants(windowed, shape, axes, compiled=compiled)
+    for each, found, offset in zip(transforms, F, crops.offsets, strict=True):
+        np.take(each.reshape(-1), where, out=found)
+        found.imag *= np.where(k[:, 0] < 0, np.float32(-1), np.float32(1))
+        found *= _phases(k, offset)
+    return F
 
 
-def _at_products(images: Array, k: Array) -> NDArray[np.complex64]:
-    """Return transforms at frequencies, from all on the grid that they are part of."""
-    axes = [np.unique(each) for each in k.T]
-    cube = transform(images, axes)
-    places = [np.searchsorted(*each) for each in zip(axes, k.T, strict=True)]
-    where = np.ravel_multi_index(tuple(places), cube.shape[1:])
-    return cube.reshape(len(images), -1)[:, where]
-
-
-def _between(crops: Crops, k: Array, support: Support) -> NDArray[np.complex64]:
+def _between(
+    crops: Crops, k: Array, support: Support, *, compiled: bool
+) -> NDArray[np.complex64]:
     """Evaluate turned crops, from a fine grid."""
     shape = crops.values.shape[1:]
     z, y, x = (round(_FINENESS * each) for each in shape)
     highest = math.sqrt(float(np.square(k).sum(axis=1).max(initial=0)))
     grid = fine_grid((z, y, x), highest)
     weights = _weights(crops, support, 1 / roll_off(shape, grid.periods))
-    waves = half_waves(shape, grid.axes())
     F = np.empty((len(crops.values), len(k)), np.complex64)
-    together = max(1, round(_GRID_BYTES / (8 * math.prod(grid.shape))))
-    for i in range(0, len(F), together):
-        some = slice(i, i + together)
-        part = crops.take(some)
-        cosines, sines = transform_parts(_windowed(part, weights.take(some)), waves)
-        q = k @ part.turns.transpose(0, 2, 1)
-        matrix, sign = gather(q, grid, len(cosines))
-        found = F[some]
-        found.real = (matrix @ cosines.reshape(-1)).reshape(found.shape)
-        found.imag = (matrix @ sines.reshape(-1)).reshape(found.shape)
-        found.imag *= -sign.reshape(found.shape)
-        found *= _phases(q, part.offsets)
+    windowed = _windowed(crops, weights)
+    transforms = quadrants(windowed, shape, grid.axes(), compiled=compiled)
+    for each, found, turn, offset in zip(
+        transforms, F, crops.turns, crops.offsets, strict=True
+    ):
+        q = k @ turn.T
+        values = each.reshape(-1, 1).view(np.float32)
+        found[:] = sample(q, values, grid, count=1, compiled=compiled)[:, 0]
+        found *= _phases(q, offset)
     return F
 
 
-def _phases(q: Array, offsets: Array) -> NDArray[np.complex64]:
-    """Return exp(2πi q·o) for frequencies (n, N, 3) and offsets (n, 3)."""
-    angle = (2 * np.pi * (q @ offsets[:, :, None])[..., 0]).astype(np.float32)
+def _phases(q: Array, offset: Array) -> NDArray[np.complex64]:
+    """Return exp(2πi q·o) for frequencies (N, 3) and an offset (3,)."""
+    angle = (2 * np.pi * (q @ offset)).astype(np.float32)
     phases = np.empty(angle.shape, np.complex64)
     np.cos(angle, out=phases.real)
     np.sin(angle, out=phases.imag)

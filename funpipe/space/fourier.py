@@ -35,14 +35,11 @@ __all__ = [
     "fourier_vectors",
     "gaussian",
     "half_ball",
-    "half_waves",
     "no_tilt",
     "per_voxel",
     "resample",
     "rescaled_size",
     "single_axis",
-    "transform",
-    "transform_parts",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -187,88 +184,6 @@ def half_ball(shape: tuple[float, ...], finest: float) -> NDArray[np.int64]:
     z, y, x = grid.T
     upper = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
     return grid[upper & (length <= (1 + 1e-9) / finest)]
-
-
-def transform(images: Array, frequencies: list[Array]) -> NDArray[np.complex64]:
-    """Return Fourier transforms about the box's centre on a grid of frequencies.
-
-    Parameters
-    ----------
-    images : (n, z, y, x) array
-        Boxes of voxels.
-    frequencies : three arrays
-        Frequencies along z, y and x, in periods per voxel.
-
-    Returns
-    -------
-    (n, a, b, c) array of complex64
-        Σ image(q) exp(−2πi k·(q − c)); as products of matrices, which for few
-        frequencies cost less than a fast Fourier transform.
-    """
-    waves = half_waves(images.shape[1:], frequencies)
-    cosines, sines = transform_parts(images, waves)
-    result = np.empty(cosines.shape, np.complex64)
-    result.real = cosines
-    np.negative(sines, out=result.imag)
-    return result
-
-
-HalfWaves: TypeAlias = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
-
-
-def transform_parts(
-    images: Array, waves: HalfWaves
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the sums of `transform` over cosines and over sines, each (n, a, b, c).
-
-    Axis by axis the two halves of a box are added, for the cosines, and subtracted,
-    for the sines: half the arithmetic of complex products. The axis that is summed
-    over stands first and its frequencies go last, so that each box is one large
-    product, and its result does not depend on the boxes beside it. ``waves`` are
-    those of `half_waves`.
-    """
-    n = len(images)
-    a, b, c = (cosine.shape[1] for cosine, _ in waves)
-    size_z, size_y, size_x = images.shape[1:]
-    cosine, sine = waves[0]
-    upper, lower = _halves(images.astype(np.float32, copy=False).reshape(n, size_z, -1))
-    parts = np.empty((2, n, size_y * size_x, a), np.float32)
-    np.matmul((upper + lower).transpose(0, 2, 1), cosine, out=parts[0])
-    np.matmul((upper - lower).transpose(0, 2, 1), sine, out=parts[1])
-    for size, (cosine, sine) in zip((size_y, size_x), waves[1:], strict=True):
-        # (p − iq)(cos − i sin) = (p cos − q sin) − i (q cos + p sin)
-        half = len(cosine)
-        upper, lower = _halves(parts.reshape(2, n, size, -1))
-        folded = np.empty((2, n, 2 * half, upper.shape[3]), np.float32)
-        np.add(upper, lower, out=folded[:, :, :half])
-        np.subtract(upper[::-1], lower[::-1], out=folded[:, :, half:])
-        parts = np.empty((2, n, upper.shape[3], cosine.shape[1]), np.float32)
-        for part, signed in ((0, -sine), (1, sine)):
-            both = np.concatenate([cosine, signed])
-            np.matmul(folded[part].transpose(0, 2, 1), both, out=parts[part])
-    cosines, sines = parts.reshape(2, n, a, b, c)
-    return cosines, sines
-
-
-def half_waves(shape: tuple[int, ...], frequencies: list[Array]) -> HalfWaves:
-    """Return for each axis cosines and sines at the second half of its voxels."""
-    return [_half_waves(n, along) for n, along in zip(shape, frequencies, strict=True)]
-
-
-def _half_waves(size: int, frequencies: Array) -> tuple[Array, Array]:
-    """Return cosines and sines at the second half of an axis's voxels."""
-    offset = np.arange(size // 2, size) - (size - 1) / 2
-    angle = 2 * np.pi * np.outer(offset, frequencies)
-    cosine, sine = np.cos(angle), np.sin(angle)
-    if size % 2:
-        cosine[0] /= 2  # the middle is its own mirror image
-    return cosine.astype(np.float32), sine.astype(np.float32)
-
-
-def _halves(images: Array) -> tuple[Array, Array]:
-    """Return the second half of the last axis but one, and the first, mirrored."""
-    size = images.shape[-2]
-    return images[..., size // 2 :, :], images[..., (size - 1) // 2 :: -1, :]
 
 
 # Tilt weights: what a tilt series measures.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from programs import sgemm_rate
 
-LIBRARIES = ("numpy", "scipy", "acryo")
+LIBRARIES = ("numpy", "scipy", "numba", "acryo")
 
 
 @contextmanager

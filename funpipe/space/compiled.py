@@ -1,0 +1,116 @@
+"""Parts of `funpipe.space.spectra`, compiled by numba (extra ``fast``).
+
+What it computes is said there. Loops are written out, in single precision throughout:
+a literal would make its neighbours double.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from funpipe.base.extras import require
+
+__all__ = ["compiled", "folded", "interpolated", "put_together"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_ORDER = {"contract", "reassoc", "nsz", "arcp"}  # sums in any order, but NaN stays NaN
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function for arrays, kept on disk where there is a place for it."""
+    numba = require("numba", "fast", "to compile what takes the most time")
+    options = {"nogil": True, "fastmath": _ORDER, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no place that can be written to
+        return numba.njit(**options)(function)
+
+
+@compiled
+def interpolated(points: Any, values: Any, grid: Any, found: Any) -> None:
+    """Set ``found``, (N, 2 count), from values at the points of a grid, see `sample`.
+
+    ``grid`` is an array of a `FineGrid`: its periods, then its shape.
+    """
+    one = np.float32(1)
+    size_z, size_y, size_x = grid[1]
+    period_z, period_y, period_x = grid[0].astype(np.float32)
+    up, out = size_x, size_y * size_x
+    for n in range(len(points)):
+        z, y, x = points[n]
+        mirrored = z < 0
+        if mirrored:
+            z, y, x = -z, -y, -x
+        quadrant = 0
+        if y < 0:
+            y, quadrant = -y, 2
+        if x < 0:
+            x, quadrant = -x, quadrant + 1
+        z, y, x = z * period_z, y * period_y, x * period_x
+        c_z = max(0, min(int(z), size_z - 2))
+        c_y = max(0, min(int(y), size_y - 2))
+        c_x = max(0, min(int(x), size_x - 2))
+        z, y, x = z - np.float32(c_z), y - np.float32(c_y), x - np.float32(c_x)
+        i = ((quadrant * size_z + c_z) * size_y + c_y) * size_x + c_x
+        w00, w01 = (one - z) * (one - y), (one - z) * y
+        w10, w11 = z * (one - y), z * y
+        for j in range(found.shape[1]):
+            at_0 = w00 * values[i, j] + w01 * values[i + up, j]
+            at_0 += w10 * values[i + out, j] + w11 * values[i + out + up, j]
+            at_1 = w00 * values[i + 1, j] + w01 * values[i + up + 1, j]
+            at_1 += w10 * values[i + out + 1, j] + w11 * values[i + out + up + 1, j]
+            found[n, j] = (one - x) * at_0 + x * at_1
+        if mirrored:
+            for j in range(1, found.shape[1], 2):
+                found[n, j] = -found[n, j]
+
+
+@compiled
+def folded(image: Any, parts: Any) -> None:
+    """Set ``parts``, (2, 2, 2, h, h, h), to sums and differences of halves."""
+    size_z, size_y, size_x = image.shape
+    for z in range(parts.shape[3]):
+        for y in range(parts.shape[4]):
+            after_z, before_z = size_z // 2 + z, (size_z - 1) // 2 - z
+            after_y, before_y = size_y // 2 + y, (size_y - 1) // 2 - y
+            for x in range(parts.shape[5]):
+                after, before = size_x // 2 + x, (size_x - 1) // 2 - x
+                a, b = image[after_z, after_y, after], image[after_z, after_y, before]
+                aa, ab = a + b, a - b
+                a, b = image[after_z, before_y, after], image[after_z, before_y, before]
+                ba, bb = a + b, a - b
+                up_00, up_01, up_10, up_11 = aa + ba, ab + bb, aa - ba, ab - bb
+                a, b = image[before_z, after_y, after], image[before_z, after_y, before]
+                aa, ab = a + b, a - b
+                a = image[before_z, before_y, after]
+                b = image[before_z, before_y, before]
+                ba, bb = a + b, a - b
+                low_00, low_01, low_10, low_11 = aa + ba, ab + bb, aa - ba, ab - bb
+                parts[0, 0, 0, z, y, x] = up_00 + low_00
+                parts[0, 0, 1, z, y, x] = up_01 + low_01
+                parts[0, 1, 0, z, y, x] = up_10 + low_10
+                parts[0, 1, 1, z, y, x] = up_11 + low_11
+                parts[1, 0, 0, z, y, x] = up_00 - low_00
+                parts[1, 0, 1, z, y, x] = up_01 - low_01
+                parts[1, 1, 0, z, y, x] = up_10 - low_10
+                parts[1, 1, 1, z, y, x] = up_11 - low_11
+
+
+@compiled
+def put_together(parts: Any, into: Any) -> None:
+    """Set ``into``, (2, 2, M), from the eight products, (2, 2, 2, M)."""
+    for i in range(parts.shape[3]):
+        ccc, ccs = parts[0, 0, 0, i], parts[0, 0, 1, i]
+        csc, css = parts[0, 1, 0, i], parts[0, 1, 1, i]
+        scc, scs = parts[1, 0, 0, i], parts[1, 0, 1, i]
+        ssc, sss = parts[1, 1, 0, i], parts[1, 1, 1, i]
+        u, v, s, d = ccc - scs, ccc + scs, css + ssc, css - ssc
+        p, q, r, t = scc + ccs, ccs - scc, sss - csc, csc + sss
+        into[0, 0, i] = complex(u - s, r - p)
+        into[0, 1, i] = complex(v + d, q - t)
+        into[1, 0, i] = complex(u + s, -(p + r))
+        into[1, 1, i] = complex(v - d, q + t)

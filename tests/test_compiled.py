@@ -1,0 +1,163 @@
+"""What numba compiles does what NumPy and SciPy do, and what is done without it."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+import funpipe as fp
+from funpipe.engine import gauss_newton
+from funpipe.engine.bank import template_bank
+from funpipe.engine.gauss_newton import Poses, Spectra
+from funpipe.engine.matching import match
+from funpipe.engine.shells import shell_edges
+from funpipe.engine.spectra import sample, template_fields
+from funpipe.simulate import asymmetric_molecule, blob_image, particles
+from funpipe.space.crops import Crops, Support, spectra, whole_box, whole_boxes
+from funpipe.space.fourier import half_ball, no_tilt
+from funpipe.space.geometry import rotation_grid
+from funpipe.space.spectra import can_compile, fine_grid, quadrants
+
+needs_numba = pytest.mark.skipif(not can_compile(), reason="numba is not installed")
+
+SHAPE = (13, 12, 11)
+TEMPLATE = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+FIELDS = template_fields(TEMPLATE, 0.4)
+COMPILED = FIELDS._replace(compiled=True)
+K = half_ball(SHAPE, 2.6) / np.array(SHAPE)
+K = K[np.argsort((K**2).sum(axis=1), kind="stable")].astype(np.float32)
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 6)] * 3),
+    counts=st.tuples(*[st.integers(1, 4)] * 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_the_quadrants_are_sums_over_voxels(shape, counts, seed):
+    random = np.random.default_rng(seed)
+    images = random.standard_normal((2, *shape))
+    axes = [random.random(count) for count in counts]
+    q = np.moveaxis(np.indices(shape), 0, -1) - (np.array(shape) - 1) / 2
+    found = [each.copy() for each in quadrants(images, shape, axes)]
+    for y, x in np.ndindex(2, 2):
+        signs = np.array([1, 1 - 2 * y, 1 - 2 * x])
+        k = np.stack(np.meshgrid(*axes, indexing="ij"), -1) * signs
+        waves = np.exp(-2j * np.pi * np.tensordot(k, q, axes=(3, 3)))
+        for image, each in zip(images, found, strict=True):
+            expected = np.tensordot(waves, image, axes=3)
+            np.testing.assert_allclose(each[y, x], expected, atol=2e-5)
+
+
+def test_a_grid_holds_its_finest_frequency_between_two_points():
+    for finest in (0.1, 0.25, 0.49, 1 / 3):
+        for axis in fine_grid((20, 33, 47), finest).axes():
+            assert axis[-2] >= finest
+
+
+@needs_numba
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 4))
+def test_a_field_is_the_same_compiled(seed, count):
+    points = np.random.default_rng(seed).uniform(-0.39, 0.39, (50, 3))
+    expected = sample(points.astype(np.float32), FIELDS, count)
+    found = sample(points.astype(np.float32), COMPILED, count)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@needs_numba
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e9, 0.5, -0.5])
+def test_no_point_is_sampled_outside_the_grid(value):
+    points = np.zeros((7, 3), np.float32)
+    points[3] = value
+    found = sample(points, COMPILED)
+    assert np.isfinite(found[[0, 1, 2, 4, 5, 6]]).all()
+    assert np.isfinite(value) or not np.isfinite(found[3]).any()
+
+
+@needs_numba
+def test_crops_have_the_same_spectra_compiled():
+    random = np.random.default_rng(2)
+    turns = Rotation.random(3, rng=3).as_matrix()
+    values = random.standard_normal((3, 15, 15, 15)).astype(np.float32)
+    crops = Crops(values, random.uniform(-0.5, 0.5, (3, 3)), turns)
+    support = Support((12.0,) * 3, 4.0, (12,) * 3)
+    expected = spectra(crops, K, support)
+    found = spectra(crops, K, support, compiled=True)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@needs_numba
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 5))
+def test_the_products_of_poses_are_the_same_compiled(seed, count):
+    random = np.random.default_rng(seed)
+    parts = random.standard_normal((2, 2, len(K))).astype(np.float32)
+    W = random.random((2, len(K))).astype(np.float32) * (random.random(len(K)) < 0.7)
+    data = Spectra(K, parts[0] + 1j * parts[1], W)
+    edges = shell_edges(K)
+    poses = Poses(
+        random.integers(0, 2, count),
+        np.zeros(count, int),
+        Rotation.random(count, rng=seed).as_matrix(),
+        random.uniform(-3, 3, (count, 3)),
+        np.zeros(count),
+    )
+    expected, found = (
+        gauss_newton._gram(poses, gauss_newton._Data(data, field, edges, W))
+        for field in (FIELDS, COMPILED)
+    )
+    own = np.sqrt(np.einsum("qsii->qsi", expected[..., :8]))
+    other = np.concatenate([own, 4 * own[..., 7:].repeat(3, -1)], -1)
+    bound = 1e-5 * own[..., :, None] * other[..., None, :] + 1e-20
+    assert (np.abs(found - expected) <= bound).all()
+
+
+BLOBS = asymmetric_molecule(3, radius=6.0, sigma=1.5, count=20)
+BOX = (20, 20, 20)
+
+
+def bank(**options):
+    image = blob_image(BLOBS, BOX, 1.0)[None]
+    grid = rotation_grid(((12, 6),) * 3)
+    return template_bank(
+        image, grid, (2.0,) * 3, 2.5, support=whole_box(BOX), **options
+    )
+
+
+@needs_numba
+def test_poses_are_the_same_compiled():
+    made = particles(BLOBS, BOX, 1.0, 12, noise=0.02, shift=1.0, seed=4)
+    crops = whole_boxes(made.boxes)
+    identity = Rotation.identity(12)
+    plain, fast = (
+        match(crops, identity, bank=bank(compiled=each), tilt=no_tilt)
+        for each in (False, True)
+    )
+    turn = (plain.rotations.inv() * fast.rotations).magnitude()
+    assert np.degrees(turn).max() < 0.01
+    np.testing.assert_allclose(fast.shifts, plain.shifts, atol=1e-3)
+    np.testing.assert_allclose(fast.scores, plain.scores, atol=1e-5)
+
+
+def test_what_is_there_is_used():
+    assert bank().compiled == can_compile()
+
+
+def test_without_numba_a_bank_for_it_names_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    for module in ("funpipe.space.compiled", "funpipe.engine.compiled"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(ImportError, match=r"numba is .* 'funpipe\[fast\]'"):
+        sample(K, COMPILED)
+
+
+def test_without_numba_poses_are_found_all_the_same(monkeypatch):
+    monkeypatch.setattr("funpipe.engine.bank.can_compile", lambda: False)
+    image = blob_image(BLOBS, BOX, 1.0)
+    found = fp.align_subtomograms(
+        image[None], template=image, scale=1.0, progress=False
+    )
+    assert found.scores[0] > 0.99
