@@ -69,8 +69,9 @@ def check_folder(name: str, value: Any) -> str | None:
         check_room(there)
     except OSError as error:
         reason = error.strerror or in_one_line(error)
-        text = f"{name} must be a folder to write to, not {path}: {reason}"
-        raise type(error)(error.errno, text) from None
+        raise type(error)(
+            f"{name} must be a folder to write to, not {path}: {reason}"
+        ) from None
     return path
 
 
