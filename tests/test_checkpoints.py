@@ -23,7 +23,7 @@ from funpipe.jobs.checkpoints import open_checkpoint
 BLOB = fp.from_gaussian((8.0, 8.0, 8.0), sigma=(0.5, 1.0, 1.5))
 SHAPE = (24, 40, 48)
 IMAGE = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
-COUNT, CHUNKS = 150, 5
+COUNT, CHUNKS = 300, 5
 
 
 def picks(seed: int = 1) -> fp.Molecules:
@@ -181,7 +181,7 @@ def test_a_file_is_known_by_its_size_and_time(tmp_path):
 
 
 def test_noise_of_all_makes_poses_depend_on_all(tmp_path):
-    names = np.where(np.arange(COUNT) < 75, "a", "b")
+    names = np.where(np.arange(COUNT) < 140, "a", "b")
     molecules = PICKS.with_features(tomogram=names)
     options = {"engine": ENGINE, "molecules": molecules, "whiten": True}
     tomograms = {"a": IMAGE, "b": IMAGE[::-1].copy()}

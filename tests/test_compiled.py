@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -113,6 +114,34 @@ def test_the_products_of_poses_are_the_same_compiled(seed, count):
     other = np.concatenate([own, 4 * own[..., 7:].repeat(3, -1)], -1)
     bound = 1e-5 * own[..., :, None] * other[..., None, :] + 1e-20
     assert (np.abs(found - expected) <= bound).all()
+
+
+@needs_numba
+@given(
+    shape=st.tuples(*[st.integers(1, 9)] * 3),
+    box=st.tuples(*[st.integers(1, 5)] * 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_spline_is_that_of_scipy_also_beyond_the_block(shape, box, seed):
+    from funpipe.space.compiled import splined
+
+    random = np.random.default_rng(seed)
+    values = random.standard_normal(shape).astype(np.float32)
+    turn = Rotation.random(rng=seed).as_matrix()
+    corner = random.uniform(-6, 12, 3)
+    found, expected = np.empty((2, *box), np.float32)
+    splined(values, turn, corner, found)
+    scipy.ndimage.affine_transform(
+        values,
+        turn,
+        corner,
+        output_shape=box,
+        output=expected,
+        order=3,
+        mode="mirror",
+        prefilter=False,
+    )
+    np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
 BLOBS = asymmetric_molecule(3, radius=6.0, sigma=1.5, count=20)

@@ -135,7 +135,7 @@ def test_pieces_are_all_particles_tomogram_by_tomogram():
     names = np.where(np.arange(70) % 3 == 0, "a", "b")
     molecules = Molecules(molecules.positions, molecules.rotations, {"tomogram": names})
     sources, _ = open_tomograms(images, molecules, SCALE, no_tilt, "tomogram")
-    found = list(crop_pieces(sources, BALL))
+    found = list(crop_pieces(sources, BALL, 32))
     indices = np.concatenate([each.indices for each in found])
     assert sorted(indices) == list(range(70))
     for piece in found:

@@ -175,6 +175,25 @@ def test_odds_are_those_of_the_amplitude_that_all_share():
     assert p.mean() == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.parametrize("scatter", [0.0, 0.3])
+@pytest.mark.parametrize("strength", [4.5, 6.0])
+def test_odds_are_true_whether_amplitudes_scatter_or_not(strength, scatter):
+    places = 20_000
+    random = np.random.default_rng(1)
+    there = random.random(places) < 0.4
+    z = random.standard_normal((places, 30))
+    amplitude = strength * np.exp(scatter * random.standard_normal(places))
+    z[there, 0] += amplitude[there]
+    terms = z[:, None] * LADDER[:, None] - LADDER[:, None] ** 2 / 2
+    evidence = scipy.special.logsumexp(terms, axis=2) - np.log(30)
+    found = over_ladder(evidence[:, None], np.zeros(places, int))
+    p = scipy.special.expit(found.log_odds)
+    for low in np.linspace(0, 0.8, 5):
+        some = (p >= low) & (p <= low + 0.2)
+        sampling = np.sqrt(0.25 / some.sum())
+        assert abs(p[some].mean() - there[some].mean()) < 0.02 + 2 * sampling
+
+
 def test_an_estimate_is_the_mean_or_the_mode():
     with pytest.raises(ValueError, match="estimate must be 'mean' or 'mode'"):
         aligned(made(1, 1.0), estimate="median")

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import lru_cache
@@ -39,7 +40,7 @@ OPTIONS = {
 }
 
 
-def picks(count: int = 40) -> fp.Molecules:
+def picks(count: int = 70) -> fp.Molecules:
     random = np.random.default_rng(1)
     inside = random.uniform(10, np.array(SHAPE) - 11, (count, 3))
     names = np.array(["a rather long name of a tomogram"] * count)
@@ -94,12 +95,12 @@ class Apart(Through):
 
 
 class Foreign:
-    """An array-like that does not pickle, and counts who reads at a time."""
+    """An array-like that does not pickle."""
 
     shape, dtype = SHAPE, IMAGE.dtype
 
     def __init__(self):
-        self.held = open(os.devnull)  # noqa: SIM115, which no process can have
+        self.held = threading.Lock()
 
     def __getitem__(self, where):
         return IMAGE[where]
@@ -111,15 +112,13 @@ def kinds(folder: Path) -> dict[str, object]:
     fp.write_volume(folder / "a.mrc.gz", IMAGE, 1.0)
     np.save(folder / "a.npy", IMAGE)
     mapped = np.load(folder / "a.npy", mmap_mode="r")
-    foreign = Foreign()
-    foreign.held.close()
     return {
         "a file": folder / "a.mrc",
         "a packed file": folder / "a.mrc.gz",
         "an array": IMAGE,
         "an array the other way round": np.asfortranarray(IMAGE),
         "a mapped array": mapped,
-        "an array-like": foreign,
+        "an array-like": Foreign(),
         "a file among many": {"a rather long name of a tomogram": folder / "a.mrc"},
         "an array among many": {"a rather long name of a tomogram": IMAGE},
     }
@@ -189,16 +188,57 @@ def test_a_file_that_a_worker_misses_is_an_error(tmp_path):
         fp.align(path, PICKS, executor=gone, **OPTIONS)
 
 
+OWN = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import numpy as np
+from concurrent.futures import ThreadPoolExecutor
+import funpipe as fp
+import test_sharing as t
+
+def measured(k):
+    return np.where(np.abs(k[2]) < 0.3, 1.0, 0.5)
+
+class Elsewhere(t.Through):
+    def submit(self, function, task, part, folder):
+        del measured.__globals__["measured"]  # as where this script does not run
+        try:
+            return super().submit(function, task, part, folder)
+        finally:
+            globals()["measured"] = kept
+
+kept = measured
+options = {**t.OPTIONS, "tilt": measured}
+here = fp.align(t.IMAGE, t.PICKS, **options)
+there = fp.align(t.IMAGE, t.PICKS, executor=Elsewhere(), **options)
+assert t.bits(here) == t.bits(there)
+print("same")
+"""
+
+
+def test_what_a_script_defines_goes_along_where_it_does_not_run(tmp_path):
+    pytest.importorskip("cloudpickle", reason="comes with dask and loky")
+    (tmp_path / "job.py").write_text(OWN)
+    places = [str(Path(fp.__file__).parents[1]), str(Path(__file__).parent)]
+    done = subprocess.run(
+        [sys.executable, "job.py", *places],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "same\n", done.stderr
+
+
 # Chunks.
 
 
 def test_division_depends_on_numbers_alone():
     sources, _ = open_tomograms({"a": IMAGE, "b": IMAGE}, named(), 1.0, no_tilt, "of")
-    divided = chunks(sources)
+    divided = chunks(sources, 32)
     assert [len(each.indices) for each in divided] == [32, 31, 31, 6]
     together = np.concatenate([each.indices for each in divided])
     assert sorted(together) == list(range(100))
-    assert chunks([]) == []
+    assert chunks([], 32) == []
 
 
 def named() -> fp.Molecules:
@@ -209,7 +249,7 @@ def named() -> fp.Molecules:
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_chunk_holds_its_particles_to_the_last_bit(elsewhere, tmp_path):
     sources, _ = open_tomograms(IMAGE, PICKS, 1.0, single_axis((-60, 60)), "of")
-    divided = chunks(sources)
+    divided = chunks(sources, 32)
     found = list(opened(divided, tmp_path if elsewhere else None))
     assert not any(map(stays, found))
     if elsewhere:

@@ -103,6 +103,8 @@ class Molecules:
     def __getitem__(self, index: Any) -> Molecules:
         """Return some of the particles: by number, slice, array of numbers or mask."""
         chosen = np.atleast_1d(np.arange(len(self))[index])
+        if len(chosen) and not self.features:  # they have been checked
+            return _known(self.positions[chosen], self.rotations[chosen], {})
         return Molecules(
             self.positions[chosen],
             self.rotations[chosen] if len(self) else None,  # scipy takes none of none
@@ -127,7 +129,7 @@ class Molecules:
         raise TypeError("Molecules hold arrays and cannot be hashed")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Molecules, (self.positions, self.rotations, dict(self.features)))
+        return (_known, (self.positions, self.rotations, dict(self.features)))
 
     def _repr_html_(self) -> str:
         return tables.as_html(self)
@@ -217,6 +219,21 @@ class Molecules:
     from_csv = classmethod(tables.from_csv)
     to_dataframe = tables.to_dataframe
     from_dataframe = classmethod(tables.from_dataframe)
+
+
+def _known(
+    positions: NDArray[np.float64],
+    rotations: Rotation,
+    features: dict[str, NDArray[Any]],
+) -> Molecules:
+    """Return molecules of parts that are such already, each an array of its own."""
+    for each in (positions, *features.values()):
+        each.flags.writeable = False
+    found = object.__new__(Molecules)
+    object.__setattr__(found, "positions", positions)
+    object.__setattr__(found, "rotations", rotations)
+    object.__setattr__(found, "features", MappingProxyType(features))
+    return found
 
 
 def as_molecules(name: str, value: Any) -> Molecules:

@@ -22,6 +22,7 @@ _INSIDE: list[Any] = []
 threads belongs to the process, and the last one who leaves gives it back."""
 
 
+@lru_cache(maxsize=1)
 def can_limit() -> bool:
     """Tell whether BLAS can be told how many threads to use."""
     return importlib.util.find_spec("threadpoolctl") is not None

@@ -1,13 +1,14 @@
 """Chunks: some particles of a tomogram each, which any process can cut and work on.
 
-How particles are divided depends on nothing but their number, so that results do not
-depend on where they are found. A chunk is a `Source` of its particles alone, without
-their features, and small: its tomogram goes along as where it lies. Boxes are cut
-where the chunk is worked on.
+How particles are divided depends on nothing but their number and the size of their
+boxes, so that results do not depend on where they are found. A chunk is a `Source` of
+its particles alone, without their features, and small: its tomogram goes along as where
+it lies. Boxes are cut where the chunk is worked on.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import pickle
@@ -26,10 +27,10 @@ from funpipe.boxes.opening import Source, in_tomogram
 from funpipe.io.rows import mapped_array, saved_array
 from funpipe.io.voxels import Lazy
 
-__all__ = ["CHUNK", "Chunk", "chunk_keys", "chunks", "opened", "parts", "stays"]
+__all__ = ["Chunk", "chunk_keys", "chunk_size", "chunks", "opened", "parts", "stays"]
 
-CHUNK = 32
-"""Particles that are worked on together."""
+_MOST, _FEWEST = 64, 8  # particles that are worked on together
+_BYTES = 2**26  # of their boxes, where these are large
 _SMALL = 2**16  # bytes of what goes along with each chunk
 
 
@@ -45,12 +46,23 @@ class Chunk(NamedTuple):
         return self.source.indices[self.places]
 
 
-def parts(count: int, size: int = CHUNK) -> list[NDArray[np.intp]]:
+def chunk_size(box: tuple[int, ...]) -> int:
+    """Return how many particles are worked on together, of boxes of some voxels.
+
+    Examples
+    --------
+    >>> chunk_size((32, 32, 32)), chunk_size((96, 96, 96)), chunk_size((300, 300, 300))
+    (64, 18, 8)
+    """
+    return max(_FEWEST, min(_MOST, _BYTES // (4 * math.prod(box))))
+
+
+def parts(count: int, size: int) -> list[NDArray[np.intp]]:
     """Cut the numbers up to a count into parts that are worked on together."""
     return np.array_split(np.arange(count), max(1, math.ceil(count / size)))
 
 
-def chunks(sources: Iterable[Source], size: int = CHUNK) -> list[Chunk]:
+def chunks(sources: Iterable[Source], size: int) -> list[Chunk]:
     """Divide all particles, tomogram by tomogram.
 
     Parameters
@@ -106,9 +118,10 @@ def chunk_keys(some: Iterable[Chunk]) -> list[str]:
         source = first.source
         identity = _identity(source)
         quaternions = source.molecules.rotations.as_quat()
+        poses = np.hstack([source.molecules.positions, quaternions])
         for each in (first, *rest):
-            poses = source.molecules.positions[each.places], quaternions[each.places]
-            found.append(digest((identity, poses)))
+            content = identity.encode() + poses[each.places].tobytes()
+            found.append(hashlib.sha256(content).hexdigest())
     return found
 
 

@@ -18,7 +18,14 @@ import scipy
 from numpy.typing import NDArray
 
 from funpipe.boxes.blocks import blocks
-from funpipe.boxes.chunks import CHUNK, Chunk, chunk_keys, chunks, opened, stays
+from funpipe.boxes.chunks import (
+    Chunk,
+    chunk_keys,
+    chunk_size,
+    chunks,
+    opened,
+    stays,
+)
 from funpipe.boxes.opening import Source, in_tomogram, some_of
 from funpipe.space.crops import Crops, Support, crop_shape, windows_of
 from funpipe.space.fourier import Tilt
@@ -65,7 +72,7 @@ class Boxes(NamedTuple):
 
 
 def crop_pieces(
-    sources: list[Source], support: Support, size: int = CHUNK
+    sources: list[Source], support: Support, size: int
 ) -> Iterator[CropPiece]:
     """Cut all particles' crops, some at a time, tomogram by tomogram."""
     return map(partial(crop_piece, support=support), opened(chunks(sources, size)))
@@ -96,32 +103,41 @@ def cropped_boxes(sources: list[Source], support: Support) -> Boxes:
         If the first chunk cannot be cut. It is cut at once, so that what is wrong with
         all of them is said before there is any work.
     """
-    divided, crop = chunks(sources), partial(crop_piece, support=support)
-    first = crop(next(opened(divided)))
+    size = chunk_size(crop_shape(support, _TURN))
+    divided, crop = chunks(sources, size), partial(crop_piece, support=support)
     return Boxes(
-        [first, *divided[1:]],
-        partial(_parts, crop),
+        divided,
+        partial(_parts, crop, divided[0], crop(next(opened(divided)))),
         crop,
-        partial(_some, sources, support),
+        partial(_some, sources, support, size),
         partial(chunk_keys, divided),
     )
 
 
+_TURN = np.array([[[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]])
+
+
 def _parts(
     crop: Callable[[Source], CropPiece],
-    some: Sequence[Chunk | CropPiece],
+    first: Chunk,
+    piece: CropPiece,
+    some: Sequence[Chunk],
     folder: Path | None,
 ) -> Iterator[Source | CropPiece]:
-    yield from (each for each in some if isinstance(each, CropPiece))  # the first
-    rest = (each for each in some if isinstance(each, Chunk))
-    for each in opened(rest, folder):
-        yield crop(each) if folder is not None and stays(each) else each
+    """Yield chunks, the first as it was cut; for others all that travel to be cut."""
+    if folder is None:
+        yield from (piece for each in some[:1] if each is first)
+        yield from opened(each for each in some if each is not first)
+    else:
+        yield from (
+            crop(each) if stays(each) else each for each in opened(some, folder)
+        )
 
 
 def _some(
-    sources: list[Source], support: Support, chosen: NDArray[np.intp]
+    sources: list[Source], support: Support, size: int, chosen: NDArray[np.intp]
 ) -> Iterator[CropPiece]:
-    return crop_pieces(some_of(sources, chosen), support)
+    return crop_pieces(some_of(sources, chosen), support, size)
 
 
 def crops_of(source: Source, support: Support) -> Crops:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from funpipe.base import arguments as check
 from funpipe.base.molecules import as_molecules
 from funpipe.boxes.blocks import blocks, extents, fill_outside
-from funpipe.boxes.chunks import chunks, opened
+from funpipe.boxes.chunks import chunk_size, chunks, opened
 from funpipe.boxes.opening import (
     Source,
     check_inside,
@@ -29,6 +29,7 @@ from funpipe.boxes.opening import (
 )
 from funpipe.space.fourier import Tilt
 from funpipe.space.geometry import centre
+from funpipe.space.spectra import can_compile
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -109,7 +110,7 @@ def subtomograms(
 def pieces(sources: list[Source], box: tuple[int, int, int]) -> Iterator[Piece]:
     """Cut all particles' boxes, some at a time, tomogram by tomogram."""
     cut = partial(cut_piece, box=box, threads=check.processors())
-    return map(cut, opened(chunks(sources)))
+    return map(cut, opened(chunks(sources, chunk_size(box))))
 
 
 def cut_piece(
@@ -177,6 +178,11 @@ def _interpolate(
     image: NDArray[np.float32],
 ) -> None:
     """Fill an image from spline coefficients, its first voxel at a corner."""
+    if can_compile():
+        from funpipe.space.compiled import splined
+
+        splined(coefficients, turn, corner, image)
+        return
     scipy.ndimage.affine_transform(
         coefficients,
         turn,

@@ -6,6 +6,7 @@ Empirical Bayes, from the evidence of `funpipe.engine.posterior`.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -72,8 +73,8 @@ class Found(NamedTuple):
 def over_ladder(log_evidence: Array, templates: Array) -> Found:
     """Return what places hold, their amplitude and the share of particles estimated.
 
-    As `fitted` does, between the amplitudes at which the evidence is known, about
-    which those of particles scatter by a quarter.
+    As `fitted` does, between the amplitudes at which the evidence is known. By how much
+    those of particles scatter is estimated too, see `_SCATTERS`.
 
     Parameters
     ----------
@@ -88,60 +89,84 @@ def over_ladder(log_evidence: Array, templates: Array) -> Found:
     >>> evidence = np.array([[[1.0, 2.0]], [[-1.0, -3.0]], [[3.0, 9.0]]])
     >>> found = over_ladder(evidence, np.zeros(3, int))
     >>> found.log_odds.round(1), found.probability
-    (array([ 2.4, -1.2,  9.3]), array([1., 1., 1.]))
+    (array([ 2.5, -2.5,  9.5]), array([1., 1., 1.]))
     """
     known = np.asarray(~np.isnan(log_evidence).any(axis=(1, 2)))
-    some = _scattered(np.maximum(log_evidence[known], _LOWEST))
-    count, m, J = some.shape
-    at = 0.0
-    if count and J > 1:
-        at = _best_step(some, np.arange(J))
-        fine = np.linspace(-1, 1, 2 * _FINE + 1)
-        at = _best_step(some, np.clip(at + fine, 0, J - 1))
+    some = np.maximum(log_evidence[known], _LOWEST)
+    spread = _spread(some) if known.any() else _Spread(0.0, 0.0)
     evidence = np.full(log_evidence.shape[:2], np.nan)
-    evidence[known] = _between(some, at)
+    evidence[known] = _spread_over(some, spread)
     odds, chance = np.full((2, len(known)), np.nan)
+    _, count, _ = log_evidence.shape
     odds[known] = log_odds(evidence[known], _share(_log_mean(evidence[known])))
     own = np.take_along_axis(evidence, templates[:, None], axis=1)[:, 0]
-    chance[known] = np.exp(own - _log_mean(evidence) - math.log(m))[known]
+    chance[known] = np.exp(own - _log_mean(evidence) - math.log(count))[known]
     return Found(odds, evidence, chance)
 
 
-def _scattered(log_evidence: Array) -> Array:
-    """Return the evidence (n, m, J) if amplitudes scatter about each of the ladder."""
-    rung = np.arange(log_evidence.shape[2])
-    apart = math.log(_RATIO) * (rung[:, None] - rung) / _SCATTER
-    weight = np.exp(-(apart**2) / 2)
-    weight /= weight.sum(axis=0)
-    # From rung to rung by logarithms, as strong particles' evidence spans thousands.
-    terms = log_evidence[..., None] + np.log(weight)
-    top = terms.max(axis=2)
-    return np.asarray(np.log(np.exp(terms - top[:, :, None]).sum(axis=2)) + top)
-
-
-_SCATTER = 0.25  # of ln of particles' amplitudes
+_SCATTERS = 0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6
+"""Of ln of particles' amplitudes, that are tried: of equal ones a place with a faint
+signal is empty, of ones that scatter it may hold a faint particle."""
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 _LOWEST = -1e6  # of ln L: where no mode was followed
-_FINE = 8  # steps between two amplitudes
+_FINER = 0.5, 0.25, 0.125, 0.125  # of a step between two amplitudes
+_MOST = 2000  # places, evenly spread, that the spread is estimated from
 
 
-def _best_step(values: Array, steps: Array) -> float:
-    """Return where between amplitudes all places together are the most likely."""
-    fits = [_fit(_log_mean(_between(values, step))) for step in steps]
-    return float(steps[int(np.argmax(fits))])
+class _Spread(NamedTuple):
+    """The amplitudes of particles: normal in their logarithm."""
+
+    step: float
+    """The middle, as a place between those of the ladder."""
+    scatter: float
+
+
+def _spread(values: Array) -> _Spread:
+    """Return the spread by which all places together are the most likely.
+
+    By its middle and its width in turns, ever finer.
+    """
+    some = values[:: 1 + (len(values) - 1) // _MOST]
+    last = values.shape[-1] - 1
+    likelihood = partial(_likelihood, some)
+    found, near = _Spread(0.0, _SCATTERS[4]), np.arange(last + 1.0)
+    for fineness in _FINER:
+        steps = [found._replace(step=float(each)) for each in np.clip(near, 0, last)]
+        found = max(steps, key=likelihood)
+        found = max((found._replace(scatter=e) for e in _SCATTERS), key=likelihood)
+        near = found.step + np.linspace(-2, 2, 9) * fineness
+    return found
+
+
+def _likelihood(values: Array, spread: _Spread) -> float:
+    return _fit(_log_mean(_spread_over(values, spread)))
+
+
+def _spread_over(values: Array, spread: _Spread) -> Array:
+    """Return the evidence (n, m), from that at the ladder's amplitudes."""
+    last = values.shape[-1] - 1
+    steps = spread.step + spread.scatter / math.log(_RATIO) * _NODES
+    terms = np.stack([_between(values, np.clip(each, 0, last)) for each in steps], -1)
+    return np.asarray(
+        scipy.special.logsumexp(terms, axis=-1, b=_WEIGHTS / _WEIGHTS.sum())
+    )
 
 
 def _between(values: Array, step: float) -> Array:
-    """Return values between those of the last axis, by the parabola through three."""
-    J = values.shape[-1]
-    if J < 3:
-        low = min(int(step), J - 1)
-        high = min(low + 1, J - 1)
-        return values[..., low] + (step - low) * (values[..., high] - values[..., low])
-    middle = min(max(round(step), 1), J - 2)
-    before, here, after = (values[..., middle + each] for each in (-1, 0, 1))
-    off = step - middle
-    bend = (before + after) / 2 - here
-    return np.asarray(here + off * (after - before) / 2 + off * off * bend)
+    """Return values between those of the ladder, by the parabola through three.
+
+    It is one in the amplitude, as ln L of a pose is.
+    """
+    count = min(3, values.shape[-1])
+    first = min(max(round(step) - 1, 0), values.shape[-1] - count)
+    nodes = _RATIO ** np.arange(first, first + count)
+    at = _RATIO**step
+    total = np.zeros(values.shape[:-1])
+    for i, node in enumerate(nodes):  # Lagrange's formula
+        others = np.delete(nodes, i)
+        part = float(np.prod((at - others) / (node - others)))
+        total += part * values[..., first + i]
+    return total
 
 
 def _fit(evidence: Array) -> float:

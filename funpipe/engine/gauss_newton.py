@@ -343,31 +343,29 @@ def _gram(poses: Poses, data: _Data) -> NDArray[np.float64]:
     np.sin(phase, out=D.imag)
     np.multiply(F[poses.particle], D, out=D)
     gram = np.zeros((count, len(data.edges) - 1, 8, 11))
+    products = _products
     if data.field.compiled:
         from funpipe.engine.compiled import products
+    parts = T.view(np.float32), D[..., None].view(np.float32)
+    products(*parts, W, poses.particle, k, data.edges, gram)
+    return gram
 
-        products(
-            T.view(np.float32),
-            D[..., None].view(np.float32),
-            W,
-            poses.particle,
-            k,
-            data.edges,
-            gram,
-        )
-        return gram
-    root = np.sqrt(W[poses.particle])
+
+def _products(
+    T: Array, D: Array, W: Array, particle: Array, k: Array, edges: Array, gram: Array
+) -> None:
+    """Do as `funpipe.engine.compiled.products`, by products of matrices."""
+    root = np.sqrt(W[particle])
     rates = (-2j * np.pi * k.T).astype(np.complex64)
-    columns = np.empty((count, 11, len(k)), np.complex64)
-    np.multiply(np.moveaxis(T, 2, 1), root[:, None], out=columns[:, :4])
+    columns = np.empty((len(T), 11, len(k)), np.complex64)
+    np.multiply(np.moveaxis(T.view(np.complex64), 2, 1), root[:, None], columns[:, :4])
     np.multiply(columns[:, :1], rates, out=columns[:, 4:7])
-    np.multiply(D, root, out=columns[:, 7])
+    np.multiply(D.view(np.complex64)[..., 0], root, out=columns[:, 7])
     np.multiply(columns[:, 7:8], rates, out=columns[:, 8:])
     real = columns.view(np.float32)
-    for i, (start, stop) in enumerate(itertools.pairwise(2 * data.edges)):
+    for i, (start, stop) in enumerate(itertools.pairwise(2 * edges)):
         some = real[:, :, start:stop]
         gram[:, i] = np.matmul(some[:, :8], some.swapaxes(1, 2))
-    return gram
 
 
 def _step_of(gram: Array, counts: Array) -> _Step:

@@ -38,7 +38,9 @@ class Settings(NamedTuple):
     climbs; from further away, which may end in another maximum."""
     missed: float = 3.1
     """Standard deviations: a pose is followed while its score with all waves, given
-    that with some, may be the best by so many. 3.1: one best in a thousand is lost."""
+    that with some, may be the best by so many. 3.1: of bests that are among the poses
+    tried one in a thousand is lost; what lies between those, and beyond `candidates`,
+    is not counted in that, and is more where the signal is weak."""
     candidates: int = 16
     """Poses of a particle that climb, at the most."""
     first_steps: int = 4

@@ -23,7 +23,7 @@ from funpipe.base.caller import warn
 from funpipe.base.digests import digest
 from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import fail
-from funpipe.boxes.chunks import parts
+from funpipe.boxes.chunks import chunk_size, parts
 from funpipe.boxes.cropping import Boxes, CropPiece, cropped_boxes
 from funpipe.boxes.opening import (
     check_inside,
@@ -401,13 +401,14 @@ class _Numbered(NamedTuple):
 
 
 def _given_boxes(boxes: Array, frames: Rotation, tilt: Tilt) -> Boxes:
-    divided = list(map(_Numbered, parts(len(boxes))))
+    size = chunk_size(boxes.shape[1:])
+    divided = list(map(_Numbered, parts(len(boxes), size)))
     pieces = partial(_pieces, boxes, frames, tilt)
     return Boxes(
         divided,
         pieces,
         _as_it_is,
-        partial(_some_pieces, pieces),
+        partial(_some_pieces, pieces, size),
         partial(_keys, boxes, frames, tilt, divided),
     )
 
@@ -429,9 +430,10 @@ def _as_it_is(piece: CropPiece) -> CropPiece:
 
 def _some_pieces(
     pieces: Callable[[Iterable[_Numbered]], Iterator[CropPiece]],
+    size: int,
     chosen: NDArray[np.intp],
 ) -> Iterator[CropPiece]:
-    return pieces(_Numbered(chosen[each]) for each in parts(len(chosen)))
+    return pieces(_Numbered(chosen[each]) for each in parts(len(chosen), size))
 
 
 def _keys(

@@ -17,7 +17,7 @@ from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.arguments import Image
 from funpipe.base.molecules import as_molecules
-from funpipe.boxes.chunks import Chunk, chunk_keys, chunks, opened, stays
+from funpipe.boxes.chunks import Chunk, chunk_keys, chunk_size, chunks, opened, stays
 from funpipe.boxes.cutting import Piece, cut_piece
 from funpipe.boxes.opening import (
     Source,
@@ -93,7 +93,7 @@ def average(
     leaving = check_inside(sources, box)
     weighted = any(each.tilt is not no_tilt for each in sources)
     voxel = common_scale(sources) if weighted else None
-    divided = chunks(sources)
+    divided = chunks(sources, chunk_size(box))
     job = Job(
         "average",
         divided,

@@ -83,6 +83,8 @@ class Checkpoint:
     places: dict[str, tuple[Path, int]]
     """In which file each finished chunk is, by its key, and where in it."""
     waiting: dict[str, Arrays] = field(default_factory=dict)
+    size: int = 0
+    """Bytes of those."""
     written: float = 0.0
     """When the last file was."""
     last: tuple[Path, Arrays] | None = None
@@ -101,10 +103,8 @@ class Checkpoint:
     def put(self, key: str, result: Arrays) -> None:
         """Keep a chunk; it is written at once, or with others half a second later."""
         self.waiting[key] = result
-        size = sum(
-            each.nbytes for one in self.waiting.values() for each in one.values()
-        )
-        if time.monotonic() - self.written >= _REST or size > _MOST:
+        self.size += sum(each.nbytes for each in result.values())
+        if time.monotonic() - self.written >= _REST or self.size > _MOST:
             self.write()
 
     def write(self) -> None:
@@ -116,6 +116,7 @@ class Checkpoint:
             with replacing(path) as partial:
                 partial.write_bytes(content.getbuffer())
             self.waiting.clear()
+            self.size = 0
         self.written = time.monotonic()
 
 

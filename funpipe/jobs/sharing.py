@@ -25,6 +25,7 @@ from funpipe.base.threads import one_thread
 
 __all__ = ["Missing", "Parcel", "call_off", "go_on", "parcel", "work_there"]
 
+_CALLED_OFF = "called_off"
 _SMALL = 2**14  # bytes, that a pipe holds
 
 
@@ -64,7 +65,7 @@ class Missing(NamedTuple):
 
 def parcel(value: Any, path: Path, executor: Executor, most: int = _SMALL) -> Parcel:
     """Pack a value as the executor would; what is larger than the most in a file."""
-    content: bytes = _pickler(executor).dumps(value, pickle.HIGHEST_PROTOCOL)
+    content = _pickled(value, executor)
     key = hashlib.sha256(content).hexdigest()
     if len(content) <= most:
         return Parcel(key, str(path), content)
@@ -72,18 +73,24 @@ def parcel(value: Any, path: Path, executor: Executor, most: int = _SMALL) -> Pa
     return Parcel(key, str(path))
 
 
-def _pickler(executor: Executor) -> Any:
-    """Return cloudpickle where it is, as libraries of executors have it.
+def _pickled(value: Any, executor: Executor) -> bytes:
+    """Pickle a value; what a script itself defines by its code, where that is needed.
 
-    What a script defines itself, or a notebook, goes along by its code then; a pool of
-    processes runs the script again instead.
+    A pool of processes runs the script again instead. For others there is cloudpickle,
+    which their libraries bring.
     """
-    if isinstance(executor, ProcessPoolExecutor):
-        return pickle
     try:
-        return importlib.import_module("cloudpickle")
+        content = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        plain = b"__main__" not in content
+    except (pickle.PicklingError, AttributeError, TypeError):  # a lambda, say
+        plain, content = False, b""
+    if plain or isinstance(executor, ProcessPoolExecutor):
+        return content or pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    try:
+        found: bytes = importlib.import_module("cloudpickle").dumps(value)
     except ImportError:
-        return pickle
+        return content or pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    return found
 
 
 def _unpacked(parcel: Parcel) -> Any:
@@ -116,14 +123,11 @@ def go_on() -> None:
 
 def call_off(folder: str | Path) -> None:
     """Call the work of a folder off, for all who see it."""
-    _called_off(folder).touch()
-
-
-def _called_off(folder: str | Path) -> Path:
-    return Path(folder, "called_off")
+    Path(folder, _CALLED_OFF).touch()
 
 
 def _go_on_while(folder: str) -> None:
     """Raise once the work of a folder is called off, or the folder is gone."""
-    if _called_off(folder).exists() or not os.path.isdir(folder):
+    off = os.path.exists(os.path.join(folder, _CALLED_OFF))
+    if off or not os.path.isdir(folder):
         raise CancelledError("the work was called off")
