@@ -699,3 +699,19 @@ def test_terminal_escapes_in_what_is_given_are_not_printed(capsys):
     for words in (["convert", "a\x1b[31m.star", "b.csv"], ["inspect", "--\x1b[2J"]):
         assert main(words) == 2
         assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_kept_and_found_again(here):
+    first, second = Path("first.csv"), Path("second.csv")
+    assert run(*IN_ONE, "--checkpoint", "kept", "--out", first) == 0
+    files = {each: each.stat().st_mtime_ns for each in Path("kept").rglob("*.npz")}
+    assert files
+    assert run(*IN_ONE, "--checkpoint", "kept", "--out", second) == 0
+    assert first.read_bytes() == second.read_bytes()
+    assert files == {e: e.stat().st_mtime_ns for e in Path("kept").rglob("*.npz")}
+
+
+def test_a_checkpoint_that_is_a_file_is_refused(here, capsys):
+    Path("kept").touch()
+    said = refused(capsys, *IN_ONE, "--checkpoint", "kept", "--out", "first.csv")
+    assert "checkpoint must be a folder to write to, not kept" in said

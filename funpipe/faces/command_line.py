@@ -79,8 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ImportError, OSError, TypeError, ValueError, MemoryError) as error:
         print(f"{name}: {_one_line(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        how = " ".join(["interrupted", *getattr(interrupt, "__notes__", [])])
+        print(f"{name}: {printable(how)}", file=sys.stderr)
         return 130
     return 0
 
@@ -111,6 +112,7 @@ _SPOKEN = {  # arguments in the library's errors, and the options that give them
     "tilt_range": "--tilt",
     "resolution": "--resolution",
     "symmetry": "--symmetry",
+    "checkpoint": "--checkpoint",
 }
 
 
@@ -162,6 +164,7 @@ def _align(options: argparse.Namespace) -> None:
         symmetry=options.symmetry,
         whiten=options.whiten,
         estimate=options.estimate,
+        checkpoint=options.checkpoint,
         progress=not options.no_progress,
     )
     _write(aligned, options, options.out, source, target, scale)

@@ -182,7 +182,14 @@ def _add_align(command: _Parser) -> None:
         help="nm per voxel of the tomograms (default: what their headers say)",
     )
     _add_list_options(files, "--list-scale")
-    files.add_argument(
+    running = command.add_argument_group("how it runs")
+    running.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        help="folder where what is finished is kept; the same command finds it there and "
+        "goes on",
+    )
+    running.add_argument(
         "--no-progress", action="store_true", help="show no progress bar"
     )
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.util
 import io
 import os
 import time
@@ -29,6 +28,7 @@ from funpipe.base.caller import warn
 from funpipe.base.digests import digest
 from funpipe.base.extras import in_one_line
 from funpipe.base.whole import check_room, remove_left, replacing
+from funpipe.space.spectra import can_compile
 
 __all__ = ["RESULTS", "Checkpoint", "check_folder", "job_key", "open_checkpoint"]
 
@@ -45,8 +45,7 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 def job_key(*facts: Any) -> str:
     """Return a hash of what determines results, versions of libraries among it."""
-    compiled = importlib.util.find_spec("numba") is not None
-    return digest((RESULTS, np.__version__, scipy.__version__, compiled, facts))
+    return digest((RESULTS, np.__version__, scipy.__version__, can_compile(), facts))
 
 
 def check_folder(name: str, value: Any) -> str | None:
