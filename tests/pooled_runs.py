@@ -106,7 +106,9 @@ def workers(leader: int) -> list[int]:
 def _works(pid: int) -> bool:
     with contextlib.suppress(OSError):
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if b"resource_tracker" in command:  # which only clean up when all others have ended
+        if (
+            b"resource_tracker" in command
+        ):  # which only clean up when all others have ended
             return False
         if b"spawn_main" in command or b"popen_loky" in command:
             return True
