@@ -105,21 +105,25 @@ def match(
     tilt : callable
         Weight of frequency vectors (3, ...) in the tomogram's frame.
     go_on : callable, optional
-        Called before each batch of boxes; what it raises ends the work.
+        Called before each step of each batch of boxes; what it raises ends the work.
 
     Returns
     -------
     Match
         For box i: template point q lies at ``R @ (q − c) + c + t``.
     """
+    go_on = _go_on if go_on is None else go_on
     parts = []
     size = _batch_size(bank)
     for i in range(0, len(boxes.values), size):
-        if go_on is not None:
-            go_on()
         some = slice(i, i + size)
-        parts.append(_match_batch(boxes.take(some), orientations[some], bank, tilt))
+        batch = boxes.take(some), orientations[some]
+        parts.append(_match_batch(*batch, bank, tilt, go_on))
     return Match.concat(parts)
+
+
+def _go_on() -> None:
+    """Go on."""
 
 
 def _batch_size(bank: Bank) -> int:
@@ -253,7 +257,9 @@ def _match_batch(
     orientations: Rotation,
     bank: Bank,
     tilt: Tilt,
+    go_on: Callable[[], None],
 ) -> Match:
+    go_on()
     F = spectra(boxes, bank.k, bank.support, compiled=bank.compiled)
     W, whole = _weights(boxes, orientations, tilt, bank)
     data = Spectra(bank.k, F, W)
@@ -269,6 +275,7 @@ def _match_batch(
         correlation=1 / float(of_window.mean()),
     )
     searched, part = bank.stages[0]
+    go_on()
     found = _search(data.first(searched), part, freedom, bank)
     if not bank.refined:
         there = run(found, data, steps=0)  # for the score without the kernel's error
@@ -278,11 +285,13 @@ def _match_batch(
         return _best_of(climbed, _best(climbed.poses), whole, data, limits, bank)
     reached, origin = [], np.arange(len(found.score))
     for count, part in bank.stages[:-1]:
+        go_on()
         some = data.first(count)
         reached.append(run(found, some, steps=SETTINGS.first_steps))
         found = reached[-1].poses
         chosen = _contending(found, some, part, freedom)
         found, origin = found.take(chosen), origin[chosen]
+    go_on()
     climbed = run(found, data, steps=SETTINGS.steps)
     climbed = climbed._replace(variance=climbed.variance * bank.local)
     best = _best(climbed.poses)
@@ -292,6 +301,7 @@ def _match_batch(
     z = _significance(
         climbed.poses.score, _freedom(data, freedom)[climbed.poses.particle]
     )
+    go_on()
     followed = Followed(reached[0], climbed, best, origin[best], z)
     return with_means(match, followed, data.first(searched), freedom / 2, limits, bank)
 
