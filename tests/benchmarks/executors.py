@@ -18,7 +18,6 @@ for name in ("OPENBLAS", "OMP", "MKL", "NUMEXPR"):
 import argparse
 import json
 import pickle
-import resource
 import statistics
 import subprocess
 import sys
@@ -37,7 +36,7 @@ from pooled_job import POOLS, command_of, has, variables_of
 from results import Result, write_result
 from whole_job import write_job
 
-BOX, SIDE = 32, 6
+BOX, SIDE, CHUNK = 32, 6, 32
 KINDS = ("threads", "processes", "loky", "dask", "mpi")
 
 
@@ -222,7 +221,7 @@ def nothing(
     sources, _ = open_tomograms(
         many, picks.with_features(tomogram=names), 1.0, no_tilt, "tomogram"
     )
-    some = chunks(sources)
+    some = chunks(sources, CHUNK)
     job = Job(
         name="nothing",
         chunks=some,
@@ -268,8 +267,9 @@ def of_million(folder: Path, count: int, repeats: int) -> Iterator[dict[str, Any
 
 
 def memory() -> float:
-    """Return the most MB that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the most MB that this process has had, as Linux knows it."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return float(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 ONES = {
