@@ -186,8 +186,8 @@ def _add_align(command: _Parser) -> None:
     running.add_argument(
         "--checkpoint",
         metavar="DIR",
-        help="folder where what is finished is kept; the same command finds it there and "
-        "goes on",
+        help="folder where what is finished is kept; the same command finds it there "
+        "and goes on",
     )
     running.add_argument(
         "--no-progress", action="store_true", help="show no progress bar"
