@@ -27,10 +27,17 @@ from funpipe.simulate import asymmetric_molecule, blob_image, perturbed, tomogra
 SCALE = 1.0
 BOX = (16, 16, 16)
 COUNT = 96
+TILTS = {
+    "TS_01": (-60, 60),
+    "TS_02": (-50, 56),
+    "TS_03": (-54, 54),
+    "TS_04": (-60, 50),
+}
+"""What each tilt series measured, degrees."""
 
 
 def make(folder: Path, count: int = COUNT) -> None:
-    """Write two tomograms, picks in both, and two templates that are nearly the same.
+    """Write four tomograms, picks in each, and two templates that are nearly the same.
 
     The second template differs from the first by some last digits, so that which one
     fits a particle better is a matter of rounding: a result that is the same again is
@@ -38,9 +45,9 @@ def make(folder: Path, count: int = COUNT) -> None:
     """
     random = np.random.default_rng(3)
     molecule = asymmetric_molecule(count=10, radius=4.0, sigma=1.0)
-    names = np.repeat(["TS_01", "TS_02"], [count * 5 // 8, count - count * 5 // 8])
+    names = np.repeat(list(TILTS), [count * part // 12 for part in (4, 4, 3, 1)])
     picks = []
-    for i, name in enumerate(("TS_01", "TS_02")):
+    for i, name in enumerate(TILTS):
         n = int((names == name).sum())
         side = int(np.ceil(np.sqrt(n)))
         places = np.stack(np.meshgrid([16], *[16.0 + 14.0 * np.arange(side)] * 2), -1)
@@ -50,7 +57,7 @@ def make(folder: Path, count: int = COUNT) -> None:
         volume = tomogram(molecule, truth, shape, SCALE, noise=0.5, seed=i)
         fp.write_volume(folder / f"{name}.mrc", volume, scale=SCALE)
         picks.append(perturbed(truth, shift=1.0, angle=8.0, seed=i))
-    mixed = random.permutation(count)  # tomograms take turns in the list
+    mixed = random.permutation(len(names))  # tomograms take turns in the list
     fp.Molecules.concat(picks).with_features(tomogram=names)[mixed].to_csv(
         folder / "picks.csv"
     )
@@ -61,11 +68,10 @@ def make(folder: Path, count: int = COUNT) -> None:
 
 def given(folder: Path, *, arrays: bool = False) -> tuple:
     """Return tomograms, by path or as arrays, and particles."""
-    tilts = {"TS_01": (-60, 60), "TS_02": (-50, 56)}
     source = (lambda path: read_volume(path)[0]) if arrays else (lambda path: path)
     tomograms = {
         name: fp.Tomogram(source(str(folder / f"{name}.mrc")), scale=SCALE, tilt=tilt)
-        for name, tilt in tilts.items()
+        for name, tilt in TILTS.items()
     }
     return tomograms, fp.Molecules.from_csv(folder / "picks.csv")
 
@@ -116,12 +122,15 @@ def align_subtomograms(
     """Align boxes that have been cut before."""
     tomograms, picks = given(folder)
     picks = picks[picks.features["tomogram"] == "TS_01"]
+    boxes = fp.subtomograms(tomograms["TS_01"], picks, shape=BOX)
     found = fp.align_subtomograms(
-        fp.subtomograms(tomograms["TS_01"], picks, shape=BOX),
+        np.concatenate([boxes, 2 * boxes, boxes[:8]]),  # more than one chunk
         **{name: each for name, each in search(folder).items() if name != "preflight"},
         scale=SCALE,
         tilt=(-60, 60),
-        orientations=picks.rotations,
+        orientations=Rotation.concatenate(
+            [picks.rotations, picks.rotations, picks.rotations[:8]]
+        ),
         executor=executor,
         progress=False,
     )

@@ -33,8 +33,8 @@ from pooled_runs import (
 
 import funpipe as fp
 
-COUNT = 480
-"""Particles of the long job: some seconds, and more than ten chunks."""
+COUNT, CHUNKS = 480, 9
+"""Particles of the long job, of some seconds, and its chunks."""
 SOON = 2.0
 """Seconds in which an interrupted run ends, and what a busy machine may add."""
 BUSY = 4.0
@@ -108,7 +108,7 @@ def test_a_run_killed_at_random_moments_goes_on(
     assert_same(saved(out), expected)
     assert left(tmp_path) == []
     last = ran("none", folder, out, checkpoints)
-    assert resumed(last)[0] == resumed(last)[1] > 10
+    assert resumed(last)[0] == resumed(last)[1] == CHUNKS
     assert_same(saved(out), expected)
 
 
@@ -151,7 +151,7 @@ def test_two_runs_on_one_folder_at_once(folder, expected, places, tmp_path):
         assert_same(saved(each), expected)
     assert left(tmp_path) == []
     said = ran("none", folder, out, checkpoints)
-    assert resumed(said)[0] == resumed(said)[1] > 10
+    assert resumed(said)[0] == resumed(said)[1] == CHUNKS
 
 
 def cut(path: Path) -> None:
