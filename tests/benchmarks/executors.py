@@ -90,7 +90,7 @@ def one_alignment(kind: str, workers: int, folder: Path, count: int) -> float:
     if kind == "none":
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:workers]))
     with POOLS[kind](workers) as pool:
-        aligned(folder, 64, pool)
+        aligned(folder, 256 * workers, pool)  # so that each has imported all it needs
         return aligned(folder, count, pool)
 
 
@@ -132,6 +132,7 @@ def in_turns(
     for _ in range(repeats):
         for each in cases:
             found[each].append(measured(*each, folder, count))
+            print(*each, shown(found[each][-1]), file=sys.stderr)
     return found
 
 
