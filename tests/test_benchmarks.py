@@ -48,6 +48,7 @@ def test_a_part_runs_with_few_particles_and_without_acryo(part):
 
 def test_the_readmes_say_what_the_results_say():
     there = read_results(RESULTS)
+    assert {"engine-32", "job-32"} <= there.keys()
     for path, updated in ((README, with_figures), (FRONT, with_speed)):
         text = path.read_text(encoding="utf-8")
         assert text == updated(text, there), "run benchmark.py --table"

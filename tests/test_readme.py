@@ -81,13 +81,3 @@ def test_the_readme_reads_in_five_minutes_and_its_links_lead_somewhere() -> None
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert len(links) == 11
     assert [each for each in links if not (README.parent / each).exists()] == []
-
-
-def test_the_line_of_speed_is_of_the_benchmarks_table() -> None:
-    table = (README.parent / "tests/benchmarks/README.md").read_text(encoding="utf-8")
-    [speed] = re.findall(
-        r"^## How fast\n(.*?)^## ", README.read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
-    for figure in ("3.6 ms", "343 rotations", "±3 voxels", "4,000", "0.61°", "2.2°"):
-        assert figure in speed
-        assert figure in table

@@ -77,7 +77,15 @@ def speed(results: Results) -> str:
     if times:
         text += f"; acryo {acryo} takes {whole(times)} times as long, with "
         text += f"{two(mean(result, 'acryo median angle'))}°"
-    text += ". [More figures, and their conditions](tests/benchmarks/README.md)."
+    if "job-32" in results:
+        job = results["job-32"]
+        text += (
+            f". From a tomogram's file to aligned molecules {two(mean(job, 'ms'))} ms"
+        )
+        if times := mean(job, "acryo / funpipe"):
+            text += f", acryo's loader {whole(times)} times as long"
+    text += "; all with the extra `fast`. "
+    text += "[More figures, and their conditions](tests/benchmarks/README.md)."
     return wrapped(text)
 
 
