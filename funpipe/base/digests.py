@@ -125,10 +125,10 @@ def _of_container(value: Any, depth: int) -> Iterator[bytes]:
 
 
 def _of_all(values: Iterable[Any], depth: int) -> Iterator[bytes]:
-    count = 0
-    for count, each in enumerate(values, start=1):  # noqa: B007
+    several = list(values)
+    for each in several:
         yield from _parts(each, depth + 1)
-    yield b"%d in all" % count
+    yield b"%d in all" % len(several)
 
 
 def _of_function(function: types.FunctionType, depth: int) -> Iterator[bytes]:
