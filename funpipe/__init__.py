@@ -24,7 +24,8 @@ from funpipe.stages.providers import *  # noqa: F403
 # Particles, and what is done with them.
 from funpipe.jobs.aligning import align, align_subtomograms, apply_alignment
 from funpipe.jobs.averaging import average
-from funpipe.space.fourier import dual_axis, single_axis
+from funpipe.space.tilt_series import tilt_series
+from funpipe.space.tilts import dual_axis, single_axis
 from funpipe.io.particles import read_molecules, write_molecules
 from funpipe.io.volumes import write_volume
 from funpipe.faces.loader import SubtomogramLoader
@@ -65,6 +66,7 @@ __all__ = [
     "read_molecules",
     "single_axis",
     "subtomograms",
+    "tilt_series",
     "write_molecules",
     "write_volume",
 ]

@@ -14,14 +14,9 @@ from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
 from funpipe.base.molecules import Molecules
-from funpipe.space.fourier import (
-    as_tilt,
-    fourier_vectors,
-    gaussian,
-    half_ball,
-    resample,
-)
+from funpipe.space.fourier import fourier_vectors, gaussian, half_ball, resample
 from funpipe.space.geometry import centre, offsets, radius, turned_grid
+from funpipe.space.tilts import as_tilt
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

@@ -20,9 +20,10 @@ from funpipe.engine.shells import shell_edges
 from funpipe.engine.spectra import sample, template_fields
 from funpipe.simulate import asymmetric_molecule, blob_image, particles
 from funpipe.space.crops import Crops, Support, spectra, whole_box, whole_boxes
-from funpipe.space.fourier import half_ball, no_tilt
+from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import rotation_grid
 from funpipe.space.spectra import can_compile, fine_grid, quadrants
+from funpipe.space.tilts import no_tilt
 
 needs_numba = pytest.mark.skipif(not can_compile(), reason="numba is not installed")
 

@@ -28,8 +28,8 @@ from funpipe.boxes.chunks import (
 )
 from funpipe.boxes.opening import Source, in_tomogram, some_of
 from funpipe.space.crops import Crops, Support, crop_shape, windows_of
-from funpipe.space.fourier import Tilt
 from funpipe.space.geometry import centre
+from funpipe.space.tilts import Tilt
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

@@ -27,9 +27,9 @@ from funpipe.boxes.opening import (
     open_tomogram,
     warn_of_leaving,
 )
-from funpipe.space.fourier import Tilt
 from funpipe.space.geometry import centre
 from funpipe.space.spectra import can_compile
+from funpipe.space.tilts import Tilt
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

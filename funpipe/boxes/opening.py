@@ -24,8 +24,8 @@ from funpipe.base.errors import Argument, WrongValueError
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import describe, listed
 from funpipe.io.volumes import is_volume, open_volume
-from funpipe.space.fourier import Tilt, as_tilt, no_tilt
 from funpipe.space.geometry import centre, turned_grid
+from funpipe.space.tilts import Tilt, as_tilt, no_tilt
 
 __all__ = [
     "Source",

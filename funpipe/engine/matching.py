@@ -73,7 +73,8 @@ from funpipe.space.crops import (
     spectra,
     window_power,
 )
-from funpipe.space.fourier import Tilt, check_weights, half_ball
+from funpipe.space.fourier import half_ball
+from funpipe.space.tilts import Tilt, check_weights
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

@@ -37,7 +37,7 @@ from funpipe.io.particles import (
 from funpipe.io.tomogram_files import tomogram_files
 from funpipe.io.volumes import open_volume
 from funpipe.jobs.aligning import ALIGNED, align
-from funpipe.space.fourier import single_axis
+from funpipe.space.tilts import single_axis
 from funpipe.stages.parsing import parse_pipeline
 from funpipe.stages.providers import from_file, from_structure
 

@@ -40,7 +40,7 @@ from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.searching import sampling, search_for
 from funpipe.jobs.working import running
 from funpipe.space.crops import whole_box, whole_boxes
-from funpipe.space.fourier import Tilt
+from funpipe.space.tilts import Tilt
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

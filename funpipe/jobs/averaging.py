@@ -30,7 +30,8 @@ from funpipe.boxes.opening import (
 )
 from funpipe.jobs.running import Task
 from funpipe.jobs.working import Job, Result, results, running
-from funpipe.space.fourier import as_tilt, check_weights, fourier_vectors, no_tilt
+from funpipe.space.fourier import fourier_vectors
+from funpipe.space.tilts import as_tilt, check_weights, no_tilt
 
 __all__ = ["average"]
 

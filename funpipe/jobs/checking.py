@@ -24,8 +24,8 @@ from funpipe.jobs.findings import Finding, seen
 from funpipe.jobs.planning import Plan, plan
 from funpipe.jobs.running import run
 from funpipe.jobs.searching import search_for
-from funpipe.space.fourier import per_voxel
 from funpipe.space.geometry import RotationGrid, coarse_grid
+from funpipe.space.tilt_series import per_voxel
 
 __all__ = ["Finding", "check"]
 

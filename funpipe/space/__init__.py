@@ -2,7 +2,10 @@
 
 - `geometry`: grids, centres, rotating images, rotation searches
 - `symmetry`: point groups, and searches with one of each that look the same
-- `fourier`: exact resampling, transfer functions of filters, tilt weights
+- `fourier`: exact resampling, transfer functions of filters
+- `optics`: contrast transfer of the microscope, and what dose leaves of a wave
+- `tilts`: what a tilt series measures: missing wedges
+- `tilt_series`: the same tilt by tilt, with dose and contrast transfer
 - `spectra`: transforms between the frequencies of a box: a fine grid and a gather
 - `compiled`: that gather by numba, where it is installed
 - `crops`: subtomograms along the tomogram's axes, and their transforms

@@ -12,8 +12,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from funpipe.base.extras import require
+from funpipe.space.optics import CRITICAL
 
-__all__ = ["compiled", "folded", "interpolated", "put_together", "splined"]
+__all__ = [
+    "compiled",
+    "folded",
+    "interpolated",
+    "put_together",
+    "splined",
+    "transferred",
+]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -156,3 +164,51 @@ def splined(coefficients: Any, turn: Any, corner: Any, image: Any) -> None:
                         along += weights[2, 3] * row[places[2, 3]]
                         total += weights[0, i] * weights[1, j] * along
                 image[z, y, x] = total
+
+
+@compiled
+def transferred(
+    k: Any, heights: Any, tilts: Any, rates: Any, reach: float, found: Any
+) -> None:
+    """Set ``found`` to H of `funpipe.space.tilt_series`, wave by wave.
+
+    Parameters
+    ----------
+    k : (3, n, N) array
+        Waves of n particles, 1/nm: along the beam, across the tilt axis, along it.
+    heights : (n, tilts) array
+        µm of defocus that each has more than the tilt.
+    tilts, rates : (tilts, 6) and (5,) arrays
+        What is known of the series, see there.
+    reach : float
+        1/nm, how far from its plane a tilt tells something.
+    found : (n, N) array
+        H.
+    """
+    kind, per_defocus, fourth, constant, at_300 = rates
+    a, b, c = CRITICAL
+    for p in range(found.shape[0]):
+        for j in range(found.shape[1]):
+            along, across, axis = k[0, p, j], k[1, p, j], k[2, p, j]
+            k2 = along * along + across * across + axis * axis
+            critical = at_300 * (a * (k2 / 100) ** (b / 2) + c)
+            total = weight = 0.0
+            for i in range(len(tilts)):
+                sine, cosine = tilts[i, 0], tilts[i, 1]
+                apart = abs(along * cosine - across * sine)
+                if apart >= reach:
+                    continue
+                root = np.cos(np.pi / 2 * apart / reach)
+                cover = root * root
+                part = np.exp(-tilts[i, 5] / (2 * critical))
+                if kind != 0:
+                    u = along * sine + across * cosine
+                    path = k2 * (tilts[i, 2] + heights[p, i])
+                    path += (u * u - axis * axis) * tilts[i, 3]
+                    path += 2 * u * axis * tilts[i, 4]
+                    phase = per_defocus * path + fourth * k2 * k2 + constant
+                    contrast = np.sin(phase)
+                    part *= abs(contrast) if kind == 2 else contrast
+                total += cover * part
+                weight += cover
+            found[p, j] = total / max(weight, 1.0)

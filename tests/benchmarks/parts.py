@@ -43,8 +43,8 @@ from funpipe.engine import matching
 from funpipe.engine.bank import Bank, masked, template_bank
 from funpipe.engine.gauss_newton import Spectra
 from funpipe.space.crops import spectra, whole_box, whole_boxes
-from funpipe.space.fourier import no_tilt
 from funpipe.space.geometry import rotation_grid
+from funpipe.space.tilts import no_tilt
 
 SMALLEST = 24  # voxels of the box of a tiny run
 FEW_TURNS = ((12, 12),) * 3  # 27 of the 343 rotations

@@ -1,0 +1,488 @@
+"""What a tilt series did to a particle, tilt by tilt, as a value.
+
+A tilt by α about y shows the waves of a plane through the origin, with the beam
+n = (cos α, 0, −sin α), z, y, x, as its normal. Of an object of the extent L a plane
+tells as far as about 1 / L: tilt i covers wave k with
+
+    c_i(k) = cos²(½ π L k·n_i)   where |k·n_i| < 1 / L,
+
+which falls to ½ at 1 / 2L; planes that are 1 / L apart cover what is between them
+evenly. What is left of a wave in a tomogram is the mean over the tilts that cover it,
+
+    H(k) = Σ c_i q_i(k) CTF_i(k) / max(1, Σ c_i),
+
+with q_i what dose leaves and CTF_i the contrast transfer, see `funpipe.space.optics`,
+or its absolute value where phases were flipped before reconstruction. A particle at p
+from the tomogram's centre lies p·n_i along the beam; the defocus there is that of the
+tilt and h p·n_i, with h = ±1 the hand of the tilt series.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from funpipe.base import arguments as check
+from funpipe.base.wording import describe, fail
+from funpipe.space.optics import NM_PER_UM, Lens, critical_dose, phase_rates
+from funpipe.space.spectra import can_compile
+from funpipe.space.tilts import AXES, Tilt, check_axis, check_weights
+
+__all__ = [
+    "Placed",
+    "TiltSeries",
+    "Transfer",
+    "measured",
+    "per_voxel",
+    "placed",
+    "taken",
+    "tilt_series",
+    "transfer_of",
+]
+
+Array: TypeAlias = NDArray[Any]
+Numbers: TypeAlias = tuple[float, ...]
+
+_EXTENT = 40.0  # nm, where nothing says how large what is looked at is
+_MOST = 20.0  # µm of defocus
+_NOTHING = 1e-3  # of an amplitude: data divided by less are left out
+
+
+@dataclass(frozen=True, repr=False)
+class TiltSeries:
+    """A tilt series, see `tilt_series`, whose arguments its fields are."""
+
+    angles: Numbers
+    axis: Literal["y", "x"] = "y"
+    dose: Numbers | None = None
+    defocus: Numbers | None = None
+    astigmatism: tuple[tuple[float, float], ...] | None = None
+    voltage: float = 300.0
+    spherical_aberration: float = 2.7
+    amplitude_contrast: float = 0.07
+    phase_shift: float = 0.0
+    thickness: float | None = None
+    phase_flipped: bool = True
+    corrected: bool = False
+    hand: int = -1
+
+    def __repr__(self) -> str:
+        words = [repr(self.angles), repr(self.axis)]
+        for each in fields(self)[2:]:
+            value = getattr(self, each.name)
+            if value != each.default:
+                words.append(f"{each.name}={value!r}")
+        return f"tilt_series({', '.join(words)})"
+
+    def __call__(self, vectors: Array) -> Array:
+        """Return H² at vectors (3, ...) in 1/nm, of a particle at the centre."""
+        return np.square(self.amplitudes(vectors))
+
+    def amplitudes(self, vectors: Array) -> Array:
+        """Return H at vectors (3, ...) in 1/nm, of a particle at the centre."""
+        flat = np.asarray(vectors, dtype=float).reshape(3, 1, -1)
+        return self.at(np.zeros((1, 3))).amplitudes(flat).reshape(vectors.shape[1:])
+
+    def at(self, places: Array, extent: float | None = None) -> Placed:
+        """Return what the series did to particles.
+
+        Parameters
+        ----------
+        places : (n, 3) array
+            Where they are, nm from the tomogram's centre, z, y, x.
+        extent : float, optional
+            How large the boxes are that are looked at, nm; the series' own
+            ``thickness`` wins.
+        """
+        return Placed(
+            self, np.asarray(places, float), self.thickness or extent or _EXTENT
+        )
+
+    @property
+    def lens(self) -> Lens:
+        """What of contrast transfer is the same for all tilts."""
+        return Lens(
+            self.voltage,
+            self.spherical_aberration,
+            self.amplitude_contrast,
+            self.phase_shift,
+        )
+
+
+class Transfer(NamedTuple):
+    """What a tilt series did to waves."""
+
+    amplitude: NDArray[np.float64] | None
+    """H; None where it is 1 wherever the weight is not 0."""
+    weight: NDArray[np.float64]
+    """1 over the noise's power, relative; 0 where nothing was measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A tilt series as particles at their places saw it."""
+
+    series: TiltSeries
+    places: NDArray[np.float64]
+    """(n, 3), nm from the tomogram's centre, z, y, x."""
+    extent: float
+    """nm."""
+    unit: float = 1.0
+    """nm: vectors are in periods per so many."""
+
+    def __call__(self, vectors: Array) -> Array:
+        """Return H² at vectors (3, n, ...)."""
+        return np.square(self.amplitudes(vectors))
+
+    def amplitudes(self, vectors: Array) -> NDArray[np.float64]:
+        """Return H at vectors (3, n, ...)."""
+        series, k = self.series, np.asarray(vectors, dtype=float) / self.unit
+        k = np.ascontiguousarray(k.reshape(3, len(self.places), -1))
+        k = k[[0, AXES[series.axis], 3 - AXES[series.axis]]]
+        facts = _facts(series)
+        found = np.empty(k.shape[1:])
+        fill = _transferred
+        if can_compile():
+            from funpipe.space.compiled import transferred as fill
+        fill(k, _heights(self), *facts, 1 / self.extent, found)
+        return found.reshape(vectors.shape[1:])
+
+    def measured(self, vectors: Array) -> NDArray[np.float64]:
+        """Return 1 where any tilt covers a vector (3, ...), 0 elsewhere."""
+        k = np.asarray(vectors, dtype=float) / self.unit
+        found = np.zeros(k.shape[1:])
+        for angle in np.radians(self.series.angles):
+            found[
+                _covers(k[0], k[AXES[self.series.axis]], angle, 1 / self.extent) > 0
+            ] = 1
+        return found
+
+    def take(self, some: Any) -> Placed:
+        """Return it of some particles."""
+        return replace(self, places=self.places[some])
+
+
+def placed(tilt: Tilt, places: Array, extent: float) -> Tilt:
+    """Return a tilt as particles saw it; one that says the same of all stays.
+
+    Parameters
+    ----------
+    tilt : callable
+        Tilt weights, or a `TiltSeries`.
+    places, extent
+        See `TiltSeries.at`.
+    """
+    return tilt.at(places, extent) if isinstance(tilt, TiltSeries) else tilt
+
+
+def taken(tilt: Tilt, some: Any) -> Tilt:
+    """Return a tilt as some of its particles saw it."""
+    return tilt.take(some) if isinstance(tilt, Placed) else tilt
+
+
+def per_voxel(tilt: Tilt, scale: float) -> Tilt:
+    """Return a tilt that takes vectors in periods per voxel, not in 1/nm.
+
+    Parameters
+    ----------
+    tilt : callable
+        Takes vectors in 1/nm.
+    scale : float
+        nm per voxel.
+
+    Examples
+    --------
+    >>> size = per_voxel(np.abs, 0.5)
+    >>> size(np.array([0.0, -0.25]))
+    array([0. , 0.5])
+    """
+    if isinstance(tilt, Placed):
+        return replace(tilt, unit=scale)
+    return partial(_weights_per_voxel, tilt=tilt, scale=scale)
+
+
+def _weights_per_voxel(vectors: Array, tilt: Tilt, scale: float) -> Array:
+    return tilt(vectors / scale)
+
+
+def transfer_of(tilt: Tilt, vectors: Array) -> Transfer:
+    """Return what a tilt did to waves of n particles, (3, n, ...).
+
+    Amplitudes so small that data cannot be divided by them count as not measured.
+    """
+    if not isinstance(tilt, Placed):
+        return Transfer(None, check_weights(tilt(vectors), vectors.shape[1:]))
+    H = tilt.amplitudes(vectors)
+    weight = (np.abs(H) > _NOTHING).astype(float)
+    return Transfer(np.where(weight > 0, H, 1.0), weight)
+
+
+def measured(tilt: Tilt, vectors: Array) -> NDArray[np.float64]:
+    """Return the weights of waves whatever was done to their amplitudes, (3, ...)."""
+    if isinstance(tilt, Placed):
+        return tilt.measured(vectors)
+    return check_weights(tilt(vectors), vectors.shape[1:])
+
+
+def _covers(along: Array, across: Array, angle: float, reach: float) -> Array:
+    """Return c_i at waves, from their components along the beam and across the axis."""
+    apart = np.abs(along * math.cos(angle) - across * math.sin(angle)) / reach
+    return np.where(apart < 1, np.square(np.cos(np.pi / 2 * np.minimum(apart, 1))), 0)
+
+
+def _heights(seen: Placed) -> NDArray[np.float64]:
+    """Return h p·n_i in µm, (n, tilts)."""
+    angles = np.radians(seen.series.angles)
+    along, across = seen.places[:, 0], seen.places[:, AXES[seen.series.axis]]
+    heights = np.outer(along, np.cos(angles)) - np.outer(across, np.sin(angles))
+    return np.asarray(seen.series.hand / NM_PER_UM * heights)
+
+
+_SIGNED, _FLIPPED = 1.0, 2.0
+
+
+def _facts(series: TiltSeries) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what there is of each tilt, and what is the same for all.
+
+    The sine and cosine of each tilt's angle, its defocus, half of the difference of the
+    largest and the smallest times cosine and sine of twice the largest's azimuth from
+    across the axis, and its dose; then whether there is contrast transfer, and of which
+    kind, what χ has of k² Δf, of k⁴, and of neither, and the critical dose over that at
+    300 kV.
+    """
+    angles = np.radians(series.angles)
+    zeros = np.zeros(len(angles))
+    defocus = zeros if series.defocus is None else np.array(series.defocus)
+    dose = zeros if series.dose is None else np.array(series.dose)
+    half, azimuth = zeros, zeros
+    if series.astigmatism is not None:
+        difference, degrees = np.array(series.astigmatism).T
+        half, azimuth = difference / 2, np.radians(degrees)
+    if series.axis == "x":
+        azimuth = np.pi / 2 - azimuth
+    kind = 0.0
+    if series.defocus is not None and not series.corrected:
+        kind = _FLIPPED if series.phase_flipped else _SIGNED
+    at_300 = critical_dose(1.0, series.voltage) / critical_dose(1.0, 300.0)
+    tilts = np.stack(
+        [
+            *(np.sin(angles), np.cos(angles), defocus),
+            *(half * np.cos(2 * azimuth), half * np.sin(2 * azimuth), dose),
+        ],
+        axis=1,
+    )
+    return tilts, np.array([kind, *phase_rates(series.lens), float(at_300)])
+
+
+def _transferred(
+    k: Array, heights: Array, tilts: Array, rates: Array, reach: float, found: Array
+) -> None:
+    """Do as `funpipe.space.compiled.transferred`, tilt by tilt."""
+    kind, per_defocus, fourth, constant, at_300 = rates
+    total, weight = np.zeros(found.shape), np.zeros(found.shape)
+    for i, (sine, cosine, defocus, half, twisted, dose) in enumerate(tilts):
+        c = _covers(k[0], k[1], math.atan2(sine, cosine), reach)
+        some = np.nonzero(c)
+        along, across, axis = k[:, *some]
+        k2 = along**2 + across**2 + axis**2
+        part = np.exp(-dose / (2 * at_300 * critical_dose(np.sqrt(k2), 300.0)))
+        if kind:
+            u = along * sine + across * cosine
+            bent = (u**2 - axis**2) * half + 2 * u * axis * twisted
+            path = k2 * (defocus + heights[some[0], i]) + bent
+            contrast = np.sin(per_defocus * path + fourth * k2**2 + constant)
+            part *= np.abs(contrast) if kind == _FLIPPED else contrast
+        total[some] += c[some] * part
+        weight[some] += c[some]
+    np.divide(total, np.maximum(weight, 1), out=found)
+
+
+def tilt_series(
+    angles: Any,
+    axis: Literal["y", "x"] = "y",
+    *,
+    dose: Any = None,
+    defocus: Any = None,
+    astigmatism: Any = None,
+    voltage: float = 300.0,
+    spherical_aberration: float = 2.7,
+    amplitude_contrast: float = 0.07,
+    phase_shift: float = 0.0,
+    thickness: float | None = None,
+    phase_flipped: bool = True,
+    corrected: bool = False,
+    hand: int = -1,
+) -> TiltSeries:
+    """Describe a tilt series tilt by tilt: which waves it shows, and how.
+
+    Parameters
+    ----------
+    angles : (i,) array-like
+        The tilts in degrees, −90 to 90, in any order that the others share.
+    axis : {"y", "x"}
+        The tilt axis; the beam is along z at zero tilt.
+    dose : (i,) array-like, optional
+        e/Å² that the specimen had received when each tilt was taken.
+    defocus : float or (i,) array-like, optional
+        µm at the tomogram's centre, more than 0 under focus; of astigmatic ones the
+        mean. None: contrast is transferred evenly.
+    astigmatism : (float, float) or (i, 2) array-like, optional
+        By how many µm the largest defocus is more than the smallest, and its azimuth in
+        degrees, from x towards y in the tomogram at zero tilt.
+    voltage : float
+        kV.
+    spherical_aberration : float
+        mm.
+    amplitude_contrast : float
+        0 to 1.
+    phase_shift : float
+        Of a phase plate, degrees.
+    thickness : float, optional
+        nm; each tilt tells of waves as far as 1 / thickness from its plane. None: the
+        box of what is looked at.
+    phase_flipped : bool
+        Whether phases were flipped before the tomogram was made, so that contrast is
+        reversed nowhere.
+    corrected : bool
+        Whether contrast transfer was undone altogether, also in amplitude.
+    hand : {-1, 1}
+        1 where the defocus of what lies further along z at zero tilt is larger, −1
+        where it is smaller.
+
+    Returns
+    -------
+    TiltSeries
+        For ``tilt=``. A frozen value: it prints as this call, compares and pickles.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is out of its range, or there are not as many as tilts.
+
+    Notes
+    -----
+    A wave keeps H(k) = Σ c q CTF / max(1, Σ c) of its amplitude, over the tilts whose
+    planes cover it by c, see `funpipe.space.tilt_series`.
+
+    Examples
+    --------
+    >>> series = tilt_series(range(-60, 61, 3), dose=3 * np.arange(41), defocus=3.0)
+    >>> series.amplitudes(np.array([[0.0, 0.1], [0.0, 0.0], [0.1, 0.0]])).round(3)
+    array([0.239, 0.   ])
+    """
+    tilts = _angles(angles)
+    count = len(tilts)
+    return TiltSeries(
+        tilts,
+        check_axis(axis),
+        None if dose is None else _each("dose", dose, count, _DOSE),
+        None if defocus is None else _each("defocus", defocus, count, _DEFOCUS),
+        None if astigmatism is None else _pairs(astigmatism, count),
+        _within("voltage", voltage, "kV, from 50 to 1,500", 50, 1500),
+        _within(
+            "spherical_aberration", spherical_aberration, "mm, from 0 to 20", 0, 20
+        ),
+        _within("amplitude_contrast", amplitude_contrast, "a part, from 0 to 1", 0, 1),
+        _within("phase_shift", phase_shift, "degrees, from −360 to 360", -360, 360),
+        check.optional_positive("thickness", thickness),
+        check.flag("phase_flipped", phase_flipped),
+        check.flag("corrected", corrected),
+        _hand(hand),
+    )
+
+
+class _Range(NamedTuple):
+    """What numbers of tilts may be."""
+
+    wanted: str
+    lowest: float
+    highest: float
+    one_for_all: bool = False
+
+
+_ANGLES = _Range("degrees from −90 to 90", -90, 90)
+_DOSE = _Range("e/Å² of 0 or more", 0, math.inf)
+_DEFOCUS = _Range(f"µm from −{_MOST:g} to {_MOST:g}", -_MOST, _MOST, True)
+_FEW = 5  # angles that may all be within 2 degrees
+
+
+def _angles(angles: Any) -> Numbers:
+    found = _numbers("angles", angles, "one or more tilts in degrees")
+    if found.ndim != 1 or not found.size:
+        fail("angles", "one or more tilts in degrees", angles)
+    _check_range("angles", found, _ANGLES)
+    if len(found) > _FEW and np.abs(found).max() <= math.pi / 2:
+        raise ValueError(
+            f"angles must be degrees, but are all within {np.abs(found).max():.3g}: "
+            "if they are radians, np.degrees(angles) is meant"
+        )
+    return tuple(found.tolist())
+
+
+def _each(name: str, value: Any, count: int, allowed: _Range) -> Numbers:
+    """Return one number for each tilt."""
+    found = _numbers(name, value, f"one number for each tilt, {allowed.wanted}")
+    if found.ndim == 0 and allowed.one_for_all:
+        found = np.full(count, found)
+    if found.shape != (count,):
+        raise ValueError(
+            f"{name} must be one number for each of the {count} tilts, "
+            f"{allowed.wanted}, not {describe(value)}"
+        )
+    _check_range(name, found, allowed)
+    return tuple(found.tolist())
+
+
+def _pairs(value: Any, count: int) -> tuple[tuple[float, float], ...]:
+    """Return difference and azimuth for each tilt."""
+    wanted = "(µm, degrees), for all tilts or for each"
+    found = _numbers("astigmatism", value, wanted)
+    if found.shape == (2,):
+        found = np.tile(found, (count, 1))
+    if found.shape != (count, 2):
+        fail("astigmatism", f"{wanted} of the {count}", value)
+    _check_range("astigmatism", found[:, 0], _DEFOCUS)
+    return tuple((float(each), float(angle)) for each, angle in found)
+
+
+def _numbers(name: str, value: Any, wanted: str) -> NDArray[np.float64]:
+    if isinstance(value, range):
+        value = list(value)
+    found = check.as_array(name, wanted, value)
+    if found.dtype.kind not in "iuf" or not np.isfinite(found).all():
+        fail(name, wanted, value)
+    return found.astype(np.float64)
+
+
+def _check_range(name: str, found: Array, allowed: _Range) -> None:
+    bad = found[(found < allowed.lowest) | (found > allowed.highest)]
+    if bad.size:
+        raise ValueError(
+            f"{name} must be {allowed.wanted}, not {bad[0]:g}{_guess(name, bad[0])}"
+        )
+
+
+def _guess(name: str, value: float) -> str:
+    """Return what a defocus in another unit may be meant to be."""
+    if name not in ("defocus", "astigmatism"):
+        return ""
+    unit, size = ("Å", 1e4) if abs(value) >= 5e3 else ("nm", 1e3)
+    return f": if that is in {unit}, {value / size:g} is meant"
+
+
+def _within(name: str, value: Any, wanted: str, lowest: float, highest: float) -> float:
+    found = check.number(name, value)
+    if not lowest <= found <= highest:
+        fail(name, wanted, value)
+    return found
+
+
+def _hand(hand: Any) -> int:
+    if isinstance(hand, bool) or hand not in (-1, 1):
+        fail("hand", "1 or −1", hand)
+    return int(hand)
