@@ -29,6 +29,7 @@ from funpipe.boxes.opening import (
 )
 from funpipe.space.geometry import centre
 from funpipe.space.spectra import can_compile
+from funpipe.space.tilt_series import placed
 from funpipe.space.tilts import Tilt
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Piece(NamedTuple):
     rotations: Rotation
     """From their frames to the tomogram's."""
     tilt: Tilt
-    """What their tilt series measured."""
+    """What their tilt series measured, as they saw it."""
 
 
 def subtomograms(
@@ -121,7 +122,8 @@ def cut_piece(
         return chunk
     with in_tomogram(chunk.name):
         boxes = _cut(chunk.reopened(), box, threads)
-    return Piece(chunk.indices, boxes, chunk.molecules.rotations, chunk.tilt)
+    tilt = placed(chunk.tilt, chunk.places(), min(box) * chunk.scale)
+    return Piece(chunk.indices, boxes, chunk.molecules.rotations, tilt)
 
 
 def _cut(

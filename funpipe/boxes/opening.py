@@ -110,6 +110,10 @@ class Source(NamedTuple):
         with np.errstate(over="ignore"):
             return self.molecules.positions / self.scale
 
+    def places(self) -> NDArray[np.float64]:
+        """Return where its particles are from its own centre, nm, (n, 3)."""
+        return np.asarray(self.molecules.positions - centre(self.shape) * self.scale)
+
     def half_extents(self, box: tuple[int, ...]) -> NDArray[np.float64]:
         """Return how far turned boxes reach along z, y, x, in voxels, (n, 3)."""
         turns = self.molecules.rotations.as_matrix()

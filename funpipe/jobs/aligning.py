@@ -40,6 +40,7 @@ from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.searching import sampling, search_for
 from funpipe.jobs.working import running
 from funpipe.space.crops import whole_box, whole_boxes
+from funpipe.space.tilt_series import placed
 from funpipe.space.tilts import Tilt
 
 if TYPE_CHECKING:
@@ -318,7 +319,7 @@ def align_subtomograms(
     array = _check_boxes(boxes, prepared.template.shape[1:])
     frames = _check_orientations(orientations, len(array))
     return find_poses(
-        _given_boxes(array, frames, search.tilt),
+        _given_boxes(array, frames, search.tilt, scale),
         search=search,
         sampling=where,
         templates=masked_templates(prepared),
@@ -400,10 +401,10 @@ class _Numbered(NamedTuple):
     indices: NDArray[np.intp]
 
 
-def _given_boxes(boxes: Array, frames: Rotation, tilt: Tilt) -> Boxes:
+def _given_boxes(boxes: Array, frames: Rotation, tilt: Tilt, scale: float) -> Boxes:
     size = chunk_size(boxes.shape[1:])
     divided = list(map(_Numbered, parts(len(boxes), size)))
-    pieces = partial(_pieces, boxes, frames, tilt)
+    pieces = partial(_pieces, boxes, frames, tilt, min(boxes.shape[1:]) * scale)
     return Boxes(
         divided,
         pieces,
@@ -417,11 +418,13 @@ def _pieces(
     boxes: Array,
     frames: Rotation,
     tilt: Tilt,
+    extent: float,
     some: Iterable[_Numbered],
     folder: Path | None = None,
 ) -> Iterator[CropPiece]:
     for (each,) in some:
-        yield CropPiece(each, whole_boxes(boxes[each]), frames[each], tilt)
+        seen = placed(tilt, np.zeros((len(each), 3)), extent)
+        yield CropPiece(each, whole_boxes(boxes[each]), frames[each], seen)
 
 
 def _as_it_is(piece: CropPiece) -> CropPiece:

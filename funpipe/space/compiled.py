@@ -16,6 +16,7 @@ from funpipe.space.optics import CRITICAL
 
 __all__ = [
     "compiled",
+    "covered",
     "folded",
     "interpolated",
     "put_together",
@@ -172,6 +173,9 @@ def transferred(
 ) -> None:
     """Set ``found`` to H of `funpipe.space.tilt_series`, wave by wave.
 
+    Of tilts in the order of their angles those that cover a wave are next to each
+    other, the last and the first too.
+
     Parameters
     ----------
     k : (3, n, N) array
@@ -185,30 +189,83 @@ def transferred(
     found : (n, N) array
         H.
     """
-    kind, per_defocus, fourth, constant, at_300 = rates
+    at_300 = rates[4]
     a, b, c = CRITICAL
+    count = len(tilts)
+    dosed = tilts[:, 5].max() > 0
+    half_critical = np.float32(0)
     for p in range(found.shape[0]):
         for j in range(found.shape[1]):
-            along, across, axis = k[0, p, j], k[1, p, j], k[2, p, j]
-            k2 = along * along + across * across + axis * axis
-            critical = at_300 * (a * (k2 / 100) ** (b / 2) + c)
+            wave = k[0, p, j], k[1, p, j], k[2, p, j]
+            if dosed:
+                k2 = wave[0] * wave[0] + wave[1] * wave[1] + wave[2] * wave[2]
+                power = np.float32(k2 / 100) ** np.float32(b / 2)
+                half_critical = np.float32(0.5 / (at_300 * (a * power + c)))
+            first = _first_above(tilts, wave)
             total = weight = 0.0
-            for i in range(len(tilts)):
-                sine, cosine = tilts[i, 0], tilts[i, 1]
-                apart = abs(along * cosine - across * sine)
-                if apart >= reach:
-                    continue
-                root = np.cos(np.pi / 2 * apart / reach)
-                cover = root * root
-                part = np.exp(-tilts[i, 5] / (2 * critical))
-                if kind != 0:
-                    u = along * sine + across * cosine
-                    path = k2 * (tilts[i, 2] + heights[p, i])
-                    path += (u * u - axis * axis) * tilts[i, 3]
-                    path += 2 * u * axis * tilts[i, 4]
-                    phase = per_defocus * path + fourth * k2 * k2 + constant
-                    contrast = np.sin(phase)
-                    part *= abs(contrast) if kind == 2 else contrast
-                total += cover * part
+            last = first + count
+            for step in range(first, last):
+                i = step - count if step >= count else step
+                cover = reach - abs(wave[0] * tilts[i, 1] - wave[1] * tilts[i, 0])
+                if cover <= 0:
+                    last = step
+                    break
+                left = _left(wave, tilts, i, heights[p, i], rates, half_critical)
+                total += cover * left
                 weight += cover
-            found[p, j] = total / max(weight, 1.0)
+            for step in range(first - 1, last - count - 1, -1):
+                i = step + count if step < 0 else step
+                cover = reach - abs(wave[0] * tilts[i, 1] - wave[1] * tilts[i, 0])
+                if cover <= 0:
+                    break
+                left = _left(wave, tilts, i, heights[p, i], rates, half_critical)
+                total += cover * left
+                weight += cover
+            found[p, j] = total / max(weight, reach)
+
+
+@compiled
+def covered(k: Any, tilts: Any, reach: float, found: Any) -> None:
+    """Set ``found``, (N,), to 1 where a tilt covers a wave, see `transferred`."""
+    count = len(tilts)
+    for j in range(len(found)):
+        wave = k[0, j], k[1, j], 0.0
+        above = _first_above(tilts, wave)
+        for i in (above % count, above - 1):
+            if abs(wave[0] * tilts[i, 1] - wave[1] * tilts[i, 0]) < reach:
+                found[j] = 1.0
+
+
+@compiled
+def _first_above(tilts: Any, wave: Any) -> Any:
+    """Return which tilt is the first of those at a wave's angle or above it."""
+    along, across, _ = wave
+    if across < 0:
+        along, across = -along, -across
+    low, high = 0, len(tilts)
+    while low < high:
+        middle = (low + high) // 2
+        if tilts[middle, 0] * across < along * tilts[middle, 1]:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def _left(
+    wave: Any, tilts: Any, i: int, height: float, rates: Any, half_critical: Any
+) -> Any:
+    """Return what dose and contrast transfer leave of a wave in a tilt."""
+    left = np.float32(1)
+    if half_critical > 0:
+        left = np.exp(-np.float32(tilts[i, 5]) * half_critical)
+    if rates[0] == 0:
+        return left
+    along, across, axis = wave
+    u = along * tilts[i, 0] + across * tilts[i, 1]
+    k2 = along * along + across * across + axis * axis
+    path = k2 * (tilts[i, 2] + height) + (u * u - axis * axis) * tilts[i, 3]
+    path += 2 * u * axis * tilts[i, 4]
+    contrast = np.sin(np.float32(rates[1] * path + rates[2] * k2 * k2 + rates[3]))
+    return left * (abs(contrast) if rates[0] == 2 else contrast)

@@ -4,7 +4,7 @@ A tilt by α about y shows the waves of a plane through the origin, with the bea
 n = (cos α, 0, −sin α), z, y, x, as its normal. Of an object of the extent L a plane
 tells as far as about 1 / L: tilt i covers wave k with
 
-    c_i(k) = cos²(½ π L k·n_i)   where |k·n_i| < 1 / L,
+    c_i(k) = max(0, 1 − L |k·n_i|),
 
 which falls to ½ at 1 / 2L; planes that are 1 / L apart cover what is between them
 evenly. What is left of a wave in a tomogram is the mean over the tilts that cover it,
@@ -154,13 +154,14 @@ class Placed:
 
     def measured(self, vectors: Array) -> NDArray[np.float64]:
         """Return 1 where any tilt covers a vector (3, ...), 0 elsewhere."""
-        k = np.asarray(vectors, dtype=float) / self.unit
-        found = np.zeros(k.shape[1:])
-        for angle in np.radians(self.series.angles):
-            found[
-                _covers(k[0], k[AXES[self.series.axis]], angle, 1 / self.extent) > 0
-            ] = 1
-        return found
+        k = np.asarray(vectors, dtype=float)[[0, AXES[self.series.axis]]] / self.unit
+        k = k.reshape(2, -1)
+        found = np.zeros(k.shape[1])
+        fill = _covered
+        if can_compile():
+            from funpipe.space.compiled import covered as fill
+        fill(k, _facts(self.series)[0], 1 / self.extent, found)
+        return found.reshape(vectors.shape[1:])
 
     def take(self, some: Any) -> Placed:
         """Return it of some particles."""
@@ -231,13 +232,19 @@ def measured(tilt: Tilt, vectors: Array) -> NDArray[np.float64]:
 
 def _covers(along: Array, across: Array, angle: float, reach: float) -> Array:
     """Return c_i at waves, from their components along the beam and across the axis."""
-    apart = np.abs(along * math.cos(angle) - across * math.sin(angle)) / reach
-    return np.where(apart < 1, np.square(np.cos(np.pi / 2 * np.minimum(apart, 1))), 0)
+    apart = np.abs(along * math.cos(angle) - across * math.sin(angle))
+    return np.maximum(0, 1 - apart / reach)
+
+
+def _covered(k: Array, tilts: Array, reach: float, found: Array) -> None:
+    """Do as `funpipe.space.compiled.covered`, tilt by tilt."""
+    for sine, cosine in tilts[:, :2]:
+        found[_covers(k[0], k[1], math.atan2(sine, cosine), reach) > 0] = 1
 
 
 def _heights(seen: Placed) -> NDArray[np.float64]:
-    """Return h p·n_i in µm, (n, tilts)."""
-    angles = np.radians(seen.series.angles)
+    """Return h p·n_i in µm, (n, tilts), in the order of their angles."""
+    angles = np.radians(np.sort(seen.series.angles))
     along, across = seen.places[:, 0], seen.places[:, AXES[seen.series.axis]]
     heights = np.outer(along, np.cos(angles)) - np.outer(across, np.sin(angles))
     return np.asarray(seen.series.hand / NM_PER_UM * heights)
@@ -249,7 +256,7 @@ _SIGNED, _FLIPPED = 1.0, 2.0
 def _facts(series: TiltSeries) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what there is of each tilt, and what is the same for all.
 
-    The sine and cosine of each tilt's angle, its defocus, half of the difference of the
+    In the order of the tilts' angles: the sine and cosine of each tilt's angle, its defocus, half of the difference of the
     largest and the smallest times cosine and sine of twice the largest's azimuth from
     across the axis, and its dose; then whether there is contrast transfer, and of which
     kind, what χ has of k² Δf, of k⁴, and of neither, and the critical dose over that at
@@ -268,7 +275,9 @@ def _facts(series: TiltSeries) -> tuple[NDArray[np.float64], NDArray[np.float64]
     kind = 0.0
     if series.defocus is not None and not series.corrected:
         kind = _FLIPPED if series.phase_flipped else _SIGNED
-    at_300 = critical_dose(1.0, series.voltage) / critical_dose(1.0, 300.0)
+    at_300 = critical_dose(np.ones(1), series.voltage) / critical_dose(
+        np.ones(1), 300.0
+    )
     tilts = np.stack(
         [
             *(np.sin(angles), np.cos(angles), defocus),
@@ -276,7 +285,8 @@ def _facts(series: TiltSeries) -> tuple[NDArray[np.float64], NDArray[np.float64]
         ],
         axis=1,
     )
-    return tilts, np.array([kind, *phase_rates(series.lens), float(at_300)])
+    order = np.argsort(series.angles, kind="stable")
+    return tilts[order], np.array([kind, *phase_rates(series.lens), at_300[0]])
 
 
 def _transferred(
@@ -288,7 +298,7 @@ def _transferred(
     for i, (sine, cosine, defocus, half, twisted, dose) in enumerate(tilts):
         c = _covers(k[0], k[1], math.atan2(sine, cosine), reach)
         some = np.nonzero(c)
-        along, across, axis = k[:, *some]
+        along, across, axis = (each[some] for each in k)
         k2 = along**2 + across**2 + axis**2
         part = np.exp(-dose / (2 * at_300 * critical_dose(np.sqrt(k2), 300.0)))
         if kind:
