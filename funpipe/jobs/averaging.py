@@ -31,7 +31,8 @@ from funpipe.boxes.opening import (
 from funpipe.jobs.running import Task
 from funpipe.jobs.working import Job, Result, results, running
 from funpipe.space.fourier import fourier_vectors
-from funpipe.space.tilts import as_tilt, check_weights, no_tilt
+from funpipe.space.tilt_series import TiltSeries, taken, transfer_of
+from funpipe.space.tilts import as_tilt, no_tilt
 
 __all__ = ["average"]
 
@@ -62,7 +63,10 @@ def average(
     tilt : None, (float, float), or tilt weights
         What the tilt series measured, see `align`. None gives the plain mean of
         the boxes; otherwise each wave of the mean is the weighted mean
-        Σ W F / Σ W over the particles that measured it, and 0 if none did.
+        Σ W F / Σ W over the particles that measured it, and 0 if none did. With a
+        `tilt_series`, which leaves the part H of a wave, it is Wiener's sum
+        Σ H F / (Σ H² + ε), ε a thousandth of the largest Σ H²: waves that one
+        defocus takes out come from particles of another.
 
     Returns
     -------
@@ -106,8 +110,7 @@ def average(
     with closing(results(job, how)) as found:
         total = _total(found)
     if weighted:
-        measured = np.where(total["weights"] > 0, total["weights"], 1)
-        mean = scipy.fft.irfftn(total["waves"] / measured, s=box)
+        mean = scipy.fft.irfftn(_restored(total, sources), s=box)
     else:
         mean = total["boxes"] / len(particles)
     warn_of_leaving(leaving, len(particles))
@@ -147,17 +150,29 @@ def _weighted_sum(
     part: Source | Piece, *, box: Box, scale: float, go_on: Callable[[], None]
 ) -> Result:
     """Return Σ W F and Σ W over a part, each particle's W turned into its frame."""
-    _, boxes, rotations, weights_of = cut_piece(part, box)
+    _, boxes, rotations, tilt = cut_piece(part, box)
     k = fourier_vectors(box, scale)
     waves = np.zeros(k.shape[1:], np.complex128)
     weights = np.zeros(k.shape[1:])
-    for each, rotation in zip(boxes, rotations, strict=True):
+    for i, (each, rotation) in enumerate(zip(boxes, rotations, strict=True)):
         go_on()
-        turned = np.tensordot(rotation.as_matrix(), k, axes=1)
-        weight = check_weights(weights_of(turned), turned.shape[1:])
-        waves += weight * scipy.fft.rfftn(each.astype(np.float64))
-        weights += weight
+        turned = np.tensordot(rotation.as_matrix(), k, axes=1)[:, None]
+        H, W = transfer_of(taken(tilt, [i]), turned)
+        believed = W[0] if H is None else H[0] * W[0]
+        waves += believed * scipy.fft.rfftn(each.astype(np.float64))
+        weights += believed if H is None else H[0] * believed
     return {"waves": waves, "weights": weights}
+
+
+_NOISE = 1e-3  # of the largest Σ H²
+
+
+def _restored(total: Result, sources: list[Source]) -> Any:
+    """Return the waves of the mean from sums over all particles."""
+    waves, weights = total["waves"], total["weights"]
+    if any(isinstance(each.tilt, TiltSeries) for each in sources):
+        return waves / (weights + _NOISE * (weights.max() or 1.0))
+    return waves / np.where(weights > 0, weights, 1)
 
 
 def _total(found: Iterable[Result]) -> Result:

@@ -256,11 +256,11 @@ _SIGNED, _FLIPPED = 1.0, 2.0
 def _facts(series: TiltSeries) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what there is of each tilt, and what is the same for all.
 
-    In the order of the tilts' angles: the sine and cosine of each tilt's angle, its defocus, half of the difference of the
-    largest and the smallest times cosine and sine of twice the largest's azimuth from
-    across the axis, and its dose; then whether there is contrast transfer, and of which
-    kind, what χ has of k² Δf, of k⁴, and of neither, and the critical dose over that at
-    300 kV.
+    In the order of the tilts' angles: the sine and cosine of each, its defocus, half of
+    the difference of the largest and the smallest times cosine and sine of twice the
+    largest's azimuth from across the axis, and its dose. Then whether there is contrast
+    transfer, and of which kind, what χ has of k² Δf, of k⁴, and of neither, and the
+    critical dose over that at 300 kV.
     """
     angles = np.radians(series.angles)
     zeros = np.zeros(len(angles))
@@ -275,9 +275,8 @@ def _facts(series: TiltSeries) -> tuple[NDArray[np.float64], NDArray[np.float64]
     kind = 0.0
     if series.defocus is not None and not series.corrected:
         kind = _FLIPPED if series.phase_flipped else _SIGNED
-    at_300 = critical_dose(np.ones(1), series.voltage) / critical_dose(
-        np.ones(1), 300.0
-    )
+    one = np.ones(1)
+    at_300 = critical_dose(one, series.voltage) / critical_dose(one, 300.0)
     tilts = np.stack(
         [
             *(np.sin(angles), np.cos(angles), defocus),
