@@ -31,13 +31,16 @@ from funpipe.base import arguments as check
 from funpipe.base.wording import describe, fail
 from funpipe.space.optics import NM_PER_UM, Lens, critical_dose, phase_rates
 from funpipe.space.spectra import can_compile
-from funpipe.space.tilts import AXES, Tilt, check_axis, check_weights
+from funpipe.space.tilts import AXES, Tilt, check_axis, check_weights, no_tilt
 
 __all__ = [
     "Placed",
     "TiltSeries",
     "Transfer",
+    "about_other_axis",
     "measured",
+    "of_other_focus",
+    "of_other_hand",
     "per_voxel",
     "placed",
     "taken",
@@ -102,6 +105,11 @@ class TiltSeries:
         return Placed(
             self, np.asarray(places, float), self.thickness or extent or _EXTENT
         )
+
+    @property
+    def transfers(self) -> bool:
+        """Whether there is contrast transfer."""
+        return self.defocus is not None and not self.corrected
 
     @property
     def lens(self) -> Lens:
@@ -184,6 +192,65 @@ def placed(tilt: Tilt, places: Array, extent: float) -> Tilt:
 def taken(tilt: Tilt, some: Any) -> Tilt:
     """Return a tilt as some of its particles saw it."""
     return tilt.take(some) if isinstance(tilt, Placed) else tilt
+
+
+def about_other_axis(tilt: Tilt) -> Tilt:
+    """Return a tilt about x in the place of y, and the other way round.
+
+    Examples
+    --------
+    >>> about_other_axis(tilt_series([-30, 0, 30], "x"))
+    tilt_series((-30.0, 0.0, 30.0), 'y')
+    """
+    series = _series(tilt)
+    if series is not None:
+        return _of_series(tilt, axis="x" if series.axis == "y" else "y")
+    return tilt if tilt is no_tilt else partial(_weights_exchanged, tilt=tilt)
+
+
+def _weights_exchanged(vectors: Array, tilt: Tilt) -> Array:
+    return tilt(vectors[[0, 2, 1]])
+
+
+def of_other_hand(tilt: Tilt) -> Tilt:
+    """Return a tilt series of the other hand; a tilt without contrast transfer stays.
+
+    Examples
+    --------
+    >>> of_other_hand(tilt_series([-30, 0, 30], defocus=2.0)).hand
+    1
+    """
+    series = _series(tilt)
+    if series is None or not series.transfers:
+        return tilt
+    return _of_series(tilt, hand=-series.hand)
+
+
+def of_other_focus(tilt: Tilt) -> Tilt:
+    """Return a tilt series with its defocus negated; likewise.
+
+    Examples
+    --------
+    >>> of_other_focus(tilt_series([0, 30], defocus=2.0)).defocus
+    (-2.0, -2.0)
+    """
+    series = _series(tilt)
+    if series is None or series.defocus is None or not series.transfers:
+        return tilt
+    return _of_series(tilt, defocus=tuple(-each for each in series.defocus))
+
+
+def _series(tilt: Tilt) -> TiltSeries | None:
+    if isinstance(tilt, Placed):
+        return tilt.series
+    return tilt if isinstance(tilt, TiltSeries) else None
+
+
+def _of_series(tilt: Any, **changes: Any) -> Tilt:
+    """Return a tilt series with some values changed, at the same places if it has."""
+    if isinstance(tilt, Placed):
+        return replace(tilt, series=replace(tilt.series, **changes))
+    return replace(tilt, **changes)
 
 
 def per_voxel(tilt: Tilt, scale: float) -> Tilt:
@@ -273,7 +340,7 @@ def _facts(series: TiltSeries) -> tuple[NDArray[np.float64], NDArray[np.float64]
     if series.axis == "x":
         azimuth = np.pi / 2 - azimuth
     kind = 0.0
-    if series.defocus is not None and not series.corrected:
+    if series.transfers:
         kind = _FLIPPED if series.phase_flipped else _SIGNED
     one = np.ones(1)
     at_300 = critical_dose(one, series.voltage) / critical_dose(one, 300.0)
