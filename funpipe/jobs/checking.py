@@ -249,7 +249,7 @@ _OTHER_TILTS: dict[str, tuple[Callable[[Tilt], Tilt], tuple[str, str]]] = {
         of_other_hand,
         (
             "a tilt series of the other hand",
-            "change the sign of its hand, or of angles",
+            "exchange hand=-1 and hand=1",
         ),
     ),
     "wrong sign of defocus": (
@@ -277,10 +277,8 @@ def _better(
         if templates is not planned.templates:
             other = _bank(templates, planned, grid)
     trials = [(ours, _as_given), (other, change)]
-    scale = common_scale(planned.sources)
-    task = partial(
-        _scores, match=planned.search.engine.match, trials=trials, scale=scale
-    )
+    match, scale = planned.search.engine.match, common_scale(planned.sources)
+    task = partial(_scores, match=match, trials=trials, scale=scale)
     scores = gain = np.empty(0)
     for part in compared.sample:
         runs = run(task, partial(_pieces, part), compared.executor)
