@@ -112,9 +112,10 @@ def align(
         maximum, as that of the shifts, is a limit: what is refined does not go beyond.
     tilt : None, (float, float), or tilt weights
         What the tilt series measured: all; or a range in degrees about y; or
-        `single_axis`, `dual_axis`; or any function like those that these return, of
-        frequency vectors (3, ...), z, y, x of the tomogram, in 1/nm, whose weights
-        are (...), 0 or more.
+        `single_axis`, `dual_axis`; or a `tilt_series`, with what dose and contrast
+        transfer left of each wave at the particle's own height; or any function like
+        those of the first two, of frequency vectors (3, ...), z, y, x of the tomogram,
+        in 1/nm, whose weights are (...), 0 or more.
     resolution : float, optional
         The finest period used, in nm; by default Nyquist's, two voxels. Waves of
         which the template has nothing cost nothing.
