@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
@@ -28,7 +27,7 @@ from funpipe.boxes.opening import (
     warn_of_leaving,
 )
 from funpipe.space.geometry import centre
-from funpipe.space.spectra import can_compile
+from funpipe.space.splines import fill_from_splines, spline_coefficients
 from funpipe.space.tilt_series import placed
 from funpipe.space.tilts import Tilt
 
@@ -142,12 +141,10 @@ def _cut(
         for block in blocks(source, *extents(source, box, _MARGIN)):
             places, low, raw, (values, level, unit, spread) = block
             _check_held(level, unit * spread)
-            coefficients = scipy.ndimage.spline_filter(
-                values, order=3, mode="mirror", output=values
-            )
+            coefficients = spline_coefficients(values)
             list(
                 each_by(
-                    partial(_interpolate, coefficients),
+                    partial(fill_from_splines, coefficients),
                     turns[places],
                     corner[places] - low,
                     [boxes[i] for i in places],
@@ -171,27 +168,3 @@ def _check_held(level: float, spread: float) -> None:
             "tomogram must have values that single precision holds, up to 3e38, not "
             f"{largest:.3g}"
         )
-
-
-def _interpolate(
-    coefficients: NDArray[np.float32],
-    turn: NDArray[np.float64],
-    corner: NDArray[np.float64],
-    image: NDArray[np.float32],
-) -> None:
-    """Fill an image from spline coefficients, its first voxel at a corner."""
-    if can_compile():
-        from funpipe.space.compiled import splined
-
-        splined(coefficients, turn, corner, image)
-        return
-    scipy.ndimage.affine_transform(
-        coefficients,
-        turn,
-        corner,
-        output_shape=image.shape,
-        output=image,
-        order=3,
-        mode="mirror",
-        prefilter=False,
-    )

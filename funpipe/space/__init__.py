@@ -7,7 +7,8 @@
 - `tilts`: what a tilt series measures: missing wedges
 - `tilt_series`: the same tilt by tilt, with dose and contrast transfer
 - `spectra`: transforms between the frequencies of a box: a fine grid and a gather
-- `compiled`: that gather by numba, where it is installed
+- `splines`: cubic splines through an image's voxels
+- `compiled`, `compiled_splines`: loops of these by numba, where it is installed
 - `crops`: subtomograms along the tomogram's axes, and their transforms
 - `shells`: the Fourier shell correlation of two maps, and their resolution
 - `precision`: numbers of any level and scale, in single precision

@@ -1,4 +1,4 @@
-"""Parts of `funpipe.space.spectra`, and splines, compiled by numba (extra ``fast``).
+"""Parts of `funpipe.space.spectra` and tilt series, compiled by numba (extra ``fast``).
 
 What it computes is said there. Loops are written out, in single precision throughout:
 a literal would make its neighbours double.
@@ -20,7 +20,6 @@ __all__ = [
     "folded",
     "interpolated",
     "put_together",
-    "splined",
     "transferred",
 ]
 
@@ -123,48 +122,6 @@ def put_together(parts: Any, into: Any) -> None:
         into[0, 1, i] = complex(v + d, q - t)
         into[1, 0, i] = complex(u + s, -(p + r))
         into[1, 1, i] = complex(v - d, q + t)
-
-
-@compiled
-def splined(coefficients: Any, turn: Any, corner: Any, image: Any) -> None:
-    """Set an image to a cubic spline at ``corner + turn @ index``.
-
-    As `scipy.ndimage.affine_transform` does, of mode ``mirror`` and without prefilter.
-    """
-    sizes = coefficients.shape
-    weights = np.empty((3, 4), np.float32)
-    places = np.empty((3, 4), np.intp)
-    for z in range(image.shape[0]):
-        for y in range(image.shape[1]):
-            for x in range(image.shape[2]):
-                for axis in range(3):
-                    where = corner[axis] + turn[axis, 0] * z
-                    where += turn[axis, 1] * y + turn[axis, 2] * x
-                    first = int(np.floor(where))
-                    t = where - first
-                    u = 1 - t
-                    weights[axis, 0] = u * u * u / 6
-                    weights[axis, 1] = (4 - 3 * t * t * (1 + u)) / 6
-                    weights[axis, 2] = (4 - 3 * u * u * (1 + t)) / 6
-                    weights[axis, 3] = t * t * t / 6
-                    size = sizes[axis]
-                    for i in range(4):
-                        place = first - 1 + i
-                        if place < 0 or place >= size:
-                            period = max(1, 2 * (size - 1))
-                            place = abs(place) % period
-                            place = min(place, period - place) if size > 1 else 0
-                        places[axis, i] = place
-                total = np.float32(0)
-                for i in range(4):
-                    for j in range(4):
-                        row = coefficients[places[0, i], places[1, j]]
-                        along = weights[2, 0] * row[places[2, 0]]
-                        along += weights[2, 1] * row[places[2, 1]]
-                        along += weights[2, 2] * row[places[2, 2]]
-                        along += weights[2, 3] * row[places[2, 3]]
-                        total += weights[0, i] * weights[1, j] * along
-                image[z, y, x] = total
 
 
 @compiled

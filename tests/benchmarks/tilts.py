@@ -8,13 +8,10 @@ Nyquist's; noise in units of the template's standard deviation inside its mask.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import molecules
 import numpy as np
-import scipy
 from programs import errors, rms, timed
 from scipy.spatial.transform import Rotation
 
