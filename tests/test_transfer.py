@@ -104,6 +104,6 @@ def test_errors_reach_the_bound_of_the_same_tilt_series(series):
 
 def test_signed_transfer_misleads_a_plain_wedge_and_not_a_tilt_series():
     made = measured(30, 1.0, SERIES["signed"])
-    angle, shift = in_voxels(made, aligned(made, SERIES["signed"]))
+    angle, _ = in_voxels(made, aligned(made, SERIES["signed"]))
     wedge = in_voxels(made, aligned(made, (-60, 60)))
     assert rms(angle) < 0.5 * rms(wedge[0])
