@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import molecules
 import numpy as np
+import tilts
 from molecules import made
 from programs import (
     GRID,
@@ -515,6 +516,9 @@ PARTS = {
         for noise in (6, 10)
         for name in WEAK
     },
+    "tilts-1": partial(tilts.poses, scale=1.0),
+    "tilts-0.5": partial(tilts.poses, scale=0.5),
+    "tilts-average": tilts.averages,
     "clean": clean,
     "falling": falling,
     "relion": relion,
