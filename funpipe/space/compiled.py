@@ -224,5 +224,7 @@ def _left(
     k2 = along * along + across * across + axis * axis
     path = k2 * (tilts[i, 2] + height) + (u * u - axis * axis) * tilts[i, 3]
     path += 2 * u * axis * tilts[i, 4]
-    contrast = np.sin(np.float32(rates[1] * path + rates[2] * k2 * k2 + rates[3]))
+    phase = rates[1] * path + rates[2] * k2 * k2 + rates[3]
+    phase -= 2 * np.pi * np.floor(phase / (2 * np.pi) + 0.5)  # then single is enough
+    contrast = np.sin(np.float32(phase))
     return left * (abs(contrast) if rates[0] == 2 else contrast)
