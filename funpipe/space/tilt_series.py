@@ -559,6 +559,7 @@ def _within(name: str, value: Any, wanted: str, lowest: float, highest: float) -
 
 
 def _hand(hand: Any) -> int:
-    if isinstance(hand, bool) or hand not in (-1, 1):
+    whole = check.shape_of(hand) == () and not isinstance(hand, bool | np.bool_)
+    if not whole or hand not in (-1, 1):
         fail("hand", "1 or −1", hand)
     return int(hand)
