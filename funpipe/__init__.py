@@ -16,9 +16,10 @@ from funpipe.algebra.stage_functions import (
 
 # All stages. F403 warns of names from an unknown list: each module has its __all__,
 # which says what is public.
-from funpipe.stages import converters, masks, providers
+from funpipe.stages import converters, masks, physics, providers
 from funpipe.stages.converters import *  # noqa: F403
 from funpipe.stages.masks import *  # noqa: F403
+from funpipe.stages.physics import *  # noqa: F403
 from funpipe.stages.providers import *  # noqa: F403
 
 # Particles, and what is done with them.
@@ -73,6 +74,7 @@ __all__ = [
 __all__ += providers.__all__
 __all__ += converters.__all__
 __all__ += masks.__all__
+__all__ += physics.__all__
 
 
 def __dir__() -> list[str]:

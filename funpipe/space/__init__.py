@@ -3,6 +3,7 @@
 - `geometry`: grids, centres, rotating images, rotation searches
 - `symmetry`: point groups, and searches with one of each that look the same
 - `fourier`: exact resampling, transfer functions of filters
+- `microscope`: checks of a microscope's settings, and of tilts'
 - `optics`: contrast transfer of the microscope, and what dose leaves of a wave
 - `tilts`: what a tilt series measures: missing wedges
 - `tilt_series`: the same tilt by tilt, with dose and contrast transfer

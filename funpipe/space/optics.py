@@ -125,7 +125,7 @@ def critical_dose(frequency: Array, voltage: float) -> Array:
     array([14.14])
     """
     a, b, c = CRITICAL
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         at_300 = a * np.power(np.asarray(frequency) / 10, b) + c
     return np.asarray(at_300 * np.interp(voltage, [200.0, 300.0], [0.8, 1.0]))
 

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
-from funpipe.base.wording import describe, fail
+from funpipe.space import microscope as given
 from funpipe.space.optics import NM_PER_UM, Lens, critical_dose, phase_rates
 from funpipe.space.spectra import can_compile
 from funpipe.space.tilts import AXES, Tilt, check_axis, check_weights, no_tilt
@@ -41,6 +41,7 @@ __all__ = [
     "measured",
     "of_other_focus",
     "of_other_hand",
+    "part_left",
     "per_voxel",
     "placed",
     "taken",
@@ -52,7 +53,6 @@ Array: TypeAlias = NDArray[Any]
 Numbers: TypeAlias = tuple[float, ...]
 
 _EXTENT = 40.0  # nm, where nothing says how large what is looked at is
-_MOST = 20.0  # µm of defocus
 _NOTHING = 1e-3  # of an amplitude: data divided by less are left out
 
 
@@ -290,6 +290,16 @@ def transfer_of(tilt: Tilt, vectors: Array) -> Transfer:
     return Transfer(np.where(weight > 0, H, 1.0), weight)
 
 
+def part_left(tilt: Tilt, vectors: Array) -> NDArray[np.float64]:
+    """Return what a tilt left of the amplitudes of waves of n particles, (3, n, ...).
+
+    H where it is that of a tilt series, with its sign, else the weights.
+    """
+    if isinstance(tilt, Placed):
+        return tilt.amplitudes(vectors)
+    return check_weights(tilt(vectors), vectors.shape[1:])
+
+
 def measured(tilt: Tilt, vectors: Array) -> NDArray[np.float64]:
     """Return the weights of waves whatever was done to their amplitudes, (3, ...)."""
     if isinstance(tilt, Placed):
@@ -451,114 +461,22 @@ def tilt_series(
     >>> series.amplitudes(np.array([[0.0, 0.1], [0.0, 0.0], [0.1, 0.0]])).round(3)
     array([0.239, 0.   ])
     """
-    tilts = _angles(angles)
+    tilts = given.angles_of_tilts("angles", angles)
     count = len(tilts)
     return TiltSeries(
         tilts,
         check_axis(axis),
-        None if dose is None else _each("dose", dose, count, _DOSE),
-        None if defocus is None else _each("defocus", defocus, count, _DEFOCUS),
-        None if astigmatism is None else _pairs(astigmatism, count),
-        _within("voltage", voltage, "kV, from 50 to 1,500", 50, 1500),
-        _within(
-            "spherical_aberration", spherical_aberration, "mm, from 0 to 20", 0, 20
-        ),
-        _within("amplitude_contrast", amplitude_contrast, "a part, from 0 to 1", 0, 1),
-        _within("phase_shift", phase_shift, "degrees, from −360 to 360", -360, 360),
+        None if dose is None else given.dose_of_tilts("dose", dose, count),
+        None if defocus is None else given.defocus_of_tilts("defocus", defocus, count),
+        None
+        if astigmatism is None
+        else given.astigmatism_of_tilts("astigmatism", astigmatism, count),
+        given.voltage("voltage", voltage),
+        given.spherical_aberration("spherical_aberration", spherical_aberration),
+        given.amplitude_contrast("amplitude_contrast", amplitude_contrast),
+        given.phase_shift("phase_shift", phase_shift),
         check.optional_positive("thickness", thickness),
         check.flag("phase_flipped", phase_flipped),
         check.flag("corrected", corrected),
-        _hand(hand),
+        given.hand("hand", hand),
     )
-
-
-class _Range(NamedTuple):
-    """What numbers of tilts may be."""
-
-    wanted: str
-    lowest: float
-    highest: float
-    one_for_all: bool = False
-
-
-_ANGLES = _Range("degrees from −90 to 90", -90, 90)
-_DOSE = _Range("e/Å² of 0 or more", 0, math.inf)
-_DEFOCUS = _Range(f"µm from −{_MOST:g} to {_MOST:g}", -_MOST, _MOST, True)
-_FEW = 5  # angles that may all be within 2 degrees
-
-
-def _angles(angles: Any) -> Numbers:
-    found = _numbers("angles", angles, "one or more tilts in degrees")
-    if found.ndim != 1 or not found.size:
-        fail("angles", "one or more tilts in degrees", angles)
-    _check_range("angles", found, _ANGLES)
-    if len(found) > _FEW and np.abs(found).max() <= math.pi / 2:
-        raise ValueError(
-            f"angles must be degrees, but are all within {np.abs(found).max():.3g}: "
-            "if they are radians, np.degrees(angles) is meant"
-        )
-    return tuple(found.tolist())
-
-
-def _each(name: str, value: Any, count: int, allowed: _Range) -> Numbers:
-    """Return one number for each tilt."""
-    found = _numbers(name, value, f"one number for each tilt, {allowed.wanted}")
-    if found.ndim == 0 and allowed.one_for_all:
-        found = np.full(count, found)
-    if found.shape != (count,):
-        raise ValueError(
-            f"{name} must be one number for each of the {count} tilts, "
-            f"{allowed.wanted}, not {describe(value)}"
-        )
-    _check_range(name, found, allowed)
-    return tuple(found.tolist())
-
-
-def _pairs(value: Any, count: int) -> tuple[tuple[float, float], ...]:
-    """Return difference and azimuth for each tilt."""
-    wanted = "(µm, degrees), for all tilts or for each"
-    found = _numbers("astigmatism", value, wanted)
-    if found.shape == (2,):
-        found = np.tile(found, (count, 1))
-    if found.shape != (count, 2):
-        fail("astigmatism", f"{wanted} of the {count}", value)
-    _check_range("astigmatism", found[:, 0], _DEFOCUS)
-    return tuple((float(each), float(angle)) for each, angle in found)
-
-
-def _numbers(name: str, value: Any, wanted: str) -> NDArray[np.float64]:
-    if isinstance(value, range):
-        value = list(value)
-    found = check.as_array(name, wanted, value)
-    if found.dtype.kind not in "iuf" or not np.isfinite(found).all():
-        fail(name, wanted, value)
-    return found.astype(np.float64)
-
-
-def _check_range(name: str, found: Array, allowed: _Range) -> None:
-    bad = found[(found < allowed.lowest) | (found > allowed.highest)]
-    if bad.size:
-        raise ValueError(
-            f"{name} must be {allowed.wanted}, not {bad[0]:g}{_guess(name, bad[0])}"
-        )
-
-
-def _guess(name: str, value: float) -> str:
-    """Return what a defocus in another unit may be meant to be."""
-    if name not in ("defocus", "astigmatism"):
-        return ""
-    unit, size = ("Å", 1e4) if abs(value) >= 5e3 else ("nm", 1e3)
-    return f": if that is in {unit}, {value / size:g} is meant"
-
-
-def _within(name: str, value: Any, wanted: str, lowest: float, highest: float) -> float:
-    found = check.number(name, value)
-    if not lowest <= found <= highest:
-        fail(name, wanted, value)
-    return found
-
-
-def _hand(hand: Any) -> int:
-    if isinstance(hand, bool) or hand not in (-1, 1):
-        fail("hand", "1 or −1", hand)
-    return int(hand)
