@@ -168,9 +168,8 @@ def test_astigmatism_is_that_of_another_program(
         astigmatism=(2 * half, azimuth),
         phase_flipped=False,
     )
-    # Of some 100 radians single precision keeps 4e-6.
     found = series.amplitudes(flat(0.4 * WAVES))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 if compiled else 1e-9)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 if compiled else 1e-9)
 
 
 @pytest.mark.parametrize(("setting", "expected"), RELION.items(), ids=str)
