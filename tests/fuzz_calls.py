@@ -159,6 +159,24 @@ OTHERS = {
     "prepare": (fp.prepare, {"template": BLOB, "mask": None, "scale": 1.0}),
     "single_axis": (fp.single_axis, {"tilt_range": (-60, 60), "axis": "y"}),
     "dual_axis": (fp.dual_axis, {"y_range": (-60, 60), "x_range": (-60, 60)}),
+    "tilt_series": (
+        fp.tilt_series,
+        {
+            "angles": [-40.0, 0.0, 40.0],
+            "axis": "y",
+            "dose": [6.0, 0.0, 3.0],
+            "defocus": [3.0, 3.1, 3.2],
+            "astigmatism": (0.1, 30.0),
+            "voltage": 300,
+            "spherical_aberration": 2.7,
+            "amplitude_contrast": 0.07,
+            "phase_shift": 0.0,
+            "thickness": 20.0,
+            "phase_flipped": True,
+            "corrected": False,
+            "hand": -1,
+        },
+    ),
     "SubtomogramLoader": (
         fp.SubtomogramLoader,
         {
