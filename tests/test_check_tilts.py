@@ -9,9 +9,9 @@ from scipy.spatial.transform import Rotation
 import funpipe as fp
 from funpipe.simulate import asymmetric_molecule, blob_image, tomogram
 
-SCALE = 0.8
-SHAPE = (160, 64, 96)  # high, so that defocus differs
-MOLECULE = asymmetric_molecule(5, count=40, radius=5.0, sigma=0.6)
+SCALE = 0.35
+SHAPE = (400, 36, 58)  # high, so that defocus differs: by 0.14 µm
+MOLECULE = asymmetric_molecule(5, count=40, radius=2.2, sigma=0.25)
 TEMPLATE = blob_image(MOLECULE, (20, 20, 20), SCALE)
 ANGLES = range(-60, 61, 3)
 SERIES = fp.tilt_series(ANGLES, defocus=1.5, phase_flipped=False)
