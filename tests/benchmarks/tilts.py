@@ -144,19 +144,17 @@ def averages(size: Any) -> list[dict[str, Any]]:
                 for each, image in images.items()
             }
             mean = fp.average(many, picks, shape=box, progress=False)
-            curves[kind], _ = fourier_shell_correlation(mean, truth, scale)
-        for kind, curve in curves.items():
-            band = (curve.frequency > 0.35) & (curve.frequency < 0.8)
+            curves[kind] = fourier_shell_correlation(mean, truth, scale)
+        for kind, (frequency, fsc) in curves.items():
+            band = fsc[(frequency > 0.35) & (frequency < 0.8)]
             rows.append(
                 {
                     "defocus": name,
                     "weights": kind,
                     "particles": len(picks),
-                    "mean FSC, 0.35 to 0.8 1/nm": float(curve.fsc[band].mean()),
-                    "lowest there": float(curve.fsc[band].min()),
-                    "nm at an FSC of 0.5": resolution_at(
-                        curve.frequency, curve.fsc, 0.5
-                    ),
+                    "mean FSC, 0.35 to 0.8 1/nm": float(band.mean()),
+                    "lowest there": float(band.min()),
+                    "nm at an FSC of 0.5": resolution_at(frequency, fsc, 0.5),
                 }
             )
     return rows
