@@ -217,8 +217,8 @@ def of_other_hand(tilt: Tilt) -> Tilt:
 
     Examples
     --------
-    >>> of_other_hand(tilt_series([-30, 0, 30], defocus=2.0)).hand
-    1
+    >>> of_other_hand(tilt_series([-30, 30], defocus=2.0))
+    tilt_series((-30.0, 30.0), 'y', defocus=(2.0, 2.0), hand=1)
     """
     series = _series(tilt)
     if series is None or not series.transfers:
@@ -231,8 +231,8 @@ def of_other_focus(tilt: Tilt) -> Tilt:
 
     Examples
     --------
-    >>> of_other_focus(tilt_series([0, 30], defocus=2.0)).defocus
-    (-2.0, -2.0)
+    >>> of_other_focus(tilt_series([0, 30], defocus=2.0))
+    tilt_series((0.0, 30.0), 'y', defocus=(-2.0, -2.0))
     """
     series = _series(tilt)
     if series is None or series.defocus is None or not series.transfers:
