@@ -62,11 +62,12 @@ def read_tomograms(
     """
     name = os.fspath(path)
     found = listed_tomograms(name)
-    files = {} if folder is None else tomogram_files(folder, found)
+    names = {each: each.removesuffix(".tomostar") for each in found}
+    files = {} if folder is None else tomogram_files(folder, names.values())
     tomograms = {}
     for each, known in found.items():
         if folder is not None:
-            volume = str(files[each])
+            volume = str(files[names[each]])
         elif known.volume is None:
             raise FileError(
                 name,

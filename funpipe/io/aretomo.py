@@ -1,10 +1,10 @@
 """AreTomo's .aln: tilt angles as they were aligned, and how images are turned.
 
-TILT is taken as it is: RELION 5 writes it into rlnTomoYTilt, and ROT into rlnTomoZRot
-(align_tilt_series/aretomo/utils.py). So an azimuth in the tomogram is ROT less than
-in the image, which AreTomo turns by −ROT (CSaveXF.cpp). Dark images, which have their
-places in the stack from 0 (CDarkFrames.cpp), are left out; a ``_CTF.txt`` has a line
-for these too, see `funpipe.io.ctffind`.
+TILT, with AlphaOffset in it, is taken as it is: RELION 5 writes it into rlnTomoYTilt,
+and ROT into rlnTomoZRot (align_tilt_series/aretomo/utils.py). So an azimuth in the
+tomogram is ROT less than in the image, which AreTomo turns by −ROT (CSaveXF.cpp). Dark
+images, which have their places in the stack from 0 (CDarkFrames.cpp), are left out; a
+``_CTF.txt`` has a line for these too, see `funpipe.io.ctffind`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,13 @@ def _read(path: str) -> TiltFacts:
             "ones are in the stack: is it cut short?",
         )
     return TiltFacts(
-        path, angles=angles, rank=ALIGNED, turn=turn, views=views, total=total
+        path,
+        angles=angles,
+        rank=ALIGNED,
+        offset=float(found.AlphaOffset or 0),
+        turn=turn,
+        views=views,
+        total=total,
     )
 
 

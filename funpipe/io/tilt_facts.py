@@ -35,7 +35,7 @@ ALIGNED, AS_SET, BY_THE_WAY = range(3)
 """Angles as alignment found them, as the stage was set, and to name images by."""
 
 _UNITS = {"Å": 1e-4, "nm": 1e-3, "µm": 1.0}
-_MOST, _LEAST = 20.0, 0.02  # µm of defocus
+_MOST, _LEAST, _USUAL = 20.0, 0.02, 3.0  # µm of defocus
 _LARGEST = 2**26  # bytes
 
 
@@ -48,6 +48,8 @@ class TiltFacts:
     """(n,), degrees: at tilt α about y the beam is n = (cos α, 0, −sin α), z, y, x."""
     rank: int = AS_SET
     """Of what kind the angles are; a lower one is nearer to the tomogram's."""
+    offset: float = 0.0
+    """Degrees that they are all more than those the stage was set to."""
     dose: Array | None = None
     """(n,), e/Å² before each."""
     defocus: Array | None = None
@@ -202,9 +204,10 @@ def in_micrometres(path: str, values: Any, unit: str) -> Array:
 
 
 def _meant(value: float, unit: str) -> str:
-    for other, size in _UNITS.items():
-        if other != unit and 0.1 <= abs(value) * size <= _MOST:
-            return f": if it is in {other}, {value * size / _UNITS[unit]:g} {unit}" + (
-                " is meant"
-            )
-    return ""
+    """Say in which unit a defocus would be one that microscopes are set to."""
+    sizes = {each: abs(value) * size for each, size in _UNITS.items()}
+    _, likely = min((abs(np.log(size / _USUAL)), each) for each, size in sizes.items())
+    if likely == unit or not 0.1 <= sizes[likely] <= _MOST:
+        return ""
+    meant = value * _UNITS[likely] / _UNITS[unit]
+    return f": if it is in {likely}, {meant:g} {unit} is meant"

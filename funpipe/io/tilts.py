@@ -17,7 +17,7 @@ from funpipe.base import arguments as check
 from funpipe.base.caller import warn
 from funpipe.base.errors import FileError
 from funpipe.base.sources import open_unpacked
-from funpipe.base.wording import fail
+from funpipe.base.wording import describe, fail
 from funpipe.io.formats import Table
 from funpipe.io.relion_tilts import listed_tomograms
 from funpipe.io.relion_tomograms import holds_tomograms
@@ -191,8 +191,10 @@ def merged(
         options["phase_shift"] = float(np.mean(options["phase_shift"]))
     options.update({"angles": main.angles, **over})
     if len(np.atleast_1d(options["angles"])) != main.count:
-        wanted = f"one for each of the {main.count} tilts of {main.path}"
-        fail("angles", wanted, over["angles"])
+        raise ValueError(
+            f"angles must be one for each of the {main.count} tilts of {main.path}, "
+            f"not {describe(over['angles'])}"
+        )
     try:
         return tilt_series(axis=axis, **options)
     except (TypeError, ValueError) as error:
@@ -281,7 +283,8 @@ def _nearest(main: TiltFacts, other: TiltFacts) -> NDArray[np.intp]:
     All may be apart by one offset, as those of a lamella are; of those that fit the
     smallest is taken.
     """
-    ours, theirs = np.asarray(main.angles), np.asarray(other.angles)
+    ours = np.asarray(main.angles) - main.offset
+    theirs = np.asarray(other.angles) - other.offset
     order = np.argsort(theirs, kind="stable")
     ranks = np.argsort(np.argsort(ours, kind="stable"), kind="stable")
     if len(theirs) < len(ours):

@@ -54,7 +54,8 @@ def _read(path: str) -> TiltFacts:
     count = len(angles)
     used = _used(path, root, count)
     warn_of_other_axis(path, _attribute(path, root, "LevelAngleX"))
-    theta = angles + _attribute(path, root, "LevelAngleY")
+    level = _attribute(path, root, "LevelAngleY")
+    theta = angles + level
     inverted = root.get("AreAnglesInverted", "False").strip().lower() == "true"
     defocus = _grid(path, root, "GridCTF", count)
     columns: dict[str, Any] = {}
@@ -73,6 +74,7 @@ def _read(path: str) -> TiltFacts:
         path,
         angles=np.round(-theta[used], 6),
         rank=ALIGNED,
+        offset=-level,
         phase_shift=None if phase is None else 180 * phase[used],
         views=used.astype(float),
         total=count,
