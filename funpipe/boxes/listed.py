@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from funpipe.base import arguments as check
 from funpipe.base.errors import FileError
 from funpipe.base.wording import quoted
 from funpipe.boxes.opening import Tomogram
@@ -60,13 +61,14 @@ def read_tomograms(
     rlnTomoYTilt is the tilt and rlnTomoHand the hand as `tilt_series` means them, see
     `funpipe.io.relion_tilts`.
     """
-    name = os.fspath(path)
+    name = check.path("path", path)
+    where = None if folder is None else check.path("folder", folder)
     found = listed_tomograms(name)
     names = {each: each.removesuffix(".tomostar") for each in found}
-    files = {} if folder is None else tomogram_files(folder, names.values())
+    files = {} if where is None else tomogram_files(where, names.values())
     tomograms = {}
     for each, known in found.items():
-        if folder is not None:
+        if where is not None:
             volume = str(files[names[each]])
         elif known.volume is None:
             raise FileError(
