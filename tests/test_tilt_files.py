@@ -337,6 +337,15 @@ def test_version_3_of_imods_defoci(
     assert found.hand == hand
 
 
+def test_inverted_angles_of_imods_defoci_are_the_other_hand(tmp_path, tlt):
+    rows = "1 1 3.0 3.0 3083 2\n2 2 0.0 0.0 3084\n3 3 -3.0 -3.0 3147\n"
+    inverted = written(tmp_path, "a.defocus", rows)
+    found = fp.read_tilts(tlt, inverted)
+    assert (found.hand, found.angles) == (1, (-3.0, 0.0, 3.0))
+    assert found.defocus == pytest.approx((3.083, 3.084, 3.147))
+    assert fp.read_tilts(tlt, inverted, hand=-1).hand == -1
+
+
 def test_one_defocus_and_a_phase_shift_are_not_two_defoci(tmp_path, tlt):
     rows = "4 0 0.0 0.0 0.0 3\n1 1 -3 -3 7000 90\n2 2 0 0 7000 90\n3 3 3 3 7000 90\n"
     found = fp.read_tilts(tlt, written(tmp_path, "a.defocus", rows))
@@ -600,6 +609,19 @@ def test_other_numbers_of_tilts_are_refused(tmp_path, tlt):
         fp.read_tilts(tlt, dose=[1, 2])
 
 
+def test_a_stack_of_other_images_is_refused(tmp_path, tlt):
+    for count in (3, 4):
+        write_volume(tmp_path / f"{count}.st", (count, 8, 9), 0.2)
+    assert fp.read_tilts(tlt, tmp_path / "3.st") == fp.read_tilts(tlt)
+    with pytest.raises(ValueError, match=r"4\.st is of 4 images, but must be of 3"):
+        fp.read_tilts(tlt, tmp_path / "4.st")
+    dark = HERE / "dark_images.aln"
+    write_volume(tmp_path / "all.st", (51, 8, 9), 0.2)
+    assert fp.read_tilts(dark, tmp_path / "all.st") == fp.read_tilts(dark)
+    with pytest.raises(ValueError, match=r"of 37, or 51 with those left out"):
+        fp.read_tilts(dark, tmp_path / "4.st")
+
+
 def test_other_tilts_are_refused(tmp_path):
     xml = HERE / "warp_TS_1.xml"
     many = written(tmp_path, "a.tlt", "\n".join(map(str, np.linspace(-60, 60, 41))))
@@ -611,12 +633,11 @@ def test_other_tilts_are_refused(tmp_path):
     more = written(tmp_path, "c.rawtlt", "\n".join(map(str, np.arange(-70, 70, 3))))
     with pytest.raises(ValueError, match=r"among which are not the 41"):
         fp.read_tilts(xml, more)
-    angles = "\n".join(map(str, np.arange(-39.0, 42, 3)))
+    angles = np.arange(-39.0, 42, 3)
     rows = "".join(
-        f"{i + 1} {i + 1} {a} {a} 3000\n"
-        for i, a in enumerate(np.arange(39, -42, -3.0))
+        f"{i} {i} {a} {a} 3000\n" for i, a in enumerate(angles**2 / 40, start=1)
     )
-    tlt = written(tmp_path, "d.tlt", angles)
+    tlt = written(tmp_path, "d.tlt", "\n".join(map(str, angles)))
     with pytest.raises(ValueError, match=r"d\.defocus is of other tilts"):
         fp.read_tilts(tlt, written(tmp_path, "d.defocus", rows))
 
@@ -799,7 +820,7 @@ def test_the_command_line_takes_files_of_one_tilt_series(tmp_path, tlt, xf, caps
     capsys.readouterr()
     assert main([*asked, "--tilts", tlt, "--tilt", "-60", "60"]) == 2
     assert "not allowed with argument" in capsys.readouterr().err
-    assert main([*asked, "--tilts", str(tmp_path / "map.mrc")]) == 2
+    assert main([*asked, "--tilts", str(tmp_path / "picks.csv")]) == 2
     assert "is of no format that tells of a tilt series" in capsys.readouterr().err
 
 

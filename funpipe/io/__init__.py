@@ -27,6 +27,7 @@ Tilt series:
   `TILTS` there names the module of each format
 - `tilt_facts`: what one file says, and texts and numbers as all of them read these
 - `imod_tilts`, `serialem`, `aretomo`, `ctffind`, `warp_tilts`: a program's files each
+- `tilt_stacks`: how many images a stack has
 - `relion_tilts`: RELION's STAR files of tilt series, and all that a tomograms file
   names
 """

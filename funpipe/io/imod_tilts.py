@@ -13,10 +13,13 @@ A₁₁ A₁₂ A₂₁ A₂₂ and shifts for each view: an azimuth grows by at
 *Defoci* (``.defocus``) are nm, for ranges of views counted from 1, and interpolated
 between the middles of ranges. Version 3 says in a line before them what columns there
 are, as flags: 1 a second defocus and the first's azimuth, 2 in radians, 4 a phase
-shift, 8 in radians, 16 inverted tilt angles, 32 a cut-on frequency. ctfphaseflip puts
-the defocus of what lies at x from the tilt axis to D + x tan α (ctfphaseflip.cpp),
-which is −1 times its depth z cos α − x sin α: the hand is −1, as where no file says
-one, and 1 where the tilt angles are inverted.
+shift, 8 in radians, 16 that tilt angles are to be inverted, 32 a cut-on frequency.
+(AreTomo's ``_CTF_Imod.txt`` has the smaller defocus first and the larger's azimuth,
+CSaveCtfResults.cpp: give its ``_CTF.txt``.) ctfphaseflip puts the defocus of what lies
+at x from the tilt axis to D + x tan α (ctfphaseflip.cpp), which is −1 times its depth
+z cos α − x sin α: the hand is −1, as where no file says one. It is 1 with inverted tilt
+angles: by the flag, or where those in the file are the negative of the ``.tlt``'s, as
+ctfplotter writes them with -invert.
 """
 
 from __future__ import annotations

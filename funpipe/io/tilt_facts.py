@@ -71,7 +71,8 @@ class TiltFacts:
     def count(self) -> int:
         """How many tilts it tells of."""
         several = (self.angles, self.dose, self.defocus, self.turn, self.phase_shift)
-        return next((len(each) for each in several if each is not None), 0)
+        found = (len(each) for each in several if each is not None)
+        return next(found, self.total or 0)
 
 
 class TiltFormat(NamedTuple):

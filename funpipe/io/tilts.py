@@ -38,6 +38,7 @@ TILTS = Table(
         "ctf": "funpipe.io.ctffind:FORMAT",
         "xml": "funpipe.io.warp_tilts:FORMAT",
         "star": "funpipe.io.relion_tilts:FORMAT",
+        "stack": "funpipe.io.tilt_stacks:FORMAT",
     }
 )
 """Formats, the record of each as "module:name"."""
@@ -59,8 +60,9 @@ def read_tilts(
         Files of one tilt series: IMOD's ``.tlt``, ``.rawtlt``, ``.xf`` and
         ``.defocus``, SerialEM's ``.mdoc``, AreTomo's ``.aln`` and ``_CTF.txt``, Warp's
         ``.xml``, RELION's STAR file of a tilt series, the output of CTFFIND and Gctf
-        (extra ``tilts``). What an earlier one says wins over a later one; angles as
-        they were aligned win over those that the stage was set to.
+        (extra ``tilts``); and the stack, of which only the number of images is asked,
+        so that files of another one are found out. What an earlier one says wins over
+        a later one; angles as they were aligned win over those of the stage.
     axis : {"y", "x"}
         What the tomogram's tilt axis is along.
     **over
@@ -181,6 +183,8 @@ def merged(
             sources[name] = found
     for each in several:  # also those that say no more than that they are others
         _of_tilts(main, each, np.zeros(each.count))
+        if each.rank == BY_THE_WAY and each is not main and _inverted(main, each):
+            options.setdefault("hand", 1)
     if "defocus" in sources:
         pair = options["defocus"]
         options["defocus"] = pair.mean(axis=1)
@@ -267,14 +271,28 @@ def _between(
             other.path,
             f" is of view {known.max() + 1:g}, but {main.path} has only {total}",
         )
-    apart = np.interp(views, known, angles) - np.asarray(main.angles)
-    inside = (views >= known.min()) & (views <= known.max())
-    if inside.any():
-        _check_apart(main, other, apart[inside])
+    if not _inverted(main, other):
+        _check_apart(main, other, _by_the_way(main, other))
     if values.ndim == 1:
         return np.interp(views, known, values)
     columns = [np.interp(views, known, each) for each in values.T]
     return np.stack(columns, axis=1)
+
+
+def _by_the_way(main: TiltFacts, other: TiltFacts, sign: int = 1) -> Array:
+    """Return how far angles that name views are from those of the main file."""
+    views = np.arange(main.count) if main.views is None else main.views
+    known, angles = np.asarray(other.views), sign * np.asarray(other.angles)
+    inside = (views >= known.min()) & (views <= known.max())
+    ours = np.asarray(main.angles)
+    return (np.interp(views, known, angles) - ours)[inside]
+
+
+def _inverted(main: TiltFacts, other: TiltFacts) -> bool:
+    """Tell whether angles that name views are the negative of the main file's."""
+    same, turned = (_by_the_way(main, other, sign) for sign in (1, -1))
+    ours = np.asarray(main.angles)
+    return bool(len(same) > 1 and not _fits(same, ours) and _fits(turned, ours))
 
 
 def _nearest(main: TiltFacts, other: TiltFacts) -> NDArray[np.intp]:
@@ -312,6 +330,8 @@ def _nearest(main: TiltFacts, other: TiltFacts) -> NDArray[np.intp]:
 
 
 def _fits(apart: Array, angles: Array) -> bool:
+    if not len(apart):
+        return True
     steps = np.diff(np.sort(angles))
     step = float(np.median(steps)) if len(steps) else 0.0
     near = max(_LEAST, _NEAR * step)
