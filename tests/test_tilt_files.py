@@ -302,6 +302,11 @@ def test_defoci_of_imod_are_nm_of_views(tmp_path, tlt):
     assert (found.hand, found.astigmatism) == (-1, None)
     alone = fp.read_tilts(written(tmp_path, "a.defocus", two))
     assert alone == found
+    first, second, third = two.splitlines(keepends=True)
+    turned = written(
+        tmp_path, "b.defocus", third + first.replace(" 2\n", "\n") + second
+    )
+    assert fp.read_tilts(turned) == found
 
 
 def test_defoci_of_ranges_are_interpolated_between_their_middles(tmp_path):
@@ -428,6 +433,41 @@ def test_angles_that_aretomo_offset_find_the_images_that_the_stage_was_set_for(
     found = fp.read_tilts(HERE / "dark_images.aln", mdoc)
     dose = dict(zip(angles[order], 2.0 * np.arange(51), strict=True))
     assert found.dose == tuple(dose[each] for each in angles[14:])
+
+
+def test_an_offset_that_is_said_is_not_guessed(tmp_path):
+    # 11 images from −15 in steps of 3, the first and the last dark, and an offset of 6:
+    # without it the images 3 degrees off would fit as well.
+    head = "# AreTomo Alignment / Priims bprmMn\n# RawSize = 100 100 11\n"
+    dark = "# DarkFrame =  0 1 -15.0\n# DarkFrame =  10 11 15.0\n"
+    offset = "# NumPatches = 0\n# AlphaOffset = 6.00\n# BetaOffset = 0.00\n# SEC\n"
+    angles = np.arange(-15.0, 16, 3)
+    rows = "".join(f"{i} 85.0 1 0 0 1 1 1 0 {angles[i] + 6}\n" for i in range(1, 10))
+    aln = written(tmp_path, "a.aln", head + dark + offset + rows)
+    sections = "".join(
+        f"[ZValue = {i}]\nTiltAngle = {each}\nPriorRecordDose = {3.0 * i}\n\n"
+        for i, each in enumerate(angles)
+    )
+    mdoc = written(tmp_path, "a.mdoc", f"PixelSpacing = 1.0\n\n{sections}")
+    found = fp.read_tilts(aln, mdoc)
+    assert found.angles == tuple(np.arange(-6.0, 19, 3))
+    assert found.dose == tuple(3.0 * np.arange(1, 10))
+
+
+def test_a_level_of_warp_is_an_offset_of_what_the_stage_was_set_to(tmp_path):
+    text = (HERE / "warp_TS_1.xml").read_text()
+    stage = -np.array(re.search(r"<Angles>([^<]*)", text)[1].split(), float)
+    used = ["True"] * 41
+    used[:3] = used[-3:] = ["False"] * 3
+    text = re.sub(r"<Dose>[^<]*</Dose>", "", text)
+    text = re.sub(r"<UseTilt>[^<]*", "<UseTilt>" + "\n".join(used), text)
+    sections = "".join(
+        f"[ZValue = {i}]\nTiltAngle = {each}\nPriorRecordDose = {3.0 * i}\n\n"
+        for i, each in enumerate(stage)
+    )
+    mdoc = written(tmp_path, "a.mdoc", f"PixelSpacing = 1.0\n\n{sections}")
+    found = fp.read_tilts(written(tmp_path, "a.xml", text), mdoc)
+    assert found.dose == tuple(3.0 * np.arange(3, 38))
 
 
 def test_an_mdoc_is_sorted_to_the_angles_of_the_stack(tmp_path):
