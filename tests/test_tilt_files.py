@@ -122,6 +122,22 @@ def test_defoci_of_warp_at_seven_places_are_those_that_warp_printed():
         assert abs(found - (u + v) / 2e4) < 14e-4
 
 
+def test_contrast_at_those_places_is_that_of_the_defoci_that_warp_printed():
+    series = fp.read_tilts(HERE / "warp_TS_1.xml")
+    k = np.array([0.0, 0.6, 0.0]).reshape(3, 1, 1)  # along the axis: in every tilt
+    for x, y, z, tilt, u, v, _ in printed_by_warp():
+        i = int(tilt) - 1
+        one = {"voltage": 300, "spherical_aberration": 2.7, "phase_flipped": False}
+        there = tilt_series(
+            [series.angles[i]], defocus=[series.defocus[i]], hand=series.hand, **one
+        )
+        printed = tilt_series([0.0], defocus=(u + v) / 2e4, **one)
+        place = np.array([[z, y, x]]) / 10
+        found = there.at(place).amplitudes(k)[0, 0]
+        wanted = printed.at(np.zeros((1, 3))).amplitudes(k)[0, 0]
+        assert abs(found - wanted) < 4e-3  # 1.4 nm of defocus are as much
+
+
 def test_a_hand_or_angles_turned_round_are_far_from_what_warp_printed():
     series = fp.read_tilts(HERE / "warp_TS_1.xml")
     for flip, sign in ((-1, 1), (1, -1)):

@@ -28,7 +28,7 @@ def read_tomograms(
     folder: str | os.PathLike[str] | None = None,
     **over: Any,
 ) -> dict[str, Tomogram]:
-    """Read RELION's tomograms file: each tomogram with its scale and tilt series.
+    r"""Read RELION's tomograms file: each tomogram with its scale and tilt series.
 
     Parameters
     ----------
@@ -60,6 +60,25 @@ def read_tomograms(
     -----
     rlnTomoYTilt is the tilt and rlnTomoHand the hand as `tilt_series` means them, see
     `funpipe.io.relion_tilts`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from funpipe.io.mrc import write_volume
+    >>> titles = ["rlnTomoName", "rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ"]
+    >>> titles += ["rlnTomoTiltSeriesPixelSize", "rlnTomoHand"]
+    >>> loop = "loop_\n_" + "\n_".join(titles)
+    >>> tilts = "data_TS_01\nloop_\n_rlnTomoYTilt\n-30\n0\n30\n"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_volume(f"{folder}/TS_01.mrc", np.zeros((5, 10, 10)), 0.8)
+    ...     with open(f"{folder}/tomograms.star", "w") as file:
+    ...         print("data_global", loop, "TS_01 40 40 20 2.0 1", tilts, sep="\n",
+    ...               file=file)
+    ...     found = read_tomograms(f"{folder}/tomograms.star", folder=folder)
+    >>> found["TS_01"].tilt
+    tilt_series((-30.0, 0.0, 30.0), 'y', hand=1)
+    >>> round(found["TS_01"].scale, 6)
+    0.8
     """
     name = check.path("path", path)
     where = None if folder is None else check.path("folder", folder)
