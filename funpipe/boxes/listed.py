@@ -77,8 +77,8 @@ def read_tomograms(
     ...     found = read_tomograms(f"{folder}/tomograms.star", folder=folder)
     >>> found["TS_01"].tilt
     tilt_series((-30.0, 0.0, 30.0), 'y', hand=1)
-    >>> round(found["TS_01"].scale, 6)
-    0.8
+    >>> f"{found['TS_01'].scale:.3g} nm per voxel"
+    '0.8 nm per voxel'
     """
     name = check.path("path", path)
     where = None if folder is None else check.path("folder", folder)
