@@ -28,6 +28,7 @@ from funpipe.jobs.averaging import average
 from funpipe.space.tilt_series import tilt_series
 from funpipe.space.tilts import dual_axis, single_axis
 from funpipe.io.particles import read_molecules, write_molecules
+from funpipe.io.tilts import read_tilts
 from funpipe.io.volumes import write_volume
 from funpipe.faces.loader import SubtomogramLoader
 from funpipe.base.molecules import Molecules
@@ -35,6 +36,7 @@ from funpipe.jobs.posing import Alignment
 from funpipe.jobs.preparing import prepare
 from funpipe.jobs.checking import Finding, check
 from funpipe.boxes.cutting import subtomograms
+from funpipe.boxes.listed import read_tomograms
 from funpipe.boxes.opening import Tomogram
 
 # Modules that are of use by themselves.
@@ -65,6 +67,8 @@ __all__ = [
     "prepare",
     "provider_function",
     "read_molecules",
+    "read_tilts",
+    "read_tomograms",
     "single_axis",
     "subtomograms",
     "tilt_series",

@@ -59,6 +59,14 @@ def converter_called(image, scale):
     return fp.gaussian_filter(0.5)(image, scale)
 
 
+def tilts_read(paths, axis, over):
+    return fp.read_tilts(paths, axis=axis, hand=over)
+
+
+def tomograms_read(path, folder, over):
+    return list(fp.read_tomograms(path, folder=folder, hand=over))
+
+
 def with_feature(values):
     return PICKS.with_features(score=values)
 
@@ -205,6 +213,11 @@ OTHERS = {
         fp.read_molecules,
         {"path": "picks.csv", "format": None, **LISTED},
     ),
+    "read_tilts": (tilts_read, {"paths": "angles.tlt", "axis": "y", "over": 1}),
+    "read_tomograms": (
+        tomograms_read,
+        {"path": "tomograms.star", "folder": None, "over": 1},
+    ),
     "write_molecules": (
         fp.write_molecules,
         {
@@ -327,6 +340,7 @@ RENAMED = {  # parameters, and what else an error may call them
     "path": ["No such file or directory"],
     "box": ["box[0]", "box[1]"],
     "several": ["several"],
+    "over": ["hand"],
 }
 
 

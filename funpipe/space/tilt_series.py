@@ -438,7 +438,7 @@ def tilt_series(
         Whether contrast transfer was undone altogether, also in amplitude.
     hand : {-1, 1}
         1 where the defocus of what lies further along z at zero tilt is larger, −1
-        where it is smaller.
+        where it is smaller: RELION's rlnTomoHand.
 
     Returns
     -------
