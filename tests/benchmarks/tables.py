@@ -201,13 +201,13 @@ def tilt_averages(results: Results) -> str:
         (
             f"{row['defocus']}, {row['weights']}",
             row["particles"],
-            f"{row['mean FSC, 0.35 to 0.8 1/nm']:.2f}",
+            f"{row['mean FSC, 0.3 to 0.55 1/nm']:.2f}",
             f"{row['lowest there']:.2f}",
             f"{row['nm at an FSC of 0.5']:.2f} nm",
         )
         for row in all_rows(results, ("tilts-average",))
     ]
-    titles = ("defocus, average by", "particles", "mean FSC, 0.35 to 0.8 1/nm")
+    titles = ("defocus, average by", "particles", "mean FSC, 0.3 to 0.55 1/nm")
     titles += ("lowest there", "FSC falls below 0.5 at")
     return section("Averages of a signed contrast transfer", titles, rows)
 

@@ -3,7 +3,9 @@
 The conditions were fixed before a result was seen: the 30S at 1 nm a voxel in a box of
 32 and at 0.5 nm in one of 48, as Gaussians of one voxel; 41 tilts of 3 degrees from the
 middle outwards, 120 e/Å² in all; 3 µm under focus, phases flipped or not; waves up to
-Nyquist's; noise in units of the template's standard deviation inside its mask.
+Nyquist's; noise in units of the template's standard deviation inside its mask. Averages
+are of 108 copies at their true poses in four tomograms of 0.8 nm a voxel, phases as they
+were, noise 1; frequencies are those around the first zeros.
 """
 
 from __future__ import annotations
@@ -126,8 +128,8 @@ def averages(size: Any) -> list[dict[str, Any]]:
     """Average tomograms of one defocus and of several, by H and by a plain wedge."""
     if not molecules.available(("30S",)):
         return []
-    scale = 0.5
-    box = size.box(48)
+    scale = 0.8
+    box = size.box(40)
     blobs = ribosome(scale, box)
     truth = blob_image(blobs, (box,) * 3, scale)
     rows = []
@@ -146,13 +148,13 @@ def averages(size: Any) -> list[dict[str, Any]]:
             mean = fp.average(many, picks, shape=box, progress=False)
             curves[kind] = fourier_shell_correlation(mean, truth, scale)
         for kind, (frequency, fsc) in curves.items():
-            band = fsc[(frequency > 0.35) & (frequency < 0.8)]
+            band = fsc[(frequency > 0.3) & (frequency < 0.55)]
             rows.append(
                 {
                     "defocus": name,
                     "weights": kind,
                     "particles": len(picks),
-                    "mean FSC, 0.35 to 0.8 1/nm": float(band.mean()),
+                    "mean FSC, 0.3 to 0.55 1/nm": float(band.mean()),
                     "lowest there": float(band.min()),
                     "nm at an FSC of 0.5": resolution_at(frequency, fsc, 0.5),
                 }
@@ -164,11 +166,11 @@ def tomograms(
     size: Any, blobs: Blobs, truth: np.ndarray, focuses: Any, scale: float
 ) -> tuple[dict[str, np.ndarray], fp.Molecules]:
     """Return a tomogram of each defocus, and the molecules in them."""
-    side, random = 1 if size.tiny else 4, np.random.default_rng(70)
+    side, random = 1 if size.tiny else 3, np.random.default_rng(70)
     room = len(truth)
     grid = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), -1)
     places = (grid.reshape(-1, 3) + 0.5) * room * scale
-    noise = 3.0 * float(truth[truth > 0.1 * truth.max()].std())
+    noise = float(truth[truth > 0.1 * truth.max()].std())
     images, parts = {}, []
     for i, focus in enumerate(focuses):
         turns = Rotation.random(len(places), rng=random)
