@@ -25,7 +25,7 @@ from funpipe.stages.providers import *  # noqa: F403
 # Particles, and what is done with them.
 from funpipe.jobs.aligning import align, align_subtomograms, apply_alignment
 from funpipe.jobs.averaging import average
-from funpipe.space.tilt_series import tilt_series
+from funpipe.space.series import tilt_series
 from funpipe.space.tilts import dual_axis, single_axis
 from funpipe.io.particles import read_molecules, write_molecules
 from funpipe.io.tilts import read_tilts

@@ -22,7 +22,7 @@ from funpipe.space.optics import (
     transfer,
     wavelength,
 )
-from funpipe.space.tilt_series import tilt_series
+from funpipe.space.series import tilt_series
 
 FREQUENCIES = np.linspace(0, 2, 11)  # 1/nm
 
@@ -159,7 +159,7 @@ def test_astigmatism_is_that_of_another_program(
 ):
     if compiled:
         pytest.importorskip("numba")
-    monkeypatch.setattr("funpipe.space.tilt_series.can_compile", lambda: compiled)
+    monkeypatch.setattr("funpipe.space.transfer.can_compile", lambda: compiled)
     defocus, half, azimuth = setting
     series = tilt_series(
         [0.0],

@@ -13,7 +13,7 @@ from real_files import DATA, needs_data
 
 import funpipe as fp
 from funpipe.faces.command_line import main
-from funpipe.space.tilt_series import tilt_series
+from funpipe.space.series import tilt_series
 
 HERE = Path(__file__).parent / "data" / "tilts"
 

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 import funpipe as fp
 from funpipe.space.fourier import fourier_vectors
 from funpipe.space.optics import CRITICAL, wavelength
-from funpipe.space.tilt_series import (
+from funpipe.space.series import tilt_series
+from funpipe.space.tilts import as_tilt, dual_axis, single_axis
+from funpipe.space.transfer import (
     Placed,
     TiltSeries,
     measured,
     per_voxel,
     placed,
     taken,
-    tilt_series,
     transfer_of,
 )
-from funpipe.space.tilts import as_tilt, dual_axis, single_axis
 
 ANGLES = range(-60, 61, 3)
 DOSE = 3.0 * np.arange(41)
@@ -38,7 +38,7 @@ def compiled(request, monkeypatch):
     """Both ways that H is computed in."""
     if request.param:
         pytest.importorskip("numba")
-    monkeypatch.setattr("funpipe.space.tilt_series.can_compile", lambda: request.param)
+    monkeypatch.setattr("funpipe.space.transfer.can_compile", lambda: request.param)
     return request.param
 
 
@@ -208,9 +208,7 @@ def test_compiled_equals_plain(series, seed):
     seen, found = series.at(places, 15.0), []
     for each in (True, False):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                "funpipe.space.tilt_series.can_compile", lambda each=each: each
-            )
+            patch.setattr("funpipe.space.transfer.can_compile", lambda each=each: each)
             found.append(
                 (seen.amplitudes(k), seen.measured(k[:, 0]), seen.measured(k[:, 1]))
             )

@@ -29,8 +29,8 @@ from funpipe.boxes.chunks import (
 from funpipe.boxes.opening import Source, in_tomogram, some_of
 from funpipe.space.crops import Crops, Support, crop_shape, windows_of
 from funpipe.space.geometry import centre
-from funpipe.space.tilt_series import placed
 from funpipe.space.tilts import Tilt
+from funpipe.space.transfer import placed
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

@@ -28,8 +28,8 @@ from funpipe.boxes.opening import (
 )
 from funpipe.space.geometry import centre
 from funpipe.space.splines import fill_from_splines, spline_coefficients
-from funpipe.space.tilt_series import placed
 from funpipe.space.tilts import Tilt
+from funpipe.space.transfer import placed
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

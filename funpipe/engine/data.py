@@ -22,8 +22,8 @@ from funpipe.engine.gauss_newton import Spectra
 from funpipe.engine.settings import SETTINGS
 from funpipe.engine.shells import per_shell
 from funpipe.space.crops import Crops, lattice, lattice_power, spectra
-from funpipe.space.tilt_series import Transfer, measured, transfer_of
 from funpipe.space.tilts import Tilt
+from funpipe.space.transfer import Transfer, measured, transfer_of
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

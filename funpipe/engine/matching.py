@@ -74,8 +74,8 @@ from funpipe.space.crops import (
     window_power,
 )
 from funpipe.space.fourier import half_ball
-from funpipe.space.tilt_series import taken
 from funpipe.space.tilts import Tilt
+from funpipe.space.transfer import taken
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

@@ -1,6 +1,6 @@
 """What files say of a tilt series, each some of it, and texts as they are read.
 
-Angles, hands and azimuths are turned into what `funpipe.space.tilt_series` means by
+Angles, hands and azimuths are turned into what `funpipe.space.transfer` means by
 them where a format is read; each module of a format says how, and whose code shows it.
 """
 

@@ -22,7 +22,8 @@ from funpipe.io.formats import Table
 from funpipe.io.relion_tilts import listed_tomograms
 from funpipe.io.relion_tomograms import holds_tomograms
 from funpipe.io.tilt_facts import BY_THE_WAY, TiltFacts, TiltFormat
-from funpipe.space.tilt_series import TiltSeries, tilt_series
+from funpipe.space.series import tilt_series
+from funpipe.space.transfer import TiltSeries
 
 __all__ = ["TILTS", "holds_many", "merged", "read_listed_tilts", "read_tilts"]
 

@@ -40,8 +40,8 @@ from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.searching import sampling, search_for
 from funpipe.jobs.working import running
 from funpipe.space.crops import whole_box, whole_boxes
-from funpipe.space.tilt_series import placed
 from funpipe.space.tilts import Tilt
+from funpipe.space.transfer import placed
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

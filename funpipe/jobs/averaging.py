@@ -31,8 +31,8 @@ from funpipe.boxes.opening import (
 from funpipe.jobs.running import Task
 from funpipe.jobs.working import Job, Result, results, running
 from funpipe.space.fourier import fourier_vectors
-from funpipe.space.tilt_series import TiltSeries, taken, transfer_of
 from funpipe.space.tilts import as_tilt, no_tilt
+from funpipe.space.transfer import TiltSeries, taken, transfer_of
 
 __all__ = ["average"]
 

@@ -25,13 +25,13 @@ from funpipe.jobs.planning import Plan, plan
 from funpipe.jobs.running import run
 from funpipe.jobs.searching import search_for
 from funpipe.space.geometry import RotationGrid, coarse_grid
-from funpipe.space.tilt_series import (
+from funpipe.space.tilts import Tilt
+from funpipe.space.transfer import (
     about_other_axis,
     of_other_focus,
     of_other_hand,
     per_voxel,
 )
-from funpipe.space.tilts import Tilt
 
 __all__ = ["Finding", "check"]
 

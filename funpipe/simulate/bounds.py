@@ -11,8 +11,8 @@ from funpipe.simulate.boxes import Particles
 from funpipe.simulate.images import Blobs, one_blob
 from funpipe.simulate.seen import left, seen_at
 from funpipe.space.fourier import half_ball
-from funpipe.space.tilt_series import Placed, taken
 from funpipe.space.tilts import as_tilt
+from funpipe.space.transfer import Placed, taken
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

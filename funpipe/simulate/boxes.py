@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from funpipe.simulate.images import drawn, image_of
 from funpipe.simulate.seen import colour, left, seen_at
 from funpipe.space.fourier import fourier_vectors
-from funpipe.space.tilt_series import taken
 from funpipe.space.tilts import as_tilt
+from funpipe.space.transfer import taken
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
 from funpipe.base.wording import fail
-from funpipe.space.tilt_series import TiltSeries
 from funpipe.space.tilts import AXES
+from funpipe.space.transfer import TiltSeries
 
 __all__ = ["projections"]
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
-from funpipe.space.tilt_series import Placed, placed
 from funpipe.space.tilts import Tilt
+from funpipe.space.transfer import Placed, placed
 
 __all__ = ["colour", "left", "seen_at"]
 

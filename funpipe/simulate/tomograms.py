@@ -32,8 +32,8 @@ from funpipe.simulate.seen import colour, left
 from funpipe.space.fourier import fourier_vectors
 from funpipe.space.geometry import centre
 from funpipe.space.optics import NM_PER_UM, phase_rates
-from funpipe.space.tilt_series import TiltSeries
 from funpipe.space.tilts import Tilt, as_tilt
+from funpipe.space.transfer import TiltSeries
 
 __all__ = ["perturbed", "tomogram"]
 

@@ -6,7 +6,7 @@
 - `microscope`: checks of a microscope's settings, and of tilts'
 - `optics`: contrast transfer of the microscope, and what dose leaves of a wave
 - `tilts`: what a tilt series measures: missing wedges
-- `tilt_series`: the same tilt by tilt, with dose and contrast transfer
+- `transfer`: what a tilt series leaves of each wave; `series` makes one, checked
 - `spectra`: transforms between the frequencies of a box: a fine grid and a gather
 - `splines`: cubic splines through an image's voxels
 - `compiled`, `compiled_splines`: loops of these by numba, where it is installed

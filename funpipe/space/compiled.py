@@ -128,7 +128,7 @@ def put_together(parts: Any, into: Any) -> None:
 def transferred(
     k: Any, heights: Any, tilts: Any, rates: Any, reach: float, found: Any
 ) -> None:
-    """Set ``found`` to H of `funpipe.space.tilt_series`, wave by wave.
+    """Set ``found`` to H of `funpipe.space.transfer`, wave by wave.
 
     Of tilts in the order of their angles those that cover a wave are next to each
     other, the last and the first too.

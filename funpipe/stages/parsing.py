@@ -19,7 +19,7 @@ import numpy as np
 from funpipe.algebra.pipeline import ImageConverter, ImageProvider, compose, identity
 from funpipe.algebra.stage_functions import StageFunction
 from funpipe.base.wording import describe
-from funpipe.space.tilt_series import tilt_series
+from funpipe.space.series import tilt_series
 from funpipe.space.tilts import dual_axis, single_axis
 from funpipe.stages import converters, masks, physics, providers
 

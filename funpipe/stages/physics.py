@@ -21,8 +21,8 @@ from funpipe.base.wording import fail
 from funpipe.space import microscope
 from funpipe.space.fourier import filter_image, fourier_vectors
 from funpipe.space.optics import Lens, dose_left, transfer
-from funpipe.space.tilt_series import part_left, placed
 from funpipe.space.tilts import Tilt, as_tilt
+from funpipe.space.transfer import part_left, placed
 
 __all__ = ["ctf_filter", "dose_filter", "wedge_filter"]
 
