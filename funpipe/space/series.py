@@ -81,6 +81,7 @@ def tilt_series(
 
     Examples
     --------
+    >>> import numpy as np
     >>> series = tilt_series(range(-60, 61, 3), dose=3 * np.arange(41), defocus=3.0)
     >>> series.amplitudes(np.array([[0.0, 0.1], [0.0, 0.0], [0.1, 0.0]])).round(3)
     array([0.239, 0.   ])

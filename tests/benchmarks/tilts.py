@@ -4,8 +4,8 @@ The conditions were fixed before a result was seen: the 30S at 1 nm a voxel in a
 32 and at 0.5 nm in one of 48, as Gaussians of one voxel; 41 tilts of 3 degrees from the
 middle outwards, 120 e/Å² in all; 3 µm under focus, phases flipped or not; waves up to
 Nyquist's; noise in units of the template's standard deviation inside its mask. Averages
-are of 108 copies at their true poses in four tomograms of 0.8 nm a voxel, phases as they
-were, noise 1; frequencies are those around the first zeros.
+are of 108 copies at their true poses in four tomograms of 0.8 nm a voxel, phases as
+they were, noise 1; frequencies are those around the first zeros.
 """
 
 from __future__ import annotations
