@@ -50,6 +50,7 @@ FEW = fp.Molecules(
     [[10.2, 20.9, 15.3], [30.4, 18.8, 24.6]],
     Rotation.from_euler("ZYX", [[40, -70, 15], [5, 80, -120]], degrees=True),
 )
+MOVED = np.array([[25.0, 20.0, 20.0], [10.0, 22.0, 15.0]])
 WHOLE = (41, 40, 45)
 NONE = FEW[:0]
 
@@ -154,9 +155,7 @@ def test_places_that_are_not_one_for_each_particle_are_named(wrong):
 
 def test_each_copy_has_the_defocus_of_its_own_place():
     wide = (81, 81, 81)
-    molecules = fp.Molecules(
-        FEW.positions + [[25, 20, 20], [10, 22, 15]], FEW.rotations
-    )
+    molecules = fp.Molecules(FEW.positions + MOVED, FEW.rotations)
     made = tomogram(BLOBS, molecules, wide, SCALE, tilt=SERIES, noise=0)
     exact = np.zeros(wide)
     for position, rotation in zip(
@@ -166,6 +165,18 @@ def test_each_copy_has_the_defocus_of_its_own_place():
         size = 2 * reach_of(BLOBS)
         exact += seen(image, SERIES, position - 40.0, size)
     assert worst(made, exact) < 0.01
+
+
+def test_a_copy_further_along_the_beam_has_another_defocus():
+    # hand −1: 100 nm further along z is 0.1 µm less under focus
+    series, same = (
+        fp.tilt_series([0.0], defocus=each, thickness=5.0) for each in (2.0, 1.9)
+    )
+    options = {"scale": SCALE, "noise": 0}
+    top, middle = fp.Molecules([[220.0, 20, 20]]), fp.Molecules([[20.0, 20, 20]])
+    made = tomogram(BLOBS, top, (241, 41, 41), tilt=series, **options)
+    exact = tomogram(BLOBS, middle, (41, 41, 41), tilt=same, **options)
+    assert worst(made[200:], exact) < 1e-3
 
 
 def test_a_copy_that_leaves_the_tomogram_is_cut_off_after_the_series():
@@ -178,6 +189,12 @@ def test_a_copy_that_leaves_the_tomogram_is_cut_off_after_the_series():
     whole = shown((61, 61, 61), (30.0, 31.0, 30.0))
     part = shown((61, 61, 40), (30.0, 31.0, 9.0))
     assert worst(part, whole[:, :, 21:]) < 0.01
+
+
+@pytest.mark.parametrize("tilt", [(-60, 60), SERIES], ids=["wedge", "series"])
+def test_a_copy_wholly_outside_is_not_there(tilt):
+    far = fp.Molecules([[-90.0, 20.0, 20.0], [20.0, 150.0, 20.0]])
+    assert not tomogram(BLOBS, far, WHOLE, SCALE, tilt=tilt, noise=0).any()
 
 
 @pytest.mark.parametrize("corrected", [False, True])
@@ -327,6 +344,19 @@ def test_a_membrane_is_two_leaflets_of_a_sphere_that_end_where_molecules_are():
     assert found.max() > 1.5
 
 
+def test_a_membrane_is_seen_with_the_defocus_of_its_point():
+    options = {"tilt": SERIES, "noise": 0, "seed": 9}
+    more = tomogram(BLOBS, FEW, (41, 41, 45), SCALE, membranes=1, **options)
+    plain = tomogram(BLOBS, FEW, (41, 41, 45), SCALE, **options)
+    crowd, seed = crowd_of(FEW, (41, 41, 45)), np.random.SeedSequence(9).spawn(3)[1]
+    (sheet,) = sheets(crowd, BLOBS, 1, np.random.default_rng(seed))
+    density = np.zeros(crowd.shape, np.float32)
+    add_sheet(density, sheet, SCALE, cut_out(crowd))
+    place = sheet.point - (np.array(crowd.shape) - 1) / 2
+    exact = seen(density, SERIES, place, 2 * reach_of(BLOBS))
+    assert worst(more - plain, exact) < 1e-4
+
+
 def test_no_room_is_said():
     with pytest.raises(ValueError, match="neighbours must be as many as there is room"):
         tomogram(BLOBS, FEW, (30, 40, 40), SCALE, neighbours=50)
@@ -434,11 +464,11 @@ def test_waves_of_a_projection_are_those_that_its_tilt_covers():
 
 @pytest.mark.parametrize("axis", ["y", "x"])
 def test_projections_are_multiplied_by_dose_and_signed_contrast_transfer(axis):
-    defocus, dose, pair = (0.5, 0.9), (10.0, 60.0), (0.2, 30.0)
+    defocus, dose, pair = (3.0, 4.0), (1.0, 6.0), (0.2, 30.0)
     optics = {"defocus": defocus, "dose": dose, "astigmatism": pair}
     tilts = fp.tilt_series([-30.0, 50.0], axis, **optics)  # phases flipped: not here
     shape = (20, 61, 61)
-    small = Blobs(BLOBS.centres / 2, 1.5, BLOBS.weights)
+    small = Blobs(BLOBS.centres / 2, 0.8, BLOBS.weights)
     density = blob_image(small, shape, SCALE)
     found = projections(density, tilts, SCALE)
     plain = projections(density, fp.tilt_series([-30.0, 50.0], axis), SCALE)
