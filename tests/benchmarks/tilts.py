@@ -168,8 +168,9 @@ def tomograms(
     """Return a tomogram of each defocus, and the molecules in them."""
     side, random = 1 if size.tiny else 3, np.random.default_rng(70)
     room = len(truth)
+    margin = room  # so that no turned box leaves
     grid = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), -1)
-    places = (grid.reshape(-1, 3) + 0.5) * room * scale
+    places = (grid.reshape(-1, 3) * room + margin) * scale
     noise = float(truth[truth > 0.1 * truth.max()].std())
     images, parts = {}, []
     for i, focus in enumerate(focuses):
@@ -178,7 +179,7 @@ def tomograms(
         images[f"{i}"] = tomogram(
             blobs,
             here,
-            (side * room,) * 3,
+            ((side - 1) * room + 2 * margin,) * 3,
             scale,
             tilt=series(focus, phase_flipped=False),
             noise=noise,
