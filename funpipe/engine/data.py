@@ -23,7 +23,7 @@ from funpipe.engine.settings import SETTINGS
 from funpipe.engine.shells import per_shell
 from funpipe.space.crops import Crops, lattice, lattice_power, spectra
 from funpipe.space.tilts import Tilt
-from funpipe.space.transfer import Transfer, measured, transfer_of
+from funpipe.space.transfer import measured, transfer_of
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -45,14 +45,18 @@ class Whole(NamedTuple):
 def seen_by(
     boxes: Crops, orientations: Rotation, tilt: Tilt, bank: Bank
 ) -> tuple[Spectra, Whole]:
-    """Return F and W at the bank's waves, W at most 1, and what all waves hold."""
+    """Return F and W at the bank's waves, and what all waves hold.
+
+    W is at most 1 where a tilt leaves all of a wave or nothing.
+    """
     turns = orientations.as_matrix()
     F = spectra(boxes, bank.k, bank.support, compiled=bank.compiled)
     vectors = np.einsum("nij,kj->ink", turns, bank.k)
-    F, W = _undone(F, transfer_of(tilt, vectors))
-    W = _over_noise(W, vectors, bank)
+    done = transfer_of(tilt, vectors)
+    W = _over_noise(done.weight, vectors, bank)
     largest = W.max(axis=1, keepdims=True)
     largest[largest <= 0] = 1
+    F, W = _undone(F, W / largest, done.amplitude, bank.power.mean(axis=0))
     k = lattice(boxes.values.shape[1:], bank.finest).T
     to_tomogram = turns @ boxes.turns.swapaxes(1, 2)
     if np.abs(to_tomogram - np.eye(3)).max() > 1e-9:
@@ -61,16 +65,26 @@ def seen_by(
     of_all = lattice_power(boxes, weights, bank.finest, bank.support)
     of_all = of_all / largest[:, 0]
     blank = of_all <= SETTINGS.rounding * k.shape[-1] * np.prod(bank.support.box)
-    data = Spectra(bank.k, F, (W / largest).astype(np.float32))
+    data = Spectra(bank.k, F, W.astype(np.float32))
     return data, Whole(of_all, blank)
 
 
-def _undone(F: Array, done: Transfer) -> tuple[Array, Array]:
-    """Return F / H and H² / N: data as if H were 1, and how far to believe them."""
-    if done.amplitude is None:
-        return F, done.weight
-    F = (F / done.amplitude).astype(np.complex64)
-    return F, np.square(done.amplitude) * done.weight
+def _undone(
+    F: Array, W: Array, H: Array | None, power: Array
+) -> tuple[NDArray[np.complex64], Array]:
+    """Return F / H and W H²: data as if H were 1, and how far to believe them.
+
+    H is brought to a mean square of 1 under the template's power at the first waves, so
+    that a particle is as strong as one without it.
+    """
+    if H is None:
+        return F, W
+    first = W[:, : len(power)] * power
+    square = (first * np.square(H[:, : len(power)])).sum(axis=1, keepdims=True)
+    mean = square / np.maximum(first.sum(axis=1, keepdims=True), 1e-30)
+    mean[mean <= 0] = 1
+    H = H / np.sqrt(mean)
+    return (F / H).astype(np.complex64), W * np.square(H)
 
 
 def _over_noise(W: Array, vectors: Array, bank: Bank) -> Array:
@@ -82,7 +96,7 @@ class Sampled(NamedTuple):
     """What a sample's particles are."""
 
     data: Spectra
-    """With W at most 1 for each, as the tilt series has it."""
+    """With W at most 1 for each, where a tilt leaves all of a wave or nothing."""
     power: Array
     """Σ |F|² by shells, for each wave that was measured."""
 
@@ -99,9 +113,10 @@ def sampled(
     vectors = np.einsum("nij,kj->ink", orientations.as_matrix(), k)
     F = spectra(crops, k, bank.support, compiled=bank.compiled)
     done = transfer_of(tilt, vectors)
-    power = _shell_power(F, _at_most_1(done.weight), edges)
-    F, W = _undone(F, done)
-    return Sampled(Spectra(k, F, _at_most_1(W)), power)
+    weight = _at_most_1(done.weight)
+    power = _shell_power(F, weight, edges)
+    F, W = _undone(F, weight, done.amplitude, np.ones(len(k)))
+    return Sampled(Spectra(k, F, W.astype(np.float32)), power)
 
 
 def _at_most_1(W: Array) -> NDArray[np.float32]:
