@@ -14,6 +14,7 @@ from funpipe.base.caller import warn
 from funpipe.base.threads import one_thread
 from funpipe.base.wording import fail, refuse_path
 from funpipe.engine.bank import masked
+from funpipe.jobs.halving import WHY_APART, Halves
 from funpipe.space.geometry import centre
 from funpipe.space.precision import levelled_values
 
@@ -188,6 +189,8 @@ def _images(name: str, value: Any, scale: float) -> list[Image] | None:
             error.add_note(f"in {name}")
             raise
     refuse_path(name, _WANTED[name.split("[")[0]], value, "from_file")
+    if isinstance(value, Halves):
+        fail(name, _WANTED[name.split("[")[0]], value, WHY_APART)
     if isinstance(value, ImageProvider):
         given: Any = value(scale)
         images = given if isinstance(given, list) else [given]
