@@ -24,7 +24,8 @@ from funpipe.stages.providers import *  # noqa: F403
 
 # Particles, and what is done with them.
 from funpipe.jobs.aligning import align, align_subtomograms, apply_alignment
-from funpipe.jobs.averaging import average
+from funpipe.jobs.averaging import average, half_averages
+from funpipe.jobs.halving import Halves, halves
 from funpipe.space.series import tilt_series
 from funpipe.space.tilts import dual_axis, single_axis
 from funpipe.io.particles import read_molecules, write_molecules
@@ -48,6 +49,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Alignment",
     "Finding",
+    "Halves",
     "ImageConverter",
     "ImageProvider",
     "Molecules",
@@ -62,6 +64,8 @@ __all__ = [
     "converter_function",
     "derived_function",
     "dual_axis",
+    "half_averages",
+    "halves",
     "identity",
     "lift",
     "prepare",

@@ -10,6 +10,8 @@
 - `working`: a job worked off chunk by chunk: run, kept, shown, told of
 - `posing`: poses of boxes, found chunk by chunk
 - `aligning`: `align`, and its parts `align_subtomograms` and `apply_alignment`
-- `averaging`: `average`
+- `clustering`: particles that belong together: near ones, boxes, filaments
+- `halving`: `halves` of the particles, `Halves` of maps, which stay apart
+- `averaging`: `average`, and `half_averages`
 - `checking`: `check`, all findings
 """
