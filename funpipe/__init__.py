@@ -25,6 +25,13 @@ from funpipe.stages.providers import *  # noqa: F403
 # Particles, and what is done with them.
 from funpipe.jobs.aligning import align, align_subtomograms, apply_alignment
 from funpipe.jobs.averaging import average, half_averages
+from funpipe.jobs.correlating import (
+    FSC,
+    ConicalFSC,
+    conical_fsc,
+    fsc,
+    local_resolution,
+)
 from funpipe.jobs.halving import Halves, halves
 from funpipe.space.series import tilt_series
 from funpipe.space.tilts import dual_axis, single_axis
@@ -47,7 +54,9 @@ from funpipe.faces import plots as plot  # noqa: F401 (fp.plot; `import *` leave
 __version__ = "0.1.0"
 
 __all__ = [
+    "FSC",
     "Alignment",
+    "ConicalFSC",
     "Finding",
     "Halves",
     "ImageConverter",
@@ -61,13 +70,16 @@ __all__ = [
     "average",
     "check",
     "compose",
+    "conical_fsc",
     "converter_function",
     "derived_function",
     "dual_axis",
+    "fsc",
     "half_averages",
     "halves",
     "identity",
     "lift",
+    "local_resolution",
     "prepare",
     "provider_function",
     "read_molecules",

@@ -13,5 +13,6 @@
 - `clustering`: particles that belong together: near ones, boxes, filaments
 - `halving`: `halves` of the particles, `Halves` of maps, which stay apart
 - `averaging`: `average`, and `half_averages`
+- `correlating`: `fsc` of two maps, by direction, and by place
 - `checking`: `check`, all findings
 """
