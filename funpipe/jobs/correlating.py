@@ -19,11 +19,14 @@ from funpipe.space.fourier import fourier_vectors
 from funpipe.space.local_shells import local_frequencies
 from funpipe.space.shells import (
     Curve,
+    Products,
     Shells,
     correlation,
     fisher_band,
     hemisphere,
     in_cone,
+    independent_part,
+    products,
     resolution_at,
     shells_of,
     transform,
@@ -35,6 +38,9 @@ from funpipe.space.shells import (
 __all__ = ["FSC", "ConicalFSC", "conical_fsc", "fsc", "local_resolution"]
 
 _RANDOM_BELOW = 0.8  # of the correlation without a mask: where phases become random
+_DRAWS = 4  # of random phases, so that their own noise is half of the maps'
+_OWN = 0x465343
+_FEWEST = 8  # waves in a cone, of which one can say something
 _MOST_DIRECTIONS = 10_000
 _MIXED = 2  # shells from there on, that the mask mixes with those below
 
@@ -90,9 +96,11 @@ class FSC:
         low, high : (m,) arrays
             Limits of the corrected curve: those of ``fsc`` for so many independent
             waves, by Fisher's transform (`funpipe.space.shells.fisher_band`),
-            corrected as the curve is.
+            corrected as the curve is. Where it is, the share that is taken out has a
+            noise of its own, as of four times the waves.
         """
-        limits = fisher_band(self.fsc, self.waves, _level(level))
+        noisy = np.where(self.randomised != 0, 1 + 1 / _DRAWS, 1)
+        limits = fisher_band(self.fsc, self.waves / noisy, _level(level))
         low, high = (without_masks_share(each, self.randomised) for each in limits)
         return low, high
 
@@ -148,11 +156,11 @@ def fsc(a: Any, b: Any, *, mask: Any = None, scale: float = 1.0, seed: int = 0) 
     correlate by less than 0.8, and the mask's share, that of those maps, is taken out
     (`funpipe.space.shells.without_masks_share`; S. Chen et al., Ultramicroscopy 135,
     24, 2013), two shells later, as RELION does: the mask mixes neighbouring shells.
+    It is estimated from four draws of the phases.
     Where the curve never falls below 0.8, there is nothing to correct.
 
-    Under a mask m, fewer waves are independent, of n voxels' noise as many as in
-    (Σ m²)² / Σ m⁴ voxels: the covariance of two waves goes by the transform of m², and
-    by Parseval its square sums up over all waves to n Σ m⁴, of (Σ m²)² for each.
+    How many waves are independent under a mask is said in
+    `funpipe.space.shells.independent_part`.
 
     Examples
     --------
@@ -182,21 +190,21 @@ class ConicalFSC:
     directions: NDArray[np.float64]
     """(n, 3), z, y, x, of length 1, over half a sphere."""
     corrected: NDArray[np.float64]
-    """(n, m), of the waves around each direction, corrected for the mask; where there
-    is no wave, as of all directions."""
+    """(n, m), of the waves around each direction, corrected for the mask; where fewer
+    than 8 are independent, as of all directions."""
     waves: NDArray[np.float64]
     """(n, m), how many of them are independent, one of a mirrored pair."""
 
     def __post_init__(self) -> None:
         _freeze(self)
 
-    def resolutions(self, threshold: float = 0.143) -> NDArray[np.float64]:
+    def resolutions(self, threshold: float = 0.5) -> NDArray[np.float64]:
         """Return the resolution along each direction, (n,), as `FSC.resolution`."""
         at = check.number("threshold", threshold)
         found = [resolution_at(self.frequency, each, at) for each in self.corrected]
         return np.array(found)
 
-    def anisotropy(self, threshold: float = 0.143) -> float:
+    def anisotropy(self, threshold: float = 0.5) -> float:
         """Return how much the resolution differs by direction, 0 if not at all.
 
         It is the standard deviation over directions of the frequency that is resolved,
@@ -272,7 +280,7 @@ def conical_fsc(
         cone = in_cone(vectors, line, within)
         waves[i] = compared.waves(cone)
         curve = without_masks_share(*compared.curves(cone))
-        corrected[i] = np.where(waves[i] > 0, curve, of_all)
+        corrected[i] = np.where(waves[i] >= _FEWEST, curve, of_all)
     frequency = compared.shells.frequencies(compared.scale)
     return ConicalFSC(frequency, lines, corrected, waves)
 
@@ -353,17 +361,16 @@ def local_resolution(
 
 
 class _Compared(NamedTuple):
-    """Transforms of two maps, under a mask, and of others with random phases."""
+    """Two maps under a mask, and others with random phases."""
 
-    F: NDArray[np.complex128]
-    G: NDArray[np.complex128]
+    maps: Products
     shape: tuple[int, ...]
     scale: float
     shells: Shells
     unmasked: Curve
     """The correlation without the mask."""
-    random: tuple[Any, Any] | None = None
-    """The transforms of maps with random phases; None without a mask."""
+    random: Products | None = None
+    """Sums over maps with random phases; None where there is nothing to correct."""
     first: int = 0
     """The first shell that is corrected by them."""
     part: float = 1.0
@@ -371,10 +378,10 @@ class _Compared(NamedTuple):
 
     def curves(self, weights: Any = 1.0) -> tuple[Curve, Curve]:
         """Return the correlation of waves, and that which is the mask's, or 0."""
-        found = correlation(self.F, self.G, self.shells, weights)
+        found = correlation(self.maps, self.shells, weights)
         if self.random is None:
             return found, np.zeros_like(found)
-        noise = correlation(*self.random, self.shells, weights)
+        noise = correlation(self.random, self.shells, weights)
         noise[: self.first - 1] = 0
         return found, noise
 
@@ -386,27 +393,32 @@ class _Compared(NamedTuple):
 def _compared(a: Any, b: Any, mask: Any, scale: Any, seed: Any) -> _Compared:
     first, second = two_maps(*_apart(a, b))
     voxel = check.positive("scale", scale)
-    random = np.random.default_rng(check.whole_number("seed", seed))
+    # No maps that a user simulates from the same seed have these numbers in them.
+    random = np.random.default_rng([check.whole_number("seed", seed), _OWN])
     shape, shells = first.shape, shells_of(first.shape)
     F, G = transform(first), transform(second)
-    plain = correlation(F, G, shells)
+    of_maps = products(F, G)
+    plain = correlation(of_maps, shells)
     if mask is None:
-        return _Compared(F, G, shape, voxel, shells, plain)
+        return _Compared(of_maps, shape, voxel, shells, plain)
     under = _mask(mask, first, second, voxel).astype(np.float64)
-    squares = under**2
-    part = float(squares.sum() ** 2 / (squares**2).sum() / squares.size)
-    of_maps = transform(under * first), transform(under * second)
-    found = _Compared(*of_maps, shape, voxel, shells, plain, part=part)
+    part = independent_part(under, shells)
+    of_maps = products(transform(under * first), transform(under * second))
+    found = _Compared(of_maps, shape, voxel, shells, plain, part=part)
     fallen = np.flatnonzero(plain < _RANDOM_BELOW)
     if len(fallen) == 0:
         return found
     start = int(fallen[0]) + 1
-    mixed = [
-        with_random_phases(each, start, shells, random.normal(size=shape))
-        for each in (F, G)
-    ]
-    one, other = (transform(under * scipy.fft.irfftn(each, s=shape)) for each in mixed)
-    return found._replace(random=(one, other), first=start + _MIXED)
+    sums: Products | None = None
+    for _ in range(_DRAWS):
+        mixed = (
+            with_random_phases(each, start, shells, random.normal(size=shape))
+            for each in (F, G)
+        )
+        one, other = (scipy.fft.irfftn(each, s=shape) for each in mixed)
+        drawn = products(transform(under * one), transform(under * other))
+        sums = drawn if sums is None else sums.plus(drawn)
+    return found._replace(random=sums, first=start + _MIXED)
 
 
 def _apart(a: Any, b: Any) -> tuple[Any, Any]:

@@ -16,12 +16,15 @@ from funpipe.space.fourier import fourier_vectors
 
 __all__ = [
     "Curve",
+    "Products",
     "Shells",
     "correlation",
     "fisher_band",
     "fourier_shell_correlation",
     "hemisphere",
     "in_cone",
+    "independent_part",
+    "products",
     "resolution_at",
     "shells_of",
     "transform",
@@ -75,7 +78,7 @@ def fourier_shell_correlation(a: Any, b: Any, scale: float) -> tuple[Curve, Curv
     first, second = two_maps(a, b)
     scale = check.positive("scale", scale)
     shells = shells_of(first.shape)
-    fsc = correlation(transform(first), transform(second), shells)
+    fsc = correlation(products(transform(first), transform(second)), shells)
     return shells.frequencies(scale), fsc
 
 
@@ -144,13 +147,32 @@ def transform(image: Any) -> NDArray[np.complex128]:
     return scipy.fft.rfftn(np.asarray(image, np.float64))
 
 
-def correlation(F: Any, G: Any, shells: Shells, weights: Any = 1.0) -> Curve:
-    """Return how transforms correlate in each shell, −1 to 1; 0 where one is nothing.
+class Products(NamedTuple):
+    """Products of two maps' transforms, wave by wave, each (z, y, x // 2 + 1)."""
+
+    cross: NDArray[np.float64]
+    """Re F conj(G)."""
+    power: NDArray[np.float64]
+    """|F|²."""
+    other: NDArray[np.float64]
+    """|G|²."""
+
+    def plus(self, more: Products) -> Products:
+        """Return the sums of these and more, wave by wave."""
+        return Products(*map(np.add, self, more))
+
+
+def products(F: Any, G: Any) -> Products:
+    """Return the products of two transforms."""
+    return Products((F * G.conj()).real, abs(F) ** 2, abs(G) ** 2)
+
+
+def correlation(of: Products, shells: Shells, weights: Any = 1.0) -> Curve:
+    """Return the correlation in each shell, −1 to 1; 0 where a map has nothing.
 
     Weights, each wave's own, are 1 by default.
     """
-    products = (F * G.conj()).real, abs(F) ** 2, abs(G) ** 2
-    cross, power, other = (shells.sums(weights * each) for each in products)
+    cross, power, other = (shells.sums(weights * each) for each in of)
     both = np.sqrt(power) * np.sqrt(other)
     fsc = np.divide(cross, both, out=np.zeros_like(cross), where=both > 0)
     return np.clip(fsc, -1, 1)
@@ -200,6 +222,39 @@ def without_masks_share(fsc: Any, randomised: Any) -> Curve:
     found = np.zeros_like(masked)
     np.divide(masked - noise, left, out=found, where=left > 1e-6)
     return np.clip(found, -1, 1)
+
+
+def independent_part(mask: Any, shells: Shells) -> float:
+    """Return which part of a shell's waves is independent under a mask.
+
+    Waves of white noise under a mask m, q apart, have the covariance M(q), the
+    transform of m². N waves count as N² / Σ Σ |M(k − k') / M(0)|² independent ones,
+    both sums over the shell. Of the waves around one in it, those at q are in it, on
+    the average over directions, as often as 1 − q/2, or 1 / (2q) beyond 1, with q in
+    periods per longest side, for a shell that is flat as far as M reaches. So it is
+
+        1 / Σ |M(q) / M(0)|² · min(1 − q/2, 1 / (2q))
+
+    Parameters
+    ----------
+    mask : (z, y, x) array
+        From 0 to 1, not 0 everywhere.
+    shells : Shells
+        The shells of its box.
+
+    Examples
+    --------
+    >>> mask = np.zeros((8, 8, 8)); mask[2:6] = 1
+    >>> independent_part(np.ones((8, 8, 8)), shells_of(mask.shape))
+    1.0
+    >>> round(independent_part(mask, shells_of(mask.shape)), 2)
+    0.69
+    """
+    squares = transform(np.asarray(mask, np.float64) ** 2)
+    power = (abs(squares) / squares[0, 0, 0].real) ** 2
+    q = np.sqrt((fourier_vectors(np.shape(mask), 1 / shells.longest) ** 2).sum(axis=0))
+    inside = np.where(q <= 1, 1 - q / 2, 1 / (2 * np.maximum(q, 1)))
+    return 1 / float((shells.mates * power * inside).sum())
 
 
 def fisher_band(fsc: Any, waves: Any, level: float) -> tuple[Curve, Curve]:
