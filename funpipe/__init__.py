@@ -42,6 +42,7 @@ from funpipe.faces.loader import SubtomogramLoader
 from funpipe.base.molecules import Molecules
 from funpipe.jobs.posing import Alignment
 from funpipe.jobs.preparing import prepare
+from funpipe.jobs.sets import distinct, neighbours, symmetry_expand
 from funpipe.jobs.checking import Finding, check
 from funpipe.boxes.cutting import subtomograms
 from funpipe.boxes.listed import read_tomograms
@@ -73,6 +74,7 @@ __all__ = [
     "conical_fsc",
     "converter_function",
     "derived_function",
+    "distinct",
     "dual_axis",
     "fsc",
     "half_averages",
@@ -80,6 +82,7 @@ __all__ = [
     "identity",
     "lift",
     "local_resolution",
+    "neighbours",
     "prepare",
     "provider_function",
     "read_molecules",
@@ -87,6 +90,7 @@ __all__ = [
     "read_tomograms",
     "single_axis",
     "subtomograms",
+    "symmetry_expand",
     "tilt_series",
     "write_molecules",
     "write_volume",
