@@ -475,7 +475,9 @@ def test_what_is_wrong_is_named(function, changes, text):
     [
         (lambda: fp.fsc(A, A, seed=0.5), "seed must be a whole number"),
         (lambda: fp.fsc(A, A, mask=[A, A]), "mask must be one, or 1"),
-        (lambda: fp.fsc(ONE, A).resolution("x"), "threshold must be a finite number"),
+        (lambda: fp.fsc(ONE, A).resolution("x"), "threshold must be a number above 0"),
+        (lambda: fp.fsc(ONE, A).resolution(1), "threshold must be above 0 and below"),
+        (lambda: fp.conical_fsc(ONE, A).anisotropy(2), "threshold must be above 0 a"),
         (lambda: fp.fsc(ONE, A).band(1), "level must be above 0 and below 1, not 1"),
         (lambda: fp.fsc(ONE, A).band(0), "level must be a number above 0"),
         (lambda: fp.conical_fsc(A, A, angle=91), "angle must be above 0 and 90 deg"),

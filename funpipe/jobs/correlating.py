@@ -80,7 +80,7 @@ class FSC:
             In nm, interpolated, see `funpipe.space.shells.resolution_at`; infinity
             where the first shell is below.
         """
-        at = check.number("threshold", threshold)
+        at = _part("threshold", threshold)
         return resolution_at(self.frequency, self.corrected, at)
 
     def band(self, level: float = 0.95) -> tuple[Curve, Curve]:
@@ -100,7 +100,7 @@ class FSC:
             noise of its own, as of four times the waves.
         """
         noisy = np.where(self.randomised != 0, 1 + 1 / _DRAWS, 1)
-        limits = fisher_band(self.fsc, self.waves / noisy, _level(level))
+        limits = fisher_band(self.fsc, self.waves / noisy, _part("level", level))
         low, high = (without_masks_share(each, self.randomised) for each in limits)
         return low, high
 
@@ -114,7 +114,7 @@ class FSC:
         threshold, level : float
             See `resolution` and `band`.
         """
-        at, (low, high) = check.number("threshold", threshold), self.band(level)
+        at, (low, high) = _part("threshold", threshold), self.band(level)
         finest, coarsest = (
             resolution_at(self.frequency, each, at) for each in (high, low)
         )
@@ -200,7 +200,7 @@ class ConicalFSC:
 
     def resolutions(self, threshold: float = 0.5) -> NDArray[np.float64]:
         """Return the resolution along each direction, (n,), as `FSC.resolution`."""
-        at = check.number("threshold", threshold)
+        at = _part("threshold", threshold)
         found = [resolution_at(self.frequency, each, at) for each in self.corrected]
         return np.array(found)
 
@@ -348,9 +348,7 @@ def local_resolution(
     if not 2 - 1e-9 <= width <= longest + 1e-9:
         most = longest * scale
         fail("window", f"from {2 * scale:g} nm, 2 voxels, to {most:g} nm", window)
-    at = check.positive("threshold", threshold)
-    if at >= 1:
-        fail("threshold", "above 0 and below 1", threshold)
+    at = _part("threshold", threshold)
     found = scale / local_frequencies(first, second, width, at)
     if mask is not None:
         found[_mask(mask, first, second, scale) == 0] = 0
@@ -432,11 +430,11 @@ def _mask(mask: Any, first: Image, second: Image, scale: float) -> Image:
     return mask_for(mask, first / np.float32(2) + second / np.float32(2), scale)
 
 
-def _level(value: Any) -> float:
-    level = check.positive("level", value)
-    if level >= 1:
-        fail("level", "above 0 and below 1", value)
-    return level
+def _part(name: str, value: Any) -> float:
+    found = check.positive(name, value)
+    if found >= 1:
+        fail(name, "above 0 and below 1", value)
+    return found
 
 
 def _freeze(record: Any) -> None:
