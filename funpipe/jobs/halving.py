@@ -279,7 +279,7 @@ def _refuse(self: Halves, *_: Any, **__: Any) -> NoReturn:
     raise TypeError(WHY_APART)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Halves:
     """Maps of two halves of the particles, that nothing mixes by accident.
 
@@ -311,19 +311,16 @@ class Halves:
 
     first: Image
     second: Image
-    scale: float = 1.0
+    scale: float
 
-    def __post_init__(self) -> None:
-        first, second = (
-            check.image("first", self.first),
-            check.image("second", self.second),
-        )
+    def __init__(self, first: Any, second: Any, scale: float = 1.0) -> None:
+        first, second = check.image("first", first), check.image("second", second)
         if first.shape != second.shape:
             raise ValueError(
                 f"second must have the shape of first, {first.shape}, not "
                 f"{second.shape}"
             )
-        scale = check.positive("scale", self.scale)
+        scale = check.positive("scale", scale)
         for name, value in (("first", first), ("second", second), ("scale", scale)):
             object.__setattr__(self, name, value)
 
