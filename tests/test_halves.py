@@ -264,6 +264,21 @@ def test_tomograms_are_numbered_by_name():
     assert tomogram_numbers(molecules, "tomogram").tolist() == [1, 0, 1]
 
 
+@pytest.mark.parametrize("name", ["relion", "m"])
+def test_halves_go_to_other_programs_and_come_back(tmp_path, name):
+    pytest.importorskip("starfile")
+    molecules = picks(4, 9)
+    molecules = molecules.with_features(wrpSourceHash=["00172A"] * 9)
+    split = fp.halves(molecules, within=1.0, seed=2)
+    options = {"scale": 0.5} if name == "relion" else {}
+    fp.write_molecules(split, tmp_path / "a.star", format=name, **options)
+    found = fp.read_molecules(tmp_path / "a.star", **options)
+    without = {k: v for k, v in found.features.items() if k != "half"}
+    assert {"rlnRandomSubset", "wrpRandomSubset"} & without.keys()
+    again = fp.halves(Molecules(found.positions, found.rotations, without))
+    np.testing.assert_array_equal(again.features["half"], split.features["half"])
+
+
 # Averages of halves.
 
 
