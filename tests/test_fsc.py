@@ -270,6 +270,16 @@ def test_the_band_is_of_correlations_of_pairs_of_numbers():
     assert ((low < truth) & (truth < high)).mean() == pytest.approx(0.8, abs=0.015)
 
 
+def test_the_band_knows_that_the_masks_share_is_noisy_too():
+    fsc, waves, share = np.full(3, 0.3), np.full(3, 51.0), np.array([0, 0.1, 1e-9])
+    found = fp.FSC(*(1.0 * fsc for _ in range(3)), waves, 1.0 * fsc, share)
+    low, high = found.band(0.9)
+    plain, noisy = (fisher_band(fsc, waves / by, 0.9) for by in (1, 1.25))
+    np.testing.assert_allclose([low[0], high[0]], [each[0] for each in plain])
+    np.testing.assert_allclose([low[2], high[2]], [each[2] for each in noisy])
+    np.testing.assert_allclose(low[1], (noisy[0][1] - 0.1) / 0.9)
+
+
 def test_resolutions_are_read_off_the_corrected_curve(maps):
     found = fp.fsc(*maps, mask=MASK, scale=0.5)
     finest, coarsest = found.resolution_range()
@@ -351,10 +361,11 @@ def test_where_nothing_is_resolved_there_is_no_anisotropy():
 # By place.
 
 
-def test_the_local_correlation_is_the_windows():
+@pytest.mark.parametrize("where", [(11, 14, 9), (0, 22, 1)])
+def test_the_local_correlation_is_the_windows(where):
     a, b = noise(0, 2, 24, 24, 24).astype(np.float32)
     b += 1.5 * a
-    width, where, threshold = 6.0, (11, 14, 9), 0.8
+    width = 6.0
     weights = np.ones((24, 24, 24))
     for axis, middle in enumerate(where):
         along = np.exp(

@@ -64,7 +64,7 @@ def place_links(
     molecules: Molecules, tomograms: Array, within: float | None
 ) -> Iterator[Links]:
     """Yield links of particles at one place, and of those that are near."""
-    keys = np.column_stack([tomograms, molecules.positions + 0.0])  # no -0.0
+    keys = np.column_stack([tomograms, molecules.positions])
     _, place = np.unique(keys, axis=0, return_inverse=True)
     yield Links(_rows(place.ravel()), "they are at one place")
     if within is not None:
