@@ -24,7 +24,15 @@ from funpipe.stages.providers import *  # noqa: F403
 
 # Particles, and what is done with them.
 from funpipe.jobs.aligning import align, align_subtomograms, apply_alignment
-from funpipe.jobs.averaging import average
+from funpipe.jobs.averaging import average, half_averages
+from funpipe.jobs.correlating import (
+    FSC,
+    ConicalFSC,
+    conical_fsc,
+    fsc,
+    local_resolution,
+)
+from funpipe.jobs.halving import Halves, halves
 from funpipe.space.series import tilt_series
 from funpipe.space.tilts import dual_axis, single_axis
 from funpipe.io.particles import read_molecules, write_molecules
@@ -34,6 +42,7 @@ from funpipe.faces.loader import SubtomogramLoader
 from funpipe.base.molecules import Molecules
 from funpipe.jobs.posing import Alignment
 from funpipe.jobs.preparing import prepare
+from funpipe.jobs.sets import distinct, neighbours, symmetry_expand
 from funpipe.jobs.checking import Finding, check
 from funpipe.boxes.cutting import subtomograms
 from funpipe.boxes.listed import read_tomograms
@@ -46,8 +55,11 @@ from funpipe.faces import plots as plot  # noqa: F401 (fp.plot; `import *` leave
 __version__ = "0.1.0"
 
 __all__ = [
+    "FSC",
     "Alignment",
+    "ConicalFSC",
     "Finding",
+    "Halves",
     "ImageConverter",
     "ImageProvider",
     "Molecules",
@@ -59,11 +71,18 @@ __all__ = [
     "average",
     "check",
     "compose",
+    "conical_fsc",
     "converter_function",
     "derived_function",
+    "distinct",
     "dual_axis",
+    "fsc",
+    "half_averages",
+    "halves",
     "identity",
     "lift",
+    "local_resolution",
+    "neighbours",
     "prepare",
     "provider_function",
     "read_molecules",
@@ -71,6 +90,7 @@ __all__ = [
     "read_tomograms",
     "single_axis",
     "subtomograms",
+    "symmetry_expand",
     "tilt_series",
     "write_molecules",
     "write_volume",

@@ -114,6 +114,9 @@ OF_LOADER = {
     for name, value in OF_TOMOGRAM.items()
     if name not in ("tomogram", "molecules", "scale")
 }
+HALVES = PICKS.with_features(half=[1, 2], lattice=[1, 2])
+OTHER = IMAGE + RNG.random((6, 5, 7)).astype(np.float32)
+OF_MAPS = {"a": IMAGE, "b": OTHER, "mask": np.ones((6, 5, 7)), "scale": 1.0}
 FOUND = fp.align_subtomograms(BOXES, template=BLOB, scale=1.0, progress=False)
 
 PROVIDERS = {  # of files, and of images as small as these
@@ -159,6 +162,60 @@ OTHERS = {
             "checkpoint": None,
             "progress": False,
         },
+    ),
+    "half_averages": (
+        fp.half_averages,
+        {
+            "tomogram": {"a": VOLUME, "b": VOLUME},
+            "molecules": HALVES,
+            "shape": 5,
+            "scale": 1.0,
+            "tilt": (-60, 60),
+            "tomogram_feature": "tomogram",
+            "executor": None,
+            "checkpoint": None,
+            "progress": False,
+        },
+    ),
+    "halves": (
+        fp.halves,
+        {
+            "molecules": HALVES,
+            "seed": 1,
+            "within": 0.5,
+            "box": 0.5,
+            "together": ["lattice"],
+            "redraw": True,
+            "tomogram_feature": "tomogram",
+        },
+    ),
+    "Halves": (fp.Halves, {"first": IMAGE, "second": IMAGE, "scale": 1.0}),
+    "fsc": (fp.fsc, {**OF_MAPS, "seed": 1}),
+    "conical_fsc": (
+        fp.conical_fsc,
+        {**OF_MAPS, "seed": 1, "angle": 30.0, "directions": 3},
+    ),
+    "local_resolution": (
+        fp.local_resolution,
+        {**OF_MAPS, "window": 3.0, "threshold": 0.5},
+    ),
+    "FSC.band": (fp.fsc(IMAGE, OTHER).band, {"level": 0.95}),
+    "distinct": (
+        fp.distinct,
+        {
+            "molecules": PICKS,
+            "distance": 1.0,
+            "score": "score",
+            "tomogram_feature": "tomogram",
+        },
+    ),
+    "symmetry_expand": (
+        fp.symmetry_expand,
+        {"molecules": PICKS, "symmetry": "C2"},
+    ),
+    "neighbours": (
+        fp.neighbours,
+        {"molecules": PICKS, "symmetry": "C2", "tomogram_feature": "tomogram"},
     ),
     "subtomograms": (
         fp.subtomograms,
@@ -303,6 +360,8 @@ OTHERS = {
 }
 MADE_BY_OTHERS = {  # records that the package makes, and a pipeline; not functions
     "Alignment",
+    "ConicalFSC",
+    "FSC",
     "Finding",
     "ImageConverter",
     "ImageProvider",

@@ -97,6 +97,8 @@ def not_finite(value, depth=0) -> bool:
             for each in fields(value)
             if each.name not in known
         )
+    if isinstance(value, fp.FSC | fp.ConicalFSC | fp.Halves):
+        return any(not_finite(getattr(value, each.name)) for each in fields(value))
     if isinstance(value, list | tuple) and depth < 3:
         return any(not_finite(each, depth + 1) for each in value)
     if is_dataclass(value) and hasattr(value, "molecules"):

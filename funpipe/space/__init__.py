@@ -12,5 +12,6 @@
 - `compiled`, `compiled_splines`: loops of these by numba, where it is installed
 - `crops`: subtomograms along the tomogram's axes, and their transforms
 - `shells`: the Fourier shell correlation of two maps, and their resolution
+- `local_shells`: the same around each voxel
 - `precision`: numbers of any level and scale, in single precision
 """
