@@ -16,23 +16,36 @@ from funpipe.algebra.stage_functions import (
 
 # All stages. F403 warns of names from an unknown list: each module has its __all__,
 # which says what is public.
-from funpipe.stages import converters, masks, providers
+from funpipe.stages import converters, masks, physics, providers
 from funpipe.stages.converters import *  # noqa: F403
 from funpipe.stages.masks import *  # noqa: F403
+from funpipe.stages.physics import *  # noqa: F403
 from funpipe.stages.providers import *  # noqa: F403
 
 # Particles, and what is done with them.
 from funpipe.jobs.aligning import align, align_subtomograms, apply_alignment
-from funpipe.jobs.averaging import average
-from funpipe.space.fourier import dual_axis, single_axis
+from funpipe.jobs.averaging import average, half_averages
+from funpipe.jobs.correlating import (
+    FSC,
+    ConicalFSC,
+    conical_fsc,
+    fsc,
+    local_resolution,
+)
+from funpipe.jobs.halving import Halves, halves
+from funpipe.space.series import tilt_series
+from funpipe.space.tilts import dual_axis, single_axis
 from funpipe.io.particles import read_molecules, write_molecules
+from funpipe.io.tilts import read_tilts
 from funpipe.io.volumes import write_volume
 from funpipe.faces.loader import SubtomogramLoader
 from funpipe.base.molecules import Molecules
 from funpipe.jobs.posing import Alignment
 from funpipe.jobs.preparing import prepare
+from funpipe.jobs.sets import distinct, neighbours, symmetry_expand
 from funpipe.jobs.checking import Finding, check
 from funpipe.boxes.cutting import subtomograms
+from funpipe.boxes.listed import read_tomograms
 from funpipe.boxes.opening import Tomogram
 
 # Modules that are of use by themselves.
@@ -42,8 +55,11 @@ from funpipe.faces import plots as plot  # noqa: F401 (fp.plot; `import *` leave
 __version__ = "0.1.0"
 
 __all__ = [
+    "FSC",
     "Alignment",
+    "ConicalFSC",
     "Finding",
+    "Halves",
     "ImageConverter",
     "ImageProvider",
     "Molecules",
@@ -55,22 +71,34 @@ __all__ = [
     "average",
     "check",
     "compose",
+    "conical_fsc",
     "converter_function",
     "derived_function",
+    "distinct",
     "dual_axis",
+    "fsc",
+    "half_averages",
+    "halves",
     "identity",
     "lift",
+    "local_resolution",
+    "neighbours",
     "prepare",
     "provider_function",
     "read_molecules",
+    "read_tilts",
+    "read_tomograms",
     "single_axis",
     "subtomograms",
+    "symmetry_expand",
+    "tilt_series",
     "write_molecules",
     "write_volume",
 ]
 __all__ += providers.__all__
 __all__ += converters.__all__
 __all__ += masks.__all__
+__all__ += physics.__all__
 
 
 def __dir__() -> list[str]:

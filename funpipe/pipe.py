@@ -29,11 +29,12 @@ from funpipe.algebra.stage_functions import (
     derived_function,
     provider_function,
 )
-from funpipe.stages import converters, masks, providers
+from funpipe.stages import converters, masks, physics, providers
 
 # F403 warns of names from an unknown list: each module has its __all__.
 from funpipe.stages.converters import *  # noqa: F403
 from funpipe.stages.masks import *  # noqa: F403
+from funpipe.stages.physics import *  # noqa: F403
 from funpipe.stages.providers import *  # noqa: F403
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
 __all__ += providers.__all__
 __all__ += converters.__all__
 __all__ += masks.__all__
+__all__ += physics.__all__
 
 
 def __dir__() -> list[str]:

@@ -59,6 +59,14 @@ def converter_called(image, scale):
     return fp.gaussian_filter(0.5)(image, scale)
 
 
+def tilts_read(paths, axis, over):
+    return fp.read_tilts(paths, axis=axis, hand=over)
+
+
+def tomograms_read(path, folder, over):
+    return list(fp.read_tomograms(path, folder=folder, hand=over))
+
+
 def with_feature(values):
     return PICKS.with_features(score=values)
 
@@ -106,6 +114,9 @@ OF_LOADER = {
     for name, value in OF_TOMOGRAM.items()
     if name not in ("tomogram", "molecules", "scale")
 }
+HALVES = PICKS.with_features(half=[1, 2], lattice=[1, 2])
+OTHER = IMAGE + RNG.random((6, 5, 7)).astype(np.float32)
+OF_MAPS = {"a": IMAGE, "b": OTHER, "mask": np.ones((6, 5, 7)), "scale": 1.0}
 FOUND = fp.align_subtomograms(BOXES, template=BLOB, scale=1.0, progress=False)
 
 PROVIDERS = {  # of files, and of images as small as these
@@ -152,6 +163,60 @@ OTHERS = {
             "progress": False,
         },
     ),
+    "half_averages": (
+        fp.half_averages,
+        {
+            "tomogram": {"a": VOLUME, "b": VOLUME},
+            "molecules": HALVES,
+            "shape": 5,
+            "scale": 1.0,
+            "tilt": (-60, 60),
+            "tomogram_feature": "tomogram",
+            "executor": None,
+            "checkpoint": None,
+            "progress": False,
+        },
+    ),
+    "halves": (
+        fp.halves,
+        {
+            "molecules": HALVES,
+            "seed": 1,
+            "within": 0.5,
+            "box": 0.5,
+            "together": ["lattice"],
+            "redraw": True,
+            "tomogram_feature": "tomogram",
+        },
+    ),
+    "Halves": (fp.Halves, {"first": IMAGE, "second": IMAGE, "scale": 1.0}),
+    "fsc": (fp.fsc, {**OF_MAPS, "seed": 1}),
+    "conical_fsc": (
+        fp.conical_fsc,
+        {**OF_MAPS, "seed": 1, "angle": 30.0, "directions": 3},
+    ),
+    "local_resolution": (
+        fp.local_resolution,
+        {**OF_MAPS, "window": 3.0, "threshold": 0.5},
+    ),
+    "FSC.band": (fp.fsc(IMAGE, OTHER).band, {"level": 0.95}),
+    "distinct": (
+        fp.distinct,
+        {
+            "molecules": PICKS,
+            "distance": 1.0,
+            "score": "score",
+            "tomogram_feature": "tomogram",
+        },
+    ),
+    "symmetry_expand": (
+        fp.symmetry_expand,
+        {"molecules": PICKS, "symmetry": "C2"},
+    ),
+    "neighbours": (
+        fp.neighbours,
+        {"molecules": PICKS, "symmetry": "C2", "tomogram_feature": "tomogram"},
+    ),
     "subtomograms": (
         fp.subtomograms,
         {"tomogram": VOLUME, "molecules": PICKS, "shape": 5, "scale": 1.0},
@@ -159,6 +224,24 @@ OTHERS = {
     "prepare": (fp.prepare, {"template": BLOB, "mask": None, "scale": 1.0}),
     "single_axis": (fp.single_axis, {"tilt_range": (-60, 60), "axis": "y"}),
     "dual_axis": (fp.dual_axis, {"y_range": (-60, 60), "x_range": (-60, 60)}),
+    "tilt_series": (
+        fp.tilt_series,
+        {
+            "angles": [-40.0, 0.0, 40.0],
+            "axis": "y",
+            "dose": [6.0, 0.0, 3.0],
+            "defocus": [3.0, 3.1, 3.2],
+            "astigmatism": (0.1, 30.0),
+            "voltage": 300,
+            "spherical_aberration": 2.7,
+            "amplitude_contrast": 0.07,
+            "phase_shift": 0.0,
+            "thickness": 20.0,
+            "phase_flipped": True,
+            "corrected": False,
+            "hand": -1,
+        },
+    ),
     "SubtomogramLoader": (
         fp.SubtomogramLoader,
         {
@@ -186,6 +269,11 @@ OTHERS = {
     "read_molecules": (
         fp.read_molecules,
         {"path": "picks.csv", "format": None, **LISTED},
+    ),
+    "read_tilts": (tilts_read, {"paths": "angles.tlt", "axis": "y", "over": 1}),
+    "read_tomograms": (
+        tomograms_read,
+        {"path": "tomograms.star", "folder": None, "over": 1},
     ),
     "write_molecules": (
         fp.write_molecules,
@@ -272,6 +360,8 @@ OTHERS = {
 }
 MADE_BY_OTHERS = {  # records that the package makes, and a pipeline; not functions
     "Alignment",
+    "ConicalFSC",
+    "FSC",
     "Finding",
     "ImageConverter",
     "ImageProvider",
@@ -309,6 +399,7 @@ RENAMED = {  # parameters, and what else an error may call them
     "path": ["No such file or directory"],
     "box": ["box[0]", "box[1]"],
     "several": ["several"],
+    "over": ["hand"],
 }
 
 

@@ -25,8 +25,9 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.space.fourier import Tilt, fourier_vectors, resample
+from funpipe.space.fourier import fourier_vectors, resample
 from funpipe.space.geometry import centre, turned_grid
+from funpipe.space.tilts import Tilt
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

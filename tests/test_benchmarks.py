@@ -19,6 +19,7 @@ from tables import FRONT, README, figures, speed, with_figures, with_speed
 NEEDS = {
     "bound-chosen": "gemmi",
     "bound-held-out": "gemmi",
+    **dict.fromkeys(("tilts-1", "tilts-0.5", "tilts-average"), "gemmi"),
     **{
         f"weak-{noise}-{name}": "gemmi" for noise in (6, 10) for name in ("30S", "3j9i")
     },
@@ -28,7 +29,7 @@ NEEDS = {
 NEED_MORE = (
     "relion",
     "microtubule",
-    *(each for each in PARTS if each.startswith("weak-")),
+    *(each for each in PARTS if each.startswith(("weak-", "tilts-"))),
 )
 
 

@@ -13,8 +13,9 @@ from funpipe.engine.noise import believed, local_noise, sums
 from funpipe.engine.shells import each_shell, noise_of, shell_edges, shells_of
 from funpipe.engine.spectra import filtered, sample, template_fields
 from funpipe.simulate import Blobs, asymmetric_molecule, blob_image, particles
-from funpipe.space.fourier import as_tilt, half_ball
+from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import centre
+from funpipe.space.tilts import as_tilt
 
 SHAPE = (24, 24, 24)
 BLOBS = asymmetric_molecule(11, radius=6.0, sigma=1.3)

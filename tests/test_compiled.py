@@ -20,9 +20,10 @@ from funpipe.engine.shells import shell_edges
 from funpipe.engine.spectra import sample, template_fields
 from funpipe.simulate import asymmetric_molecule, blob_image, particles
 from funpipe.space.crops import Crops, Support, spectra, whole_box, whole_boxes
-from funpipe.space.fourier import half_ball, no_tilt
+from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import rotation_grid
 from funpipe.space.spectra import can_compile, fine_grid, quadrants
+from funpipe.space.tilts import no_tilt
 
 needs_numba = pytest.mark.skipif(not can_compile(), reason="numba is not installed")
 
@@ -123,7 +124,7 @@ def test_the_products_of_poses_are_the_same_compiled(seed, count):
     seed=st.integers(0, 2**32 - 1),
 )
 def test_a_spline_is_that_of_scipy_also_beyond_the_block(shape, box, seed):
-    from funpipe.space.compiled import splined
+    from funpipe.space.compiled_splines import splined
 
     random = np.random.default_rng(seed)
     values = random.standard_normal(shape).astype(np.float32)
@@ -142,6 +143,20 @@ def test_a_spline_is_that_of_scipy_also_beyond_the_block(shape, box, seed):
         prefilter=False,
     )
     np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+@needs_numba
+@given(
+    shape=st.tuples(*[st.integers(1, 40)] * 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_spline_coefficients_are_those_of_scipy(shape, seed):
+    from funpipe.space.compiled_splines import prefiltered
+
+    values = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    expected = scipy.ndimage.spline_filter(values, 3, output=np.float64, mode="mirror")
+    prefiltered(values)
+    np.testing.assert_allclose(values, expected, atol=2e-6 * np.abs(expected).max())
 
 
 BLOBS = asymmetric_molecule(3, radius=6.0, sigma=1.5, count=20)

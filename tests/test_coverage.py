@@ -18,8 +18,9 @@ from funpipe.engine.settings import SETTINGS
 from funpipe.engine.spectra import sample, template_fields
 from funpipe.simulate import Blobs, asymmetric_molecule, blob_image, particles
 from funpipe.space.crops import lattice, lattice_power, spectra, whole_box, whole_boxes
-from funpipe.space.fourier import as_tilt, half_ball
+from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import RotationGrid, rotation_grid
+from funpipe.space.tilts import as_tilt
 
 SHAPE = (24, 24, 24)
 BLOBS = asymmetric_molecule(3, radius=7.0, sigma=1.3)

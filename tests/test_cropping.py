@@ -22,7 +22,8 @@ from funpipe.space.crops import (
     support_of,
     windows_of,
 )
-from funpipe.space.fourier import half_ball, no_tilt
+from funpipe.space.fourier import half_ball
+from funpipe.space.tilts import no_tilt
 
 SCALE = 0.5
 SHAPE = (40, 44, 48)

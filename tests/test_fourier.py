@@ -14,17 +14,15 @@ from images import blob, moments, noise
 from scipy.spatial.transform import Rotation
 
 from funpipe.space.fourier import (
-    as_tilt,
     butterworth,
     cosine_waves,
-    dual_axis,
     filter_image,
     fourier_vectors,
     gaussian,
     resample,
     rescaled_size,
-    single_axis,
 )
+from funpipe.space.tilts import as_tilt, dual_axis, single_axis
 from funpipe.testing.strategies import seeds, shapes
 
 # Resampling.

@@ -54,6 +54,26 @@ MEMORY = 6 * 2**30  # bytes of address space
 OURS = [__file__, fuzz_calls.__file__]  # where what is warned of was called
 
 
+TOMOGRAMS = """
+data_global
+
+loop_
+_rlnTomoName #1
+_rlnTomoSizeX #2
+_rlnTomoSizeY #3
+_rlnTomoSizeZ #4
+_rlnTomoTiltSeriesPixelSize #5
+_rlnTomoReconstructedTomogram #6
+a 7 5 6 10.0 volume.mrc
+
+data_a
+
+loop_
+_rlnTomoYTilt #1
+-60.0
+60.0
+"""
+
 # What became of a call.
 
 
@@ -77,6 +97,8 @@ def not_finite(value, depth=0) -> bool:
             for each in fields(value)
             if each.name not in known
         )
+    if isinstance(value, fp.FSC | fp.ConicalFSC | fp.Halves):
+        return any(not_finite(getattr(value, each.name)) for each in fields(value))
     if isinstance(value, list | tuple) and depth < 3:
         return any(not_finite(each, depth + 1) for each in value)
     if is_dataclass(value) and hasattr(value, "molecules"):
@@ -189,7 +211,9 @@ def make_files() -> None:
             os.remove(name)
     fp.write_volume("volume.mrc", IMAGE, 1.0)
     PICKS.to_csv("picks.csv")
-    for ending in ("mrc", "star", "csv", "tbl", "ndjson"):
+    Path("angles.tlt").write_text("-60.0\n0.0\n60.0\n")
+    Path("tomograms.star").write_text(TOMOGRAMS)
+    for ending in ("mrc", "star", "csv", "tbl", "ndjson", "tlt"):
         Path(f"garbage.{ending}").write_bytes(RNG.bytes(3000))
         Path(f"empty.{ending}").touch()
     atom = "ATOM      {0}  CA  ALA A   {0}      1{0}.000  12.000  13.000  1.00  0.00"

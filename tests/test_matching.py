@@ -18,9 +18,10 @@ from funpipe.simulate import (
     particles,
     pose_bound,
 )
-from funpipe.space.fourier import as_tilt, half_ball
+from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import rotation_grid
 from funpipe.space.symmetry import symmetry_group
+from funpipe.space.tilts import as_tilt
 
 SHAPE = (24, 24, 24)
 BLOBS = asymmetric_molecule(3, radius=7.0, sigma=1.3)

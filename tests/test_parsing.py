@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import operator
 import os
+import re
 import subprocess
 
 import hypothesis.strategies as st
@@ -218,3 +219,23 @@ def test_nothing_is_read_when_a_text_is_parsed():
 def test_a_text_must_be_a_text():
     with pytest.raises(TypeError, match="must be a str"):
         parse_pipeline(fp.identity)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tilt_series((0, 30))", "must give a pipeline, but 'tilt_series"),
+        ("single_axis() + 1", "the operator needs a pipeline beside it"),
+        ("sphere(3.0) * dual_axis()", "an operator takes pipelines and numbers"),
+        ("wedge_filter(tilt_series((0, 300)))", "angles must be degrees from"),
+    ],
+)
+def test_tilts_are_arguments_and_no_pipelines(text, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        parse_pipeline(text)
+
+
+def test_a_tilt_series_is_an_argument():
+    text = "wedge_filter(tilt_series((-30, 0, 30), 'x', defocus=2.0)) @ sphere(3)"
+    series = fp.tilt_series((-30, 0, 30), "x", defocus=2.0)
+    assert parse_pipeline(text) == fp.wedge_filter(series) @ fp.sphere(3)

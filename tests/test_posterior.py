@@ -22,8 +22,9 @@ from funpipe.engine.posterior import (
 )
 from funpipe.engine.spectra import template_fields
 from funpipe.simulate import asymmetric_molecule, blob_image, blob_spectrum
-from funpipe.space.fourier import half_ball, single_axis
+from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import RotationGrid, rotation_grid
+from funpipe.space.tilts import single_axis
 
 BOX = 16
 K = half_ball((BOX,) * 3, 4.0) / BOX

@@ -54,13 +54,15 @@ def test_the_code_of_the_readme_gives_what_it_says(
     monkeypatch.setitem(sys.modules, "readme", module)
     names: dict[str, Any] = vars(module)
     code = blocks("python")
-    assert len(code) == 3
+    assert len(code) == 4
     claims = [claim for block in code for claim in run(block, names)]
     assert len(claims) == 4
     for given, said in claims:
         assert given == said
     np.testing.assert_allclose(names["aligned"].positions[0], 28.0, atol=0.3)
     assert names["average"].shape == names["first"].shape == (28, 28, 28)
+    finest, coarsest = names["between"]
+    assert 2.0 <= finest <= names["resolution"] <= coarsest
 
 
 @pytest.mark.usefixtures("files")
@@ -79,5 +81,5 @@ def test_the_readme_reads_in_five_minutes_and_its_links_lead_somewhere() -> None
     text = README.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 140
     links = re.findall(r"\]\(([^)]+)\)", text)
-    assert len(links) == 11
+    assert len(links) == 12
     assert [each for each in links if not (README.parent / each).exists()] == []

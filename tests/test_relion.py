@@ -9,7 +9,7 @@ from real_files import DATA, needs_data
 from funpipe import Molecules, read_molecules, write_molecules
 from funpipe.base.euler import RELION, to_xyz
 from funpipe.io.relion_poses import pixel_size
-from funpipe.io.relion_tomograms import TomogramInfo, read_tomograms
+from funpipe.io.relion_tomograms import TomogramInfo, tomogram_infos
 from funpipe.io.star import Star, read_star, write_star
 
 pytest.importorskip("starfile", reason="the extra star is not installed")
@@ -360,7 +360,7 @@ def test_a_relion_list_from_a_stopgap_list_is_of_relion(tmp_path):
 
 @needs_data
 def test_the_tomograms_file_gives_size_scale_and_hand():
-    found = read_tomograms(TOMOGRAMS)
+    found = tomogram_infos(TOMOGRAMS)
     assert list(found) == ["TS_01", "TS_03", "TS_43", "TS_45", "TS_54"]
     assert found["TS_01"] == TomogramInfo((2000, 4000, 4000), 0.135, -1.0)
 

@@ -24,7 +24,7 @@ from funpipe.boxes.chunks import chunks, opened, stays
 from funpipe.boxes.opening import open_tomograms
 from funpipe.io.rows import mapped_array
 from funpipe.io.voxels import read_block
-from funpipe.space.fourier import no_tilt, single_axis
+from funpipe.space.tilts import no_tilt, single_axis
 
 SHAPE = (24, 40, 48)
 IMAGE = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)

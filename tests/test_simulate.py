@@ -16,7 +16,8 @@ from funpipe.simulate import (
     pose_bound,
     tomogram,
 )
-from funpipe.space.fourier import as_tilt, half_ball
+from funpipe.space.fourier import half_ball
+from funpipe.space.tilts import as_tilt
 
 BLOBS = asymmetric_molecule(radius=4.0)
 TURN = Rotation.from_euler("ZYX", [40, -70, 15], degrees=True)

@@ -87,10 +87,12 @@ CONVERTERS = [
     fp.cosine_edge(2.0) @ MASK,
     fp.crop_or_pad(8.0),
     fp.crop_or_pad(14.0),
+    fp.ctf_filter(1.5, phase_flipped=False),
     fp.cylinder(2.0, 4.0),
     fp.cylinder(3.0, 5.0, "y"),
     fp.dilation(1.5) @ MASK,
     fp.dilation(-1.0) @ MASK,
+    fp.dose_filter(20.0, 200),
     fp.gaussian_filter(1.0),
     fp.gaussian_filter(2.0, "constant"),
     fp.gaussian_smooth(1.0) @ MASK,
@@ -106,6 +108,9 @@ CONVERTERS = [
     MASK,
     fp.threshold(0.2),
     fp.threshold_otsu(),
+    fp.wedge_filter(fp.single_axis((-50, 60), "x")),
+    fp.wedge_filter(fp.dual_axis()),
+    fp.wedge_filter(fp.tilt_series(range(-60, 61, 10), dose=range(13), defocus=2.0)),
 ]
 ELSEWHERE = {  # whose examples are not for these laws: tried by calls written here
     *("from_file", "from_files", "from_structure"),  # files that are not there

@@ -17,7 +17,11 @@ from funpipe.algebra.verbs import Verb, verb
 BLOB = fp.from_gaussian((8.0, 8.0, 8.0), sigma=(0.8, 1.0, 1.4))
 MASK = fp.sphere(3.0)
 PICKS = np.array([[9.0, 9.0, 10.0]])
-VERBS = [fp.align, fp.align_subtomograms, fp.average, fp.check]
+VERBS = [
+    *(fp.align, fp.align_subtomograms, fp.average, fp.check),
+    *(fp.half_averages, fp.halves, fp.fsc, fp.conical_fsc, fp.local_resolution),
+    *(fp.distinct, fp.neighbours, fp.symmetry_expand),
+]
 QUIET = {"scale": 1.0, "progress": False}
 
 

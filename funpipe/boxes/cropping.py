@@ -28,8 +28,9 @@ from funpipe.boxes.chunks import (
 )
 from funpipe.boxes.opening import Source, in_tomogram, some_of
 from funpipe.space.crops import Crops, Support, crop_shape, windows_of
-from funpipe.space.fourier import Tilt
 from funpipe.space.geometry import centre
+from funpipe.space.tilts import Tilt
+from funpipe.space.transfer import placed
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -52,7 +53,7 @@ class CropPiece(NamedTuple):
     orientations: Rotation
     """From their frames to the tomogram's."""
     tilt: Tilt
-    """What their tilt series measured."""
+    """What their tilt series measured, as they saw it."""
 
 
 class Boxes(NamedTuple):
@@ -84,7 +85,9 @@ def crop_piece(chunk: Source | CropPiece, support: Support) -> CropPiece:
         return chunk
     with in_tomogram(chunk.name):
         crops = crops_of(chunk.reopened(), support)
-    return CropPiece(chunk.indices, crops, chunk.molecules.rotations, chunk.tilt)
+    extent = min(support.periods) * chunk.scale
+    tilt = placed(chunk.tilt, chunk.places(), extent)
+    return CropPiece(chunk.indices, crops, chunk.molecules.rotations, tilt)
 
 
 def cropped_boxes(sources: list[Source], support: Support) -> Boxes:

@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
@@ -27,9 +26,10 @@ from funpipe.boxes.opening import (
     open_tomogram,
     warn_of_leaving,
 )
-from funpipe.space.fourier import Tilt
 from funpipe.space.geometry import centre
-from funpipe.space.spectra import can_compile
+from funpipe.space.splines import fill_from_splines, spline_coefficients
+from funpipe.space.tilts import Tilt
+from funpipe.space.transfer import placed
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -52,7 +52,7 @@ class Piece(NamedTuple):
     rotations: Rotation
     """From their frames to the tomogram's."""
     tilt: Tilt
-    """What their tilt series measured."""
+    """What their tilt series measured, as they saw it."""
 
 
 def subtomograms(
@@ -121,7 +121,8 @@ def cut_piece(
         return chunk
     with in_tomogram(chunk.name):
         boxes = _cut(chunk.reopened(), box, threads)
-    return Piece(chunk.indices, boxes, chunk.molecules.rotations, chunk.tilt)
+    tilt = placed(chunk.tilt, chunk.places(), min(box) * chunk.scale)
+    return Piece(chunk.indices, boxes, chunk.molecules.rotations, tilt)
 
 
 def _cut(
@@ -140,12 +141,10 @@ def _cut(
         for block in blocks(source, *extents(source, box, _MARGIN)):
             places, low, raw, (values, level, unit, spread) = block
             _check_held(level, unit * spread)
-            coefficients = scipy.ndimage.spline_filter(
-                values, order=3, mode="mirror", output=values
-            )
+            coefficients = spline_coefficients(values)
             list(
                 each_by(
-                    partial(_interpolate, coefficients),
+                    partial(fill_from_splines, coefficients),
                     turns[places],
                     corner[places] - low,
                     [boxes[i] for i in places],
@@ -169,27 +168,3 @@ def _check_held(level: float, spread: float) -> None:
             "tomogram must have values that single precision holds, up to 3e38, not "
             f"{largest:.3g}"
         )
-
-
-def _interpolate(
-    coefficients: NDArray[np.float32],
-    turn: NDArray[np.float64],
-    corner: NDArray[np.float64],
-    image: NDArray[np.float32],
-) -> None:
-    """Fill an image from spline coefficients, its first voxel at a corner."""
-    if can_compile():
-        from funpipe.space.compiled import splined
-
-        splined(coefficients, turn, corner, image)
-        return
-    scipy.ndimage.affine_transform(
-        coefficients,
-        turn,
-        corner,
-        output_shape=image.shape,
-        output=image,
-        order=3,
-        mode="mirror",
-        prefilter=False,
-    )

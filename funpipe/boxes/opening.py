@@ -24,8 +24,8 @@ from funpipe.base.errors import Argument, WrongValueError
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import describe, listed
 from funpipe.io.volumes import is_volume, open_volume
-from funpipe.space.fourier import Tilt, as_tilt, no_tilt
 from funpipe.space.geometry import centre, turned_grid
+from funpipe.space.tilts import Tilt, as_tilt, no_tilt
 
 __all__ = [
     "Source",
@@ -109,6 +109,10 @@ class Source(NamedTuple):
         """Return where its particles are, in voxels, (n, 3); beyond floats infinity."""
         with np.errstate(over="ignore"):
             return self.molecules.positions / self.scale
+
+    def places(self) -> NDArray[np.float64]:
+        """Return where its particles are from its own centre, nm, (n, 3)."""
+        return np.asarray(self.molecules.positions - centre(self.shape) * self.scale)
 
     def half_extents(self, box: tuple[int, ...]) -> NDArray[np.float64]:
         """Return how far turned boxes reach along z, y, x, in voxels, (n, 3)."""

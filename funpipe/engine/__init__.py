@@ -4,6 +4,7 @@
 - `bank`: all of a search that does not depend on the particles
 - `coverage`: how few waves, rotations and shifts a search can do with
 - `kernel`: exp(2πi k·t) as a sum of few products
+- `data`: what particles are at the waves of a search, and what was done to them
 - `matching`: the best pose of a box; the formula of the score is at its top
 - `spectra`: a template's Fourier transform between the frequencies of its box
 - `gauss_newton`: from a pose of the search to the optimum, and its uncertainty

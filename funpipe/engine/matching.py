@@ -2,10 +2,12 @@
 
 A subtomogram in its particle's frame is modelled as
 
-    F(k) = a · T_R(k) · exp(−2πi k·t) · W(k) + noise,
+    F(k) = a · T_R(k) · exp(−2πi k·t) + noise   where W(k) > 0,
 
 with T_R the masked template turned by R, t the shift and W what the tilt series
-measured. For white noise the best pose maximises
+measured. Where a tilt series has dose or contrast transfer, F is the data over what
+that leaves of a wave, see `funpipe.engine.data`. For white noise the best pose
+maximises
 
     score(R, t) = Re Σ W conj(T_R) F exp(2πi k·t) / √(Σ W |T_R|² · Σ W |F|²)
 
@@ -52,28 +54,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.engine.bank import Bank, template_bank, with_dense
+from funpipe.engine.data import Whole, sampled, seen_by
 from funpipe.engine.gauss_newton import Climbed, Poses, Spectra, climb
 from funpipe.engine.limits import Limits
 from funpipe.engine.noise import Noise, Sums, believed, local_noise, sums
 from funpipe.engine.seam import Engine, Match
 from funpipe.engine.settings import SETTINGS
-from funpipe.engine.shells import per_shell, shells_of
+from funpipe.engine.shells import shells_of
 from funpipe.engine.spectra import template_fields
 from funpipe.engine.weighing import Followed, with_means
 from funpipe.space.crops import (
     Crops,
-    lattice,
-    lattice_power,
-    spectra,
     window_power,
 )
-from funpipe.space.fourier import Tilt, check_weights, half_ball
+from funpipe.space.fourier import half_ball
+from funpipe.space.tilts import Tilt
+from funpipe.space.transfer import taken
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -117,8 +119,8 @@ def match(
     size = _batch_size(bank)
     for i in range(0, len(boxes.values), size):
         some = slice(i, i + size)
-        batch = boxes.take(some), orientations[some]
-        parts.append(_match_batch(*batch, bank, tilt, go_on))
+        batch = boxes.take(some), orientations[some], bank, taken(tilt, some)
+        parts.append(_match_batch(*batch, go_on))
     return Match.concat(parts)
 
 
@@ -155,15 +157,15 @@ def whitened(bank: Bank, sample: Sequence[tuple[Crops, Rotation, Tilt]]) -> Bank
     k = k[np.argsort(np.square(k).sum(axis=1), kind="stable")].astype(np.float32)
     shells = shells_of(k, max(bank.support.periods))
     sample = _thinned(sample, len(k))
-    measured = [_measured(*each, bank, k) for each in sample]
-    power = np.sum([_shell_power(each, shells.edges) for each in measured], axis=0)
+    seen = [sampled(*each, bank, k, shells.edges) for each in sample]
+    power = np.sum([each.power for each in seen], axis=0)
     if not power.any():
         return bank
     first = _with_noise(bank, Noise(shells, power, np.ones(len(power))))
     found = [match(*each[:2], bank=first, tilt=each[2]) for each in sample]
     there = [
-        (_poses(each), data)
-        for each, data in zip(found, measured, strict=True)
+        (_poses(each), of_each.data)
+        for each, of_each in zip(found, seen, strict=True)
         if not each.blank.all()
     ]
     if not there:
@@ -205,7 +207,7 @@ def _thinned(
     count = sum(len(crops.values) for crops, _, _ in sample)
     some = slice(None, None, 1 + (count * waves - 1) // _HELD)
     return [
-        (crops.take(some), orientations[some], tilt)
+        (crops.take(some), orientations[some], taken(tilt, some))
         for crops, orientations, tilt in sample
     ]
 
@@ -219,25 +221,6 @@ def _with_noise(bank: Bank, noise: Noise) -> Bank:
         noise=noise,
         compiled=bank.compiled,
     )
-
-
-def _measured(
-    crops: Crops, orientations: Rotation, tilt: Tilt, bank: Bank, k: Array
-) -> Spectra:
-    """Return spectra, W at most 1 for each particle, as the tilt series has it."""
-    vectors = np.einsum("nij,kj->ink", orientations.as_matrix(), k)
-    W = check_weights(tilt(vectors), vectors.shape[1:])
-    largest = W.max(axis=1, keepdims=True)
-    W = W / np.where(largest > 0, largest, 1)
-    F = spectra(crops, k, bank.support, compiled=bank.compiled)
-    return Spectra(k, F, W.astype(np.float32))
-
-
-def _shell_power(data: Spectra, edges: Array) -> NDArray[np.float64]:
-    """Return the particles' power by shells, summed up."""
-    power = per_shell(data.W * (data.F.real**2 + data.F.imag**2), edges)
-    counted = per_shell(data.W, edges).astype(np.float64)
-    return np.asarray((power / np.maximum(counted, 1e-30)).sum(axis=0))
 
 
 def _poses(found: Match) -> Poses:
@@ -260,9 +243,7 @@ def _match_batch(
     go_on: Callable[[], None],
 ) -> Match:
     go_on()
-    F = spectra(boxes, bank.k, bank.support, compiled=bank.compiled)
-    W, whole = _weights(boxes, orientations, tilt, bank)
-    data = Spectra(bank.k, F, W)
+    data, whole = seen_by(boxes, orientations, tilt, bank)
     limits = Limits(bank.window, bank.grid.limit)
     # Of how many waves each one tells, where they are denser than the data ask for.
     of_window = window_power(boxes, bank.support) / np.prod(bank.support.periods)
@@ -310,39 +291,6 @@ def _best(poses: Poses) -> NDArray[np.intp]:
     """Return which is each particle's best."""
     order = np.lexsort((-poses.score, poses.particle))
     return order[np.flatnonzero(np.diff(poses.particle[order], prepend=-1))]
-
-
-class _Whole(NamedTuple):
-    """What particles have at all waves of the resolution."""
-
-    power: NDArray[np.float64]
-    """(n,), Σ W |F|²."""
-    blank: NDArray[np.bool_]
-    """(n,), whether there is nothing in the box at the waves that count."""
-
-
-def _weights(
-    boxes: Crops, orientations: Rotation, tilt: Tilt, bank: Bank
-) -> tuple[NDArray[np.float32], _Whole]:
-    """Return W at the bank's waves, at most 1 for each particle, and what all hold."""
-    turns = orientations.as_matrix()
-    W = _weighed(np.einsum("nij,kj->ink", turns, bank.k), tilt, bank)
-    largest = W.max(axis=1, keepdims=True)
-    largest[largest <= 0] = 1
-    k = lattice(boxes.values.shape[1:], bank.finest).T
-    to_tomogram = turns @ boxes.turns.swapaxes(1, 2)
-    if np.abs(to_tomogram - np.eye(3)).max() > 1e-9:
-        k = np.einsum("nij,jk->ink", to_tomogram, k)
-    of_all = lattice_power(boxes, _weighed(k, tilt, bank), bank.finest, bank.support)
-    of_all = of_all / largest[:, 0]
-    blank = of_all <= SETTINGS.rounding * k.shape[-1] * np.prod(bank.support.box)
-    return (W / largest).astype(np.float32), _Whole(of_all, blank)
-
-
-def _weighed(vectors: Array, tilt: Tilt, bank: Bank) -> NDArray[np.float64]:
-    """Return tilt weights over the noise's power, at vectors (3, ...)."""
-    W = check_weights(tilt(vectors), vectors.shape[1:])
-    return W if bank.noise is None else W * bank.noise.weights(vectors)
 
 
 def _search(data: Spectra, part: float, freedom: Array, bank: Bank) -> Poses:
@@ -426,7 +374,7 @@ def _margin(z: Array, part: float) -> Array:
 def _best_of(
     climbed: Climbed,
     best: Array,
-    whole: _Whole,
+    whole: Whole,
     data: Spectra,
     limits: Limits,
     bank: Bank,

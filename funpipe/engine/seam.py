@@ -35,7 +35,9 @@ of a module (no lambdas, no closures), since an executor pickles them, and so is
     - tilt: function of frequency vectors (3, ...), z, y, x, in the tomogram's frame
       and in periods per voxel, whatever `align` was given, whose vectors are in 1/nm;
       it returns weights of shape (...), 0 or more: W at k in the box's frame is
-      ``tilt(O @ k)``.
+      ``tilt(O @ k)``. Of a tilt series it is a `funpipe.space.transfer.Placed`: it
+      takes the vectors of all n particles at once, (3, n, ...), and returns H², and its
+      ``amplitudes`` H, what is left of each wave.
     - go_on: function without arguments, to be called about once a second; it raises
       when the work is called off, and that must go through.
 

@@ -4,6 +4,7 @@
 - `plots`: central slices of volumes
 - `demo`: the main job on a real structure in simulated noise; its map is in ``data``
 - `inspect_list`, `inspect_file`: what a list, and any file, holds, in a few lines
-- `command_options`, `command_line`: ``python -m funpipe``, what can be asked for and
+- `command_options`, `command_tilts`, `command_line`: ``python -m funpipe``, what can be
+  asked for, what it is told of tilts, and
   what is done
 """

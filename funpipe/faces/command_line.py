@@ -24,6 +24,7 @@ from funpipe.base.molecules import Molecules
 from funpipe.base.whole import check_target
 from funpipe.base.wording import printable
 from funpipe.faces.command_options import PROGRAM, parser
+from funpipe.faces.command_tilts import tilted
 from funpipe.faces.demo import demo
 from funpipe.faces.inspect_file import inspect_file
 from funpipe.io.particles import (
@@ -37,7 +38,6 @@ from funpipe.io.particles import (
 from funpipe.io.tomogram_files import tomogram_files
 from funpipe.io.volumes import open_volume
 from funpipe.jobs.aligning import ALIGNED, align
-from funpipe.space.fourier import single_axis
 from funpipe.stages.parsing import parse_pipeline
 from funpipe.stages.providers import from_file, from_structure
 
@@ -150,6 +150,7 @@ def _align(options: argparse.Namespace) -> None:
     scale = None
     if _in_nm(source) and not _in_nm(target):
         scale = _scale_of(tomogram, options.scale)
+    tomogram, tilt = tilted(tomogram, molecules, options)
     _rehearse(molecules, options, source, target, scale)
     aligned = align(
         tomogram,
@@ -159,7 +160,7 @@ def _align(options: argparse.Namespace) -> None:
         scale=options.scale,
         max_shifts=_max_shift(options.max_shift),
         rotations=_rotations(options.rotations),
-        tilt=options.tilt and single_axis(tuple(options.tilt), options.tilt_axis),
+        tilt=tilt,
         resolution=options.resolution,
         symmetry=options.symmetry,
         whiten=options.whiten,

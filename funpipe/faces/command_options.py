@@ -151,12 +151,21 @@ def _add_align(command: _Parser) -> None:
         metavar="NM",
         help="finest period that is used, nm (default: two voxels)",
     )
-    search.add_argument(
+    tilts = search.add_mutually_exclusive_group()
+    tilts.add_argument(
         "--tilt",
         type=_finite,
         nargs=2,
         metavar=("LOWEST", "HIGHEST"),
         help="range of the tilt series, degrees (default: nothing is missing)",
+    )
+    tilts.add_argument(
+        "--tilts",
+        action="append",
+        metavar="FILE",
+        help="what a program wrote of the tilt series, with dose and defocus: .tlt, "
+        ".xf, .defocus, .mdoc, .aln, _CTF.txt, .xml, .star; given several times, they "
+        "are of one tilt series; of many tomograms RELION's tomograms.star",
     )
     search.add_argument(
         "--tilt-axis",

@@ -16,7 +16,7 @@ from funpipe.base.wording import fail, printable
 from funpipe.faces.inspect_list import Seen, by, particles
 from funpipe.io.mrc import open_mrc
 from funpipe.io.particles import format_of, lists_known
-from funpipe.io.relion_tomograms import holds_tomograms, read_tomograms
+from funpipe.io.relion_tomograms import holds_tomograms, tomogram_infos
 from funpipe.io.structures import read_structure
 from funpipe.io.volumes import Volume, open_volume, volume_stem
 
@@ -216,7 +216,7 @@ def _structure(name: str) -> Seen:
 
 
 def _tomograms(name: str) -> Seen:
-    found = read_tomograms(name)
+    found = tomogram_infos(name)
     facts = {"tomograms": str(len(found))}
     for each, info in found.items():
         scale = "" if info.scale is None else f", {info.scale:.6g} nm per voxel"

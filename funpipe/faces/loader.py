@@ -11,7 +11,7 @@ from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.boxes.opening import common_scale, open_tomograms
 from funpipe.jobs.aligning import align
 from funpipe.jobs.averaging import average
-from funpipe.space.fourier import as_tilt
+from funpipe.space.tilts import as_tilt
 
 __all__ = ["SubtomogramLoader"]
 

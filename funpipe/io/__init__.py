@@ -20,4 +20,18 @@ Particle lists:
 - `particles`: `read_molecules` and `write_molecules`, which choose among the formats;
   `LISTS` there names the module of each
 - `tomogram_files`: which file in a folder is the tomogram of which name
+
+Tilt series:
+
+- `tilts`: `read_tilts`, which recognises files and merges several of one tilt series;
+  `TILTS` there names the module of each format
+- `tilt_facts`: what one file says, and texts and numbers as all of them read these
+- `imod_tilts`, `serialem`, `aretomo`, `ctffind`, `warp_tilts`: a program's files each
+- `tilt_stacks`: how many images a stack has
+- `relion_tilts`: RELION's STAR files of tilt series, and all that a tomograms file
+  names
 """
+
+from funpipe.io.tilts import read_tilts
+
+__all__ = ["read_tilts"]

@@ -75,8 +75,8 @@ def write(
     molecules : Molecules
         The particles. Features that came out of such a list are written as they are;
         of a particle that has moved or turned the whole path does. RELION's columns of
-        poses are left out. Half-sets are those of wrpRandomSubset or rlnRandomSubset,
-        else every other particle.
+        poses are left out. Half-sets are those of wrpRandomSubset, rlnRandomSubset or
+        half, else every other particle.
     path : path-like
         Where to; an existing file is replaced, whole or not at all.
     like : path-like, optional
@@ -98,7 +98,8 @@ def write(
         },
     )
     halves = np.arange(len(molecules)) % 2 + 1
-    columns.setdefault(_HALF, columns.get("rlnRandomSubset", halves))
+    halves = columns.get("rlnRandomSubset", columns.get("half", halves))
+    columns.setdefault(_HALF, halves)
     columns.update(_sources(columns, model))
     first = [*_names(columns, _PLACE), *_names(columns, _TURN), _HALF, _NAME, _HASH]
     order = dict.fromkeys(each for each in [*model, *first, *columns])

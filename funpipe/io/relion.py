@@ -103,7 +103,8 @@ def write(
         The particles. Features that hold the columns of a RELION file are written
         as they are where the pose is still what they say. A particle that has moved
         keeps its coordinate and gets a new origin if there are origins; one that has
-        turned keeps its rlnTomoSubtomogram angles and gets new rlnAngle ones.
+        turned keeps its rlnTomoSubtomogram angles and gets new rlnAngle ones. A
+        feature half is also written as rlnRandomSubset, where there is none.
     path : path-like
         Where to; an existing file is replaced, whole or not at all.
     like : path-like, optional
@@ -117,6 +118,8 @@ def write(
         As in `read`, for centred coordinates.
     """
     features = dict(molecules.features)
+    if "half" in features:  # as `halves` calls it
+        features.setdefault("rlnRandomSubset", features["half"])
     if like is None:
         size = size_label("features", features, scale)
         model, old = Star({}), _List("particles", {}, None, size)

@@ -22,8 +22,8 @@ __all__ = [
     "holds_tomograms",
     "infos_of",
     "is_centred",
-    "read_tomograms",
     "sizes_of",
+    "tomogram_infos",
 ]
 
 
@@ -38,7 +38,7 @@ class TomogramInfo(NamedTuple):
     """rlnTomoHand, −1 or 1: which way the defocus changes. No pose depends on it."""
 
 
-def read_tomograms(path: str | os.PathLike[str]) -> dict[str, TomogramInfo]:
+def tomogram_infos(path: str | os.PathLike[str]) -> dict[str, TomogramInfo]:
     """Read a RELION 4 or 5 tomograms file: sizes, pixel sizes and hands by name.
 
     Parameters
@@ -141,7 +141,7 @@ def infos_of(
         How many particles there are.
     """
     if isinstance(tomograms, str | os.PathLike) and not _is_volume(tomograms):
-        tomograms = read_tomograms(tomograms)
+        tomograms = tomogram_infos(tomograms)
     if not isinstance(tomograms, Mapping):
         return [_info(tomograms)] * count
     if label is None or label not in columns:

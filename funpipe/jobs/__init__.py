@@ -10,6 +10,10 @@
 - `working`: a job worked off chunk by chunk: run, kept, shown, told of
 - `posing`: poses of boxes, found chunk by chunk
 - `aligning`: `align`, and its parts `align_subtomograms` and `apply_alignment`
-- `averaging`: `average`
+- `clustering`: particles that belong together: near ones, boxes, filaments
+- `halving`: `halves` of the particles, `Halves` of maps, which stay apart
+- `sets`: `distinct` particles, copies by symmetry, nearest neighbours
+- `averaging`: `average`, and `half_averages`
+- `correlating`: `fsc` of two maps, by direction, and by place
 - `checking`: `check`, all findings
 """

@@ -40,7 +40,8 @@ from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.searching import sampling, search_for
 from funpipe.jobs.working import running
 from funpipe.space.crops import whole_box, whole_boxes
-from funpipe.space.fourier import Tilt
+from funpipe.space.tilts import Tilt
+from funpipe.space.transfer import placed
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -111,9 +112,10 @@ def align(
         maximum, as that of the shifts, is a limit: what is refined does not go beyond.
     tilt : None, (float, float), or tilt weights
         What the tilt series measured: all; or a range in degrees about y; or
-        `single_axis`, `dual_axis`; or any function like those that these return, of
-        frequency vectors (3, ...), z, y, x of the tomogram, in 1/nm, whose weights
-        are (...), 0 or more.
+        `single_axis`, `dual_axis`; or a `tilt_series`, with what dose and contrast
+        transfer left of each wave at the particle's own height; or any function like
+        those of the first two, of frequency vectors (3, ...), z, y, x of the tomogram,
+        in 1/nm, whose weights are (...), 0 or more.
     resolution : float, optional
         The finest period used, in nm; by default Nyquist's, two voxels. Waves of
         which the template has nothing cost nothing.
@@ -318,7 +320,7 @@ def align_subtomograms(
     array = _check_boxes(boxes, prepared.template.shape[1:])
     frames = _check_orientations(orientations, len(array))
     return find_poses(
-        _given_boxes(array, frames, search.tilt),
+        _given_boxes(array, frames, search.tilt, scale),
         search=search,
         sampling=where,
         templates=masked_templates(prepared),
@@ -400,10 +402,10 @@ class _Numbered(NamedTuple):
     indices: NDArray[np.intp]
 
 
-def _given_boxes(boxes: Array, frames: Rotation, tilt: Tilt) -> Boxes:
+def _given_boxes(boxes: Array, frames: Rotation, tilt: Tilt, scale: float) -> Boxes:
     size = chunk_size(boxes.shape[1:])
     divided = list(map(_Numbered, parts(len(boxes), size)))
-    pieces = partial(_pieces, boxes, frames, tilt)
+    pieces = partial(_pieces, boxes, frames, tilt, min(boxes.shape[1:]) * scale)
     return Boxes(
         divided,
         pieces,
@@ -417,11 +419,13 @@ def _pieces(
     boxes: Array,
     frames: Rotation,
     tilt: Tilt,
+    extent: float,
     some: Iterable[_Numbered],
     folder: Path | None = None,
 ) -> Iterator[CropPiece]:
     for (each,) in some:
-        yield CropPiece(each, whole_boxes(boxes[each]), frames[each], tilt)
+        seen = placed(tilt, np.zeros((len(each), 3)), extent)
+        yield CropPiece(each, whole_boxes(boxes[each]), frames[each], seen)
 
 
 def _as_it_is(piece: CropPiece) -> CropPiece:

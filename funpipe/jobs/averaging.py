@@ -1,4 +1,4 @@
-"""Averaging: the mean of subtomograms in their particles' frames."""
+"""Averaging: the mean of subtomograms in their particles' frames, of all or halves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import scipy
@@ -16,7 +16,7 @@ import scipy
 from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.arguments import Image
-from funpipe.base.molecules import as_molecules
+from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.boxes.chunks import Chunk, chunk_keys, chunk_size, chunks, opened, stays
 from funpipe.boxes.cutting import Piece, cut_piece
 from funpipe.boxes.opening import (
@@ -25,14 +25,18 @@ from funpipe.boxes.opening import (
     check_some,
     common_scale,
     open_tomograms,
+    some_of,
     warn_of_empty,
     warn_of_leaving,
 )
+from funpipe.jobs.halving import Halves, halves_of
 from funpipe.jobs.running import Task
-from funpipe.jobs.working import Job, Result, results, running
-from funpipe.space.fourier import as_tilt, check_weights, fourier_vectors, no_tilt
+from funpipe.jobs.working import Job, Result, Running, results, running
+from funpipe.space.fourier import fourier_vectors
+from funpipe.space.tilts import as_tilt, no_tilt
+from funpipe.space.transfer import TiltSeries, taken, transfer_of
 
-__all__ = ["average"]
+__all__ = ["average", "half_averages"]
 
 
 @verb
@@ -61,7 +65,10 @@ def average(
     tilt : None, (float, float), or tilt weights
         What the tilt series measured, see `align`. None gives the plain mean of
         the boxes; otherwise each wave of the mean is the weighted mean
-        Σ W F / Σ W over the particles that measured it, and 0 if none did.
+        Σ W F / Σ W over the particles that measured it, and 0 if none did. With a
+        `tilt_series`, which leaves the part H of a wave, it is Wiener's sum
+        Σ H F / (Σ H² + ε), ε a thousandth of the largest Σ H²: waves that one
+        defocus takes out come from particles of another.
 
     Returns
     -------
@@ -84,13 +91,101 @@ def average(
     """
     how = running(executor=executor, checkpoint=checkpoint, progress=progress)
     particles = as_molecules("molecules", molecules)
-    weights = as_tilt("tilt", tilt)
-    sources, empty = open_tomograms(
-        tomogram, particles, scale, weights, tomogram_feature
+    opened = _open(tomogram, particles, shape, scale, tilt, tomogram_feature)
+    found = _mean(opened.sources, opened.box, how)
+    opened.warn()
+    return found
+
+
+@verb
+def half_averages(
+    tomogram: Any,
+    molecules: Any,
+    *,
+    shape: Any,
+    scale: float | None = None,
+    tilt: Any = None,
+    tomogram_feature: str = "tomogram",
+    executor: Executor | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Halves:
+    """Average the particles of each half apart.
+
+    Parameters
+    ----------
+    tomogram, molecules, shape, scale, tilt, tomogram_feature
+        See `average`; the molecules have the feature ``half`` that `halves` gives.
+    executor, checkpoint, progress
+        See `align`.
+
+    Returns
+    -------
+    Halves
+        The averages of halves 1 and 2, each as `average` gives it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `average`; also if there is no feature ``half``, a half is empty, or a
+        feature ``aligned_half``, the half whose reference a particle was aligned to,
+        says otherwise: the halves are not independent then.
+
+    Examples
+    --------
+    >>> tomogram = np.arange(1000.0).reshape(10, 10, 10)
+    >>> picks = Molecules([[4, 4, 4], [6, 4, 4]], features={"half": [1, 2]})
+    >>> half_averages(tomogram, picks, shape=3, scale=1.0)
+    Halves(two maps of 3 x 3 x 3 voxels of 1 nm)
+    """
+    how = running(executor=executor, checkpoint=checkpoint, progress=progress)
+    particles = as_molecules("molecules", molecules)
+    check_some(particles)
+    half = halves_of(particles)
+    opened = _open(tomogram, particles, shape, scale, tilt, tomogram_feature)
+    first, second = (
+        _mean(some_of(opened.sources, np.flatnonzero(half == each)), opened.box, how)
+        for each in (1, 2)
     )
+    opened.warn()
+    return Halves(first, second, common_scale(opened.sources))
+
+
+Box: TypeAlias = tuple[int, int, int]
+
+
+class _Opened(NamedTuple):
+    """What is averaged, its arguments checked."""
+
+    sources: list[Source]
+    box: Box
+    leaving: int
+    """How many boxes leave the tomograms."""
+    empty: list[str]
+    """Tomograms without particles."""
+
+    def warn(self) -> None:
+        warn_of_leaving(self.leaving, sum(len(each.indices) for each in self.sources))
+        warn_of_empty(self.empty)
+
+
+def _open(
+    tomogram: Any,
+    particles: Molecules,
+    shape: Any,
+    scale: float | None,
+    tilt: Any,
+    feature: str,
+) -> _Opened:
+    weights = as_tilt("tilt", tilt)
+    sources, empty = open_tomograms(tomogram, particles, scale, weights, feature)
     box = check.box("shape", check.shape("shape", shape))
     check_some(particles)
-    leaving = check_inside(sources, box)
+    return _Opened(sources, box, check_inside(sources, box), empty)
+
+
+def _mean(sources: list[Source], box: Box, how: Running) -> Image:
+    """Return the mean of all boxes."""
     weighted = any(each.tilt is not no_tilt for each in sources)
     voxel = common_scale(sources) if weighted else None
     divided = chunks(sources, chunk_size(box))
@@ -105,16 +200,10 @@ def average(
     with closing(results(job, how)) as found:
         total = _total(found)
     if weighted:
-        measured = np.where(total["weights"] > 0, total["weights"], 1)
-        mean = scipy.fft.irfftn(total["waves"] / measured, s=box)
+        mean = scipy.fft.irfftn(_restored(total, sources), s=box)
     else:
-        mean = total["boxes"] / len(particles)
-    warn_of_leaving(leaving, len(particles))
-    warn_of_empty(empty)
+        mean = total["boxes"] / sum(len(each.indices) for each in sources)
     return np.asarray(mean, dtype=np.float32)
-
-
-Box: TypeAlias = tuple[int, int, int]
 
 
 def _facts(
@@ -146,17 +235,29 @@ def _weighted_sum(
     part: Source | Piece, *, box: Box, scale: float, go_on: Callable[[], None]
 ) -> Result:
     """Return Σ W F and Σ W over a part, each particle's W turned into its frame."""
-    _, boxes, rotations, weights_of = cut_piece(part, box)
+    _, boxes, rotations, tilt = cut_piece(part, box)
     k = fourier_vectors(box, scale)
     waves = np.zeros(k.shape[1:], np.complex128)
     weights = np.zeros(k.shape[1:])
-    for each, rotation in zip(boxes, rotations, strict=True):
+    for i, (each, rotation) in enumerate(zip(boxes, rotations, strict=True)):
         go_on()
-        turned = np.tensordot(rotation.as_matrix(), k, axes=1)
-        weight = check_weights(weights_of(turned), turned.shape[1:])
-        waves += weight * scipy.fft.rfftn(each.astype(np.float64))
-        weights += weight
+        turned = np.tensordot(rotation.as_matrix(), k, axes=1)[:, None]
+        H, W = transfer_of(taken(tilt, [i]), turned)
+        believed = W[0] if H is None else H[0] * W[0]
+        waves += believed * scipy.fft.rfftn(each.astype(np.float64))
+        weights += believed if H is None else H[0] * believed
     return {"waves": waves, "weights": weights}
+
+
+_NOISE = 1e-3  # of the largest Σ H²
+
+
+def _restored(total: Result, sources: list[Source]) -> Any:
+    """Return the waves of the mean from sums over all particles."""
+    waves, weights = total["waves"], total["weights"]
+    if any(isinstance(each.tilt, TiltSeries) for each in sources):
+        return waves / (weights + _NOISE * (weights.max() or 1.0))
+    return waves / np.where(weights > 0, weights, 1)
 
 
 def _total(found: Iterable[Result]) -> Result:

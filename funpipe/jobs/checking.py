@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -24,8 +24,14 @@ from funpipe.jobs.findings import Finding, seen
 from funpipe.jobs.planning import Plan, plan
 from funpipe.jobs.running import run
 from funpipe.jobs.searching import search_for
-from funpipe.space.fourier import per_voxel
 from funpipe.space.geometry import RotationGrid, coarse_grid
+from funpipe.space.tilts import Tilt
+from funpipe.space.transfer import (
+    about_other_axis,
+    of_other_focus,
+    of_other_hand,
+    per_voxel,
+)
 
 __all__ = ["Finding", "check"]
 
@@ -77,7 +83,10 @@ def check(
         - ``particles doubled``: how many are nearly another one;
         - ``particles outside``: how many boxes leave the tomogram;
         - ``opposite contrast``: by how much the template's negative scores better;
-        - ``wrong hand``: by how much its mirror image scores better.
+        - ``wrong hand``: by how much its mirror image scores better;
+        - ``wrong tilt axis``: by how much the other axis does;
+        - ``wrong hand of tilts``, ``wrong sign of defocus``: by how much the other one
+          of a `tilt_series` does.
 
     Raises
     ------
@@ -86,10 +95,10 @@ def check(
 
     Notes
     -----
-    `align` itself looks for all but the last three, which cost more: up to 32
-    particles are aligned to the template, its negative (in the search given, or a
-    coarse one over all rotations where that is smaller) and its mirror image (over
-    all rotations). These two findings need four particles or more, and rest on a
+    `align` itself looks for all but the last six, which cost more: up to 32 particles
+    are aligned to the template, its negative (in the search given, or a coarse one over
+    all rotations where that is smaller) and its mirror image (over all rotations), and
+    with the other tilts. These findings need four particles or more, and rest on a
     t-test of the differences of scores, at one in ten thousand. Where the first eight
     score clearly worse, at one in a thousand, the others are not aligned.
 
@@ -126,10 +135,27 @@ def check(
     found += leaving
     sample = _sample(planned, inside)
     if sum(len(each.indices) for part in sample for each in part) >= _FEWEST:
-        coarse = coarse_grid(symmetry)
-        compared = sample, planned, coarse, executor
-        found += _contrast(*compared) or _hand(*compared)
+        compared = _Compared(sample, planned, coarse_grid(symmetry), executor)
+        found += _contrast(compared) or _hand(compared)
+        found += _tilts(compared)
     return found
+
+
+class _Compared(NamedTuple):
+    """What others are compared with, and how."""
+
+    sample: list[list[CropPiece]]
+    """Particles: a few, then the rest."""
+    planned: Plan
+    coarse: RotationGrid
+    """All rotations."""
+    executor: Executor | None
+
+    def grid(self) -> RotationGrid:
+        """Return the search that was given, or the coarse one where that is smaller."""
+        given = self.planned.sampling.grid
+        fewer = len(given.rotations) <= len(self.coarse.rotations)
+        return given if fewer else self.coarse
 
 
 def _outside(planned: Plan) -> tuple[list[Finding], NDArray[np.intp]]:
@@ -165,15 +191,9 @@ def _sample(planned: Plan, inside: NDArray[np.intp]) -> list[list[CropPiece]]:
     ]
 
 
-def _contrast(
-    sample: list[list[CropPiece]],
-    planned: Plan,
-    coarse: RotationGrid,
-    executor: Executor | None,
-) -> list[Finding]:
-    grid = planned.sampling.grid
-    grid = grid if len(grid.rotations) <= len(coarse.rotations) else coarse
-    better = _better(sample, -planned.templates, planned, grid, executor)
+def _contrast(compared: _Compared) -> list[Finding]:
+    negative = -compared.planned.templates
+    better = _better(compared, negative, _as_given, compared.grid(), _MARGIN)
     if better is None:
         return []
     return [
@@ -186,14 +206,9 @@ def _contrast(
     ]
 
 
-def _hand(
-    sample: list[list[CropPiece]],
-    planned: Plan,
-    coarse: RotationGrid,
-    executor: Executor | None,
-) -> list[Finding]:
-    mirrored = np.ascontiguousarray(planned.templates[:, ::-1])
-    better = _better(sample, mirrored, planned, coarse, executor)
+def _hand(compared: _Compared) -> list[Finding]:
+    mirrored = np.ascontiguousarray(compared.planned.templates[:, ::-1])
+    better = _better(compared, mirrored, _as_given, compared.coarse, _MARGIN)
     if better is None:
         return []
     return [
@@ -206,26 +221,73 @@ def _hand(
     ]
 
 
+def _tilts(compared: _Compared) -> list[Finding]:
+    """Find which tilts fit better than those that are given."""
+    given = [each.tilt for each in compared.planned.sources]
+    found = []
+    for name, (other, advice) in _OTHER_TILTS.items():
+        if all(other(each) is each for each in given):
+            continue
+        ours = compared.planned.templates
+        better = _better(compared, ours, other, compared.grid(), 0.0)
+        if better is not None:
+            text = f"{advice[0]} scores {better:.3g} higher: {advice[1]}"
+            found.append(Finding(name, better, text))
+    return found
+
+
+def _as_given(tilt: Tilt) -> Tilt:
+    return tilt
+
+
+_OTHER_TILTS: dict[str, tuple[Callable[[Tilt], Tilt], tuple[str, str]]] = {
+    "wrong tilt axis": (
+        about_other_axis,
+        ("a tilt axis turned by 90 degrees", "exchange axis='y' and axis='x' of tilt"),
+    ),
+    "wrong hand of tilts": (
+        of_other_hand,
+        (
+            "a tilt series of the other hand",
+            "exchange hand=-1 and hand=1",
+        ),
+    ),
+    "wrong sign of defocus": (
+        of_other_focus,
+        ("defocus of the other sign", "it is more than 0 under focus"),
+    ),
+}
+
+
 def _better(
-    sample: list[list[CropPiece]],
-    others: NDArray[np.float32],
-    planned: Plan,
+    compared: _Compared,
+    templates: NDArray[np.float32],
+    change: Callable[[Tilt], Tilt],
     grid: RotationGrid,
-    executor: Executor | None,
+    margin: float,
 ) -> float | None:
-    """Return by how much other templates score better; None if that may be chance."""
+    """Return by how much others score better; None if that may be chance.
+
+    Others are these templates and the tilts with a change; they are better by more than
+    a margin, as a part of the score.
+    """
+    planned = compared.planned
     with one_thread():
-        banks = [_bank(each, planned, grid) for each in (planned.templates, others)]
-    scale = common_scale(planned.sources)
-    task = partial(_scores, match=planned.search.engine.match, banks=banks, scale=scale)
-    ours = gain = np.empty(0)
-    for part in sample:
-        found = np.concatenate(list(run(task, partial(_pieces, part), executor)), 1)
-        ours, gain = np.append(ours, found[0]), np.append(gain, found[1] - found[0])
+        ours = other = _bank(planned.templates, planned, grid)
+        if templates is not planned.templates:
+            other = _bank(templates, planned, grid)
+    trials = [(ours, _as_given), (other, change)]
+    match, scale = planned.search.engine.match, common_scale(planned.sources)
+    task = partial(_scores, match=match, trials=trials, scale=scale)
+    scores = gain = np.empty(0)
+    for part in compared.sample:
+        runs = run(task, partial(_pieces, part), compared.executor)
+        found = np.concatenate(list(runs), 1)
+        scores, gain = np.append(scores, found[0]), np.append(gain, found[1] - found[0])
         if np.ptp(gain) and _chance(-gain) < _MISSED:
             return None
     mean = float(gain.mean())
-    if mean <= _MARGIN * max(0.0, float(ours.mean())) or np.ptp(gain) == 0:
+    if mean <= margin * max(0.0, float(scores.mean())) or np.ptp(gain) == 0:
         return None
     return mean if _chance(gain) < _CHANCE else None
 
@@ -251,15 +313,20 @@ def _scores(
     piece: CropPiece,
     *,
     match: Callable[..., Match],
-    banks: list[Any],
+    trials: list[tuple[Any, Callable[[Tilt], Tilt]]],
     scale: float,
     go_on: Callable[[], None],
 ) -> NDArray[np.float64]:
-    """Return the best scores of some particles by each bank, (banks, n)."""
+    """Return the best scores of some particles, each bank with its tilt, (2, n)."""
     _, crops, orientations, tilt = piece
-    weights = per_voxel(tilt, scale)
     found = [
-        match(crops, orientations, bank=each, tilt=weights, go_on=go_on)
-        for each in banks
+        match(
+            crops,
+            orientations,
+            bank=bank,
+            tilt=per_voxel(change(tilt), scale),
+            go_on=go_on,
+        )
+        for bank, change in trials
     ]
     return np.stack([each.scores for each in found])

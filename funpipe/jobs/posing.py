@@ -20,7 +20,7 @@ from funpipe.jobs.running import Task
 from funpipe.jobs.searching import Sampling, Search
 from funpipe.jobs.working import Job, Result, Running, results
 from funpipe.space.crops import Support
-from funpipe.space.fourier import per_voxel
+from funpipe.space.transfer import per_voxel
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation

@@ -14,10 +14,18 @@ from funpipe.base.caller import warn
 from funpipe.base.threads import one_thread
 from funpipe.base.wording import fail, refuse_path
 from funpipe.engine.bank import masked
+from funpipe.jobs.halving import WHY_APART, Halves
 from funpipe.space.geometry import centre
 from funpipe.space.precision import levelled_values
 
-__all__ = ["Prepared", "masked_templates", "prepare", "prepare_all", "reach"]
+__all__ = [
+    "Prepared",
+    "mask_for",
+    "masked_templates",
+    "prepare",
+    "prepare_all",
+    "reach",
+]
 
 _SEEN = 0.01  # of the masked template's largest value
 
@@ -88,12 +96,7 @@ def _prepare_all(template: Any, mask: Any, scale: float) -> Prepared:
                 "template: several must have one shape, not "
                 f"{templates[0].shape} and {image.shape}"
             )
-        if under.shape != image.shape:
-            raise ValueError(
-                f"mask must have the template's shape {image.shape}, not {under.shape}"
-            )
-        if not (under > 0).any():
-            raise ValueError("mask must be above 0 somewhere, but is empty")
+        _check_mask(under, image.shape, "template's")
         inside = image[under > 0]
         if np.ptp(inside) <= 1e-6 * np.abs(inside).max():
             raise ValueError(
@@ -101,6 +104,27 @@ def _prepare_all(template: Any, mask: Any, scale: float) -> Prepared:
                 "there is nothing to align to"
             )
     return Prepared(np.stack(templates), np.stack(masks))
+
+
+def mask_for(mask: Any, image: Image, scale: float) -> Image:
+    """Return a mask for maps at a scale; a converter is applied to an image of them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no mask, or several, has another shape, or is empty.
+    """
+    with one_thread():
+        found = _clipped(_mask_images(mask, [image], scale))[0]
+    _check_mask(found, image.shape, "maps'")
+    return found
+
+
+def _check_mask(mask: Image, shape: tuple[int, ...], whose: str) -> None:
+    if mask.shape != shape:
+        raise ValueError(f"mask must have the {whose} shape {shape}, not {mask.shape}")
+    if not (mask > 0).any():
+        raise ValueError("mask must be above 0 somewhere, but is empty")
 
 
 def masked_templates(prepared: Prepared) -> Image:
@@ -188,6 +212,8 @@ def _images(name: str, value: Any, scale: float) -> list[Image] | None:
             error.add_note(f"in {name}")
             raise
     refuse_path(name, _WANTED[name.split("[")[0]], value, "from_file")
+    if isinstance(value, Halves):
+        fail(name, _WANTED[name.split("[")[0]], value, WHY_APART)
     if isinstance(value, ImageProvider):
         given: Any = value(scale)
         images = given if isinstance(given, list) else [given]

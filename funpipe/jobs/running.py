@@ -124,8 +124,10 @@ def _workers(executor: Executor | None) -> Iterator[Executor | None]:
     threads = ThreadPoolExecutor(processors(), thread_name_prefix="funpipe")
     try:
         yield threads
-    finally:
+    except BaseException:  # also where no more is asked for: nobody waits then
         threads.shutdown(wait=False, cancel_futures=True)
+        raise
+    threads.shutdown()
 
 
 class _Sent(NamedTuple):

@@ -15,9 +15,9 @@ from funpipe.engine.costs import Cost, check_cost
 from funpipe.engine.matching import ENGINE
 from funpipe.engine.seam import Engine, check_engine
 from funpipe.jobs.preparing import Prepared
-from funpipe.space.fourier import Tilt, as_tilt
 from funpipe.space.geometry import RotationGrid, rotation_count, rotation_grid
 from funpipe.space.symmetry import symmetry_group
+from funpipe.space.tilts import Tilt, as_tilt
 
 __all__ = ["ESTIMATES", "Sampling", "Search", "sampling", "search_for"]
 

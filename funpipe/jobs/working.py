@@ -104,6 +104,8 @@ def results(job: Job, how: Running) -> Generator[Result, None, None]:
     with bar, _told(job, kept), closing(done):
         for key, known in zip(keys, there, strict=True):
             yield dict(kept.result(key)) if kept and known else next(done)
+        if todo:
+            next(done, None)  # comes to its end, and waits for its threads
     _LOG.info("%s: finished", job.name)
 
 

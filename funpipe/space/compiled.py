@@ -1,4 +1,4 @@
-"""Parts of `funpipe.space.spectra`, and splines, compiled by numba (extra ``fast``).
+"""Parts of `funpipe.space.spectra` and tilt series, compiled by numba (extra ``fast``).
 
 What it computes is said there. Loops are written out, in single precision throughout:
 a literal would make its neighbours double.
@@ -12,8 +12,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from funpipe.base.extras import require
+from funpipe.space.optics import CRITICAL
 
-__all__ = ["compiled", "folded", "interpolated", "put_together", "splined"]
+__all__ = [
+    "compiled",
+    "covered",
+    "folded",
+    "interpolated",
+    "put_together",
+    "transferred",
+]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -117,42 +125,106 @@ def put_together(parts: Any, into: Any) -> None:
 
 
 @compiled
-def splined(coefficients: Any, turn: Any, corner: Any, image: Any) -> None:
-    """Set an image to a cubic spline at ``corner + turn @ index``.
+def transferred(
+    k: Any, heights: Any, tilts: Any, rates: Any, reach: float, found: Any
+) -> None:
+    """Set ``found`` to H of `funpipe.space.transfer`, wave by wave.
 
-    As `scipy.ndimage.affine_transform` does, of mode ``mirror`` and without prefilter.
+    Of tilts in the order of their angles those that cover a wave are next to each
+    other, the last and the first too.
+
+    Parameters
+    ----------
+    k : (3, n, N) array
+        Waves of n particles, 1/nm: along the beam, across the tilt axis, along it.
+    heights : (n, tilts) array
+        µm of defocus that each has more than the tilt.
+    tilts, rates : (tilts, 6) and (5,) arrays
+        What is known of the series, see there.
+    reach : float
+        1/nm, how far from its plane a tilt tells something.
+    found : (n, N) array
+        H.
     """
-    sizes = coefficients.shape
-    weights = np.empty((3, 4), np.float32)
-    places = np.empty((3, 4), np.intp)
-    for z in range(image.shape[0]):
-        for y in range(image.shape[1]):
-            for x in range(image.shape[2]):
-                for axis in range(3):
-                    where = corner[axis] + turn[axis, 0] * z
-                    where += turn[axis, 1] * y + turn[axis, 2] * x
-                    first = int(np.floor(where))
-                    t = where - first
-                    u = 1 - t
-                    weights[axis, 0] = u * u * u / 6
-                    weights[axis, 1] = (4 - 3 * t * t * (1 + u)) / 6
-                    weights[axis, 2] = (4 - 3 * u * u * (1 + t)) / 6
-                    weights[axis, 3] = t * t * t / 6
-                    size = sizes[axis]
-                    for i in range(4):
-                        place = first - 1 + i
-                        if place < 0 or place >= size:
-                            period = max(1, 2 * (size - 1))
-                            place = abs(place) % period
-                            place = min(place, period - place) if size > 1 else 0
-                        places[axis, i] = place
-                total = np.float32(0)
-                for i in range(4):
-                    for j in range(4):
-                        row = coefficients[places[0, i], places[1, j]]
-                        along = weights[2, 0] * row[places[2, 0]]
-                        along += weights[2, 1] * row[places[2, 1]]
-                        along += weights[2, 2] * row[places[2, 2]]
-                        along += weights[2, 3] * row[places[2, 3]]
-                        total += weights[0, i] * weights[1, j] * along
-                image[z, y, x] = total
+    at_300 = rates[4]
+    a, b, c = CRITICAL
+    count = len(tilts)
+    dosed = tilts[:, 5].max() > 0
+    half_critical = np.float32(0)
+    for p in range(found.shape[0]):
+        for j in range(found.shape[1]):
+            wave = k[0, p, j], k[1, p, j], k[2, p, j]
+            if dosed:
+                k2 = wave[0] * wave[0] + wave[1] * wave[1] + wave[2] * wave[2]
+                power = np.float32(k2 / 100) ** np.float32(b / 2)
+                half_critical = np.float32(0.5 / (at_300 * (a * power + c)))
+            first = _first_above(tilts, wave)
+            total = weight = 0.0
+            last = first + count
+            for step in range(first, last):
+                i = step - count if step >= count else step
+                cover = reach - abs(wave[0] * tilts[i, 1] - wave[1] * tilts[i, 0])
+                if cover <= 0:
+                    last = step
+                    break
+                left = _left(wave, tilts, i, heights[p, i], rates, half_critical)
+                total += cover * left
+                weight += cover
+            for step in range(first - 1, last - count - 1, -1):
+                i = step + count if step < 0 else step
+                cover = reach - abs(wave[0] * tilts[i, 1] - wave[1] * tilts[i, 0])
+                if cover <= 0:
+                    break
+                left = _left(wave, tilts, i, heights[p, i], rates, half_critical)
+                total += cover * left
+                weight += cover
+            found[p, j] = total / max(weight, reach)
+
+
+@compiled
+def covered(k: Any, tilts: Any, reach: float, found: Any) -> None:
+    """Set ``found``, (N,), to 1 where a tilt covers a wave, see `transferred`."""
+    count = len(tilts)
+    for j in range(len(found)):
+        wave = k[0, j], k[1, j], 0.0
+        above = _first_above(tilts, wave)
+        for i in (above % count, above - 1):
+            if abs(wave[0] * tilts[i, 1] - wave[1] * tilts[i, 0]) < reach:
+                found[j] = 1.0
+
+
+@compiled
+def _first_above(tilts: Any, wave: Any) -> Any:
+    """Return which tilt is the first of those at a wave's angle or above it."""
+    along, across, _ = wave
+    if across < 0:
+        along, across = -along, -across
+    low, high = 0, len(tilts)
+    while low < high:
+        middle = (low + high) // 2
+        if tilts[middle, 0] * across < along * tilts[middle, 1]:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def _left(
+    wave: Any, tilts: Any, i: int, height: float, rates: Any, half_critical: Any
+) -> Any:
+    """Return what dose and contrast transfer leave of a wave in a tilt."""
+    left = np.float32(1)
+    if half_critical > 0:
+        left = np.exp(-np.float32(tilts[i, 5]) * half_critical)
+    if rates[0] == 0:
+        return left
+    along, across, axis = wave
+    u = along * tilts[i, 0] + across * tilts[i, 1]
+    k2 = along * along + across * across + axis * axis
+    path = k2 * (tilts[i, 2] + height) + (u * u - axis * axis) * tilts[i, 3]
+    path += 2 * u * axis * tilts[i, 4]
+    phase = rates[1] * path + rates[2] * k2 * k2 + rates[3]
+    phase -= 2 * np.pi * np.floor(phase / (2 * np.pi) + 0.5)  # then single is enough
+    contrast = np.sin(np.float32(phase))
+    return left * (abs(contrast) if rates[0] == 2 else contrast)

@@ -19,12 +19,7 @@ from funpipe.algebra.stage_functions import converter_function, derived_function
 from funpipe.base import arguments as check
 from funpipe.base.arguments import Image, NonNegative, Positive, SplineOrder
 from funpipe.base.wording import fail
-from funpipe.space.fourier import (
-    butterworth,
-    cosine_waves,
-    filter_image,
-    gaussian,
-)
+from funpipe.space.fourier import butterworth, cosine_waves, filter_image, gaussian
 from funpipe.space.geometry import (
     as_rotation,
     centre,

@@ -19,18 +19,23 @@ import numpy as np
 from funpipe.algebra.pipeline import ImageConverter, ImageProvider, compose, identity
 from funpipe.algebra.stage_functions import StageFunction
 from funpipe.base.wording import describe
-from funpipe.stages import converters, masks, providers
+from funpipe.space.series import tilt_series
+from funpipe.space.tilts import dual_axis, single_axis
+from funpipe.stages import converters, masks, physics, providers
 
 __all__ = ["parse_pipeline"]
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{
         name: getattr(module, name)
-        for module in (providers, converters, masks)
+        for module in (providers, converters, masks, physics)
         for name in module.__all__
         if isinstance(getattr(module, name), StageFunction)
     },
     "compose": compose,
+    "single_axis": single_axis,
+    "dual_axis": dual_axis,
+    "tilt_series": tilt_series,
 }
 _VALUES = {"identity": identity}
 
@@ -82,8 +87,8 @@ def parse_pipeline(text: str) -> ImageProvider | ImageConverter:
     ----------
     text : str
         What the ``repr`` of a pipeline is: calls of stage functions of this package,
-        `compose`, `identity`; numbers, texts, tuples, lists, None, True, False; and
-        the operators ``@ + - * / ** & | ~ < <= > >=``.
+        `compose`, `identity`, and the tilts of `wedge_filter`; numbers, texts, tuples,
+        lists, None, True, False; and the operators ``@ + - * / ** & | ~ < <= > >=``.
 
     Returns
     -------

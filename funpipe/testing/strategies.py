@@ -70,6 +70,7 @@ __all__ = [
     "one_image",
     "operands",
     "orders",
+    "physics",
     "pipelines",
     "providers",
     "providers_of",
@@ -205,6 +206,17 @@ filters: Converters = st.one_of(
     st.builds(fp.highpass_filter, lengths, st.integers(1, 4)),
     st.builds(fp.bandpass_filter, lengths, lengths),
 )
+tilts: Strategy = st.one_of(
+    st.sampled_from([(-60, 60), (-40.0, 50.5)]),
+    st.builds(fp.single_axis, st.just((-60, 45)), st.sampled_from(["y", "x"])),
+    st.builds(fp.dual_axis),
+    st.builds(fp.tilt_series, st.just((-60, 0, 60)), defocus=st.none() | lengths),
+)
+physics: Converters = st.one_of(
+    st.builds(fp.ctf_filter, distances, phase_flipped=st.booleans()),
+    st.builds(fp.dose_filter, lengths),
+    st.builds(fp.wedge_filter, tilts),
+)
 movements: Converters = st.one_of(
     st.builds(fp.shift, vectors, orders, modes, distances),
     st.builds(fp.rotate, vectors.map(_quarters), orders),
@@ -226,7 +238,9 @@ soft_masks: Converters = st.one_of(
     st.builds(fp.cosine_edge, lengths),
     st.builds(fp.soft_otsu, lengths, distances),
 )
-stages: Converters = st.one_of(filters, movements, contrasts, crisp_masks, soft_masks)
+stages: Converters = st.one_of(
+    filters, physics, movements, contrasts, crisp_masks, soft_masks
+)
 
 
 # Pointwise operations, each beside what it does to images.

@@ -214,7 +214,7 @@ def nothing(
     from funpipe.boxes.chunks import chunk_keys, chunks, opened
     from funpipe.boxes.opening import open_tomograms
     from funpipe.jobs.working import Job, results, running
-    from funpipe.space.fourier import no_tilt
+    from funpipe.space.tilts import no_tilt
 
     names = np.arange(particles) % tomograms
     picks = fp.Molecules(np.full((particles, 3), 30.0) + names[:, None] * 1e-6)

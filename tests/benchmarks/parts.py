@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import molecules
 import numpy as np
+import tilts
 from molecules import made
 from programs import (
     GRID,
@@ -43,8 +44,8 @@ from funpipe.engine import matching
 from funpipe.engine.bank import Bank, masked, template_bank
 from funpipe.engine.gauss_newton import Spectra
 from funpipe.space.crops import spectra, whole_box, whole_boxes
-from funpipe.space.fourier import no_tilt
 from funpipe.space.geometry import rotation_grid
+from funpipe.space.tilts import no_tilt
 
 SMALLEST = 24  # voxels of the box of a tiny run
 FEW_TURNS = ((12, 12),) * 3  # 27 of the 343 rotations
@@ -515,6 +516,9 @@ PARTS = {
         for noise in (6, 10)
         for name in WEAK
     },
+    "tilts-1": partial(tilts.poses, scale=1.0),
+    "tilts-0.5": partial(tilts.poses, scale=0.5),
+    "tilts-average": tilts.averages,
     "clean": clean,
     "falling": falling,
     "relion": relion,

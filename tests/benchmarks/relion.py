@@ -25,7 +25,8 @@ import scipy
 from funpipe.base.euler import RELION
 from funpipe.io.star import Star, read_star, write_star
 from funpipe.io.volumes import write_mrc
-from funpipe.space.fourier import as_tilt, fourier_vectors
+from funpipe.space.fourier import fourier_vectors
+from funpipe.space.tilts import as_tilt
 
 ANGSTROM = 0.1  # nm, RELION's voxel here
 PRIOR = (0.0, 90.0, 0.0)  # rot, tilt, psi

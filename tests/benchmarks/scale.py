@@ -22,8 +22,8 @@ import funpipe as fp
 from funpipe.engine import matching
 from funpipe.engine.bank import masked, template_bank
 from funpipe.space.crops import support_of, whole_boxes
-from funpipe.space.fourier import no_tilt
 from funpipe.space.geometry import rotation_grid
+from funpipe.space.tilts import no_tilt
 
 
 class Case(NamedTuple):

@@ -53,6 +53,8 @@ def figures(results: Results) -> str:
         engines,
         bounds,
         weak,
+        tilts,
+        tilt_averages,
         clean,
         other,
         scale,
@@ -173,6 +175,41 @@ def weak(results: Results) -> str:
     titles = ("molecule, noise", "funpipe", "bound", "funpipe, of acryo's particles")
     titles += ("acryo", "RELION")
     return section("RMS error where the signal is weak, box of 32", titles, rows)
+
+
+def tilts(results: Results) -> str:
+    rows = [
+        (
+            f"{row['scale']:g} nm, {row['phases']}, {row['noise']:g}",
+            pair(row, "rms angle", "rms distance"),
+            pair(row, "wedge rms angle", "wedge rms distance"),
+            f"{row['score']:.3f}, {row['wedge score']:.3f}",
+            f"{row['angle / bound']:.2f}, {row['distance / bound']:.2f}",
+            f"{row['angle / stated']:.2f}, {row['distance / stated']:.2f}",
+            f"{row['time / wedge']:.2f}",
+        )
+        for row in all_rows(results, ("tilts-1", "tilts-0.5"))
+    ]
+    titles = ("a voxel, phases, noise", "with the tilt series", "with a plain wedge")
+    titles += ("scores of both", "RMS error / bound", "RMS error / stated")
+    titles += ("time / that of the wedge",)
+    return section("A tilt series' dose and contrast transfer, the 30S", titles, rows)
+
+
+def tilt_averages(results: Results) -> str:
+    rows = [
+        (
+            f"{row['defocus']}, {row['weights']}",
+            row["particles"],
+            f"{row['mean FSC, 0.3 to 0.55 1/nm']:.2f}",
+            f"{row['lowest there']:.2f}",
+            f"{row['nm at an FSC of 0.5']:.2f} nm",
+        )
+        for row in all_rows(results, ("tilts-average",))
+    ]
+    titles = ("defocus, average by", "particles", "mean FSC, 0.3 to 0.55 1/nm")
+    titles += ("lowest there", "FSC falls below 0.5 at")
+    return section("Averages of a signed contrast transfer", titles, rows)
 
 
 def clean(results: Results) -> str:

@@ -1,0 +1,325 @@
+"""Simulated tomograms: copies of a molecule, and what else is in the ice."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from funpipe.base import arguments as check
+from funpipe.base.molecules import Molecules
+from funpipe.base.wording import fail
+from funpipe.simulate.crowds import (
+    Copy,
+    Crowd,
+    Sheet,
+    add_sheet,
+    beads_among,
+    cut_out,
+    densest,
+    neighbours_among,
+    overlap,
+    sheets,
+)
+from funpipe.simulate.images import Ball, drawn, image_of, reach_of
+from funpipe.simulate.seen import colour, left
+from funpipe.space.fourier import fourier_vectors
+from funpipe.space.geometry import centre
+from funpipe.space.optics import NM_PER_UM, phase_rates
+from funpipe.space.tilts import Tilt, as_tilt
+from funpipe.space.transfer import TiltSeries
+
+__all__ = ["perturbed", "tomogram"]
+
+Array: TypeAlias = NDArray[Any]
+Shape: TypeAlias = tuple[int, int, int]
+
+_SLAB = 2**22  # voxels
+
+
+def tomogram(
+    molecule: Any,
+    molecules: Molecules,
+    shape: tuple[int, int, int],
+    scale: float,
+    *,
+    tilt: Any = (-60, 60),
+    noise: float = 1.0,
+    falling: float = 0.0,
+    neighbours: int = 0,
+    membranes: int = 0,
+    beads: int = 0,
+    bead_radius: float = 5.0,
+    bead_contrast: float = 10.0,
+    seed: int = 0,
+    out: Any = None,
+) -> Any:
+    """Make a tomogram of copies of a molecule.
+
+    Parameters
+    ----------
+    molecule : Blobs, (z, y, x) array at this scale, or provider
+        The molecule; a map is turned as in `map_image`.
+    molecules : Molecules
+        Where its copies are, nm, and how they are turned.
+    shape : (int, int, int)
+        Voxels along z, y, x.
+    scale : float
+        nm per voxel.
+    tilt : None, (float, float), tilt weights, or tilt_series
+        What the tilt series measures of all but the noise; see `align`. Of a
+        `tilt_series` with contrast transfer each copy has the defocus of its place, and
+        the molecule's size as its extent.
+    noise : float
+        Standard deviation of the noise.
+    falling : float
+        The noise's amplitude falls with |k| to this power; 0 is white.
+    neighbours : int
+        How many other molecules there are, as large and as strong, each of another
+        kind. They lie at random, and do not touch the copies or each other.
+    membranes : int
+        How many membranes: pieces of spheres of 40 to 150 nm through random points, of
+        two leaflets 4 nm apart, half as dense as the molecule where that is densest.
+        They end where a molecule or bead is.
+    beads : int
+        How many beads of gold, which touch nothing else.
+    bead_radius : float
+        nm.
+    bead_contrast : float
+        A bead's density, in units of the molecule's largest.
+    seed : int
+        Of the random numbers; the same gives the same tomogram. What is added by one
+        option changes nothing of the noise.
+    out : array-like, optional
+        Of the tomogram's shape, of floating-point numbers, such as the data of an MRC
+        file in ``mrcfile.new_mmap``. It is filled some sections at a time, with the
+        very numbers that a new array would get, and returned.
+
+    Returns
+    -------
+    (z, y, x) array of float32
+        Or ``out``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the molecule is none, there is no room for what is to be added, or ``out`` is
+        of another shape or of whole numbers.
+
+    Notes
+    -----
+    A copy with its own defocus is multiplied by its H in a box that reaches farther
+    than the copy by its extent and by λ Δf k at Nyquist's frequency k, though no larger
+    than the tomogram where the copy is not; what is spread beyond is left out, at 3 µm
+    and 0.5 or 1 nm a voxel 0.4 % of an image's largest voxel at the most, 1.7 % in the
+    root mean square. A membrane has the defocus of its point throughout. White noise is
+    drawn some sections at a time, whatever ``out`` is; coloured noise and all densities
+    are in memory as a whole.
+
+    Examples
+    --------
+    >>> import funpipe as fp
+    >>> one = fp.Molecules([[8.0, 8.0, 8.0]])
+    >>> ball = fp.from_gaussian(8.0, 1.0)  # with any converters before it
+    >>> tomogram(ball, one, (16, 16, 16), 1.0, noise=0.1).shape
+    (16, 16, 16)
+
+    Straight to a file:
+
+    >>> import mrcfile, tempfile
+    >>> path = f"{tempfile.mkdtemp()}/tomogram.mrc"
+    >>> series = fp.tilt_series(range(-60, 61, 3), defocus=3.0)
+    >>> with mrcfile.new_mmap(path, (16, 16, 16), mrc_mode=2) as file:
+    ...     _ = tomogram(ball, one, (16, 16, 16), 1.0, tilt=series, out=file.data)
+    ...     file.voxel_size = 10.0  # Å
+    ...     file.update_header_stats()
+    """
+    body = drawn("molecule", molecule, scale)
+    weights = as_tilt("tilt", tilt)
+    falling = check.number("falling", falling)
+    bead = Ball(
+        check.positive("bead_radius", bead_radius),
+        check.number("bead_contrast", bead_contrast),
+    )
+    counts = [
+        check.whole_number("neighbours", neighbours),
+        check.whole_number("membranes", membranes),
+        check.whole_number("beads", beads),
+    ]
+    shape = check.shape("shape", shape)
+    if out is not None:
+        _check_out(out, shape)
+    poses = zip(molecules.positions, molecules.rotations, strict=True)
+    crowd = Crowd(shape, scale, tuple(Copy(body, *each) for each in poses))
+    spread: tuple[Sheet, ...] = ()
+    if any(counts):
+        one, another, third = map(
+            np.random.default_rng, np.random.SeedSequence(seed).spawn(3)
+        )
+        crowd = neighbours_among(crowd, body, counts[0], one)
+        bead = bead._replace(density=bead.density * densest(body, scale))
+        crowd = beads_among(crowd, bead, counts[2], third)
+        spread = sheets(crowd, body, counts[1], another)
+    if isinstance(weights, TiltSeries) and weights.transfers:
+        measured = _each_seen(crowd, spread, weights, 2 * reach_of(body))
+    else:
+        measured = _all_seen(crowd, spread, weights, 2 * reach_of(body))
+    return _noisy(measured, scale, noise, falling, seed, out)
+
+
+def _check_out(out: Any, shape: Shape) -> None:
+    wanted = f"an array-like of floating-point numbers, of shape {shape}"
+    if not check.has(out, "shape", "dtype", "__setitem__"):
+        fail("out", wanted, out)
+    if tuple(out.shape) != shape or np.dtype(out.dtype).kind != "f":
+        fail("out", wanted, out)
+    if isinstance(out, np.ndarray) and not out.flags.writeable:
+        raise ValueError("out must be an array that can be written to")
+
+
+def _all_seen(
+    crowd: Crowd, spread: Sequence[Sheet], tilt: Tilt, extent: float
+) -> NDArray[np.float64]:
+    """Return what a tilt that is the same everywhere leaves of all there is."""
+    density = np.zeros(crowd.shape, np.float32)
+    for copy in crowd.copies:
+        _add(density, copy, crowd.scale, _image(copy, crowd.scale))
+    _add_sheets(density, spread, crowd)
+    if isinstance(tilt, TiltSeries):
+        tilt = tilt.at(np.zeros((1, 3)), extent)
+    return _left_of(density, tilt, fourier_vectors(crowd.shape, crowd.scale))
+
+
+def _each_seen(
+    crowd: Crowd, spread: Sequence[Sheet], series: TiltSeries, extent: float
+) -> NDArray[np.float64]:
+    """Return what a tilt series leaves of each body, and of each membrane."""
+    scale, middle = crowd.scale, centre(crowd.shape) * crowd.scale
+    found = np.zeros(crowd.shape)
+    halves = partial(_half, crowd=crowd, series=series)
+    for half, some in itertools.groupby(crowd.copies, halves):
+        z, y, x = half
+        k = fourier_vectors((2 * z + 1, 2 * y + 1, 2 * x + 1), scale)
+        for copy in some:
+            image = _image(copy, scale)
+            around = [(n - len(image) // 2,) * 2 for n in half]
+            seen = series.at(copy.position[None] - middle, 2 * reach_of(copy.body))
+            _add(found, copy, scale, _left_of(np.pad(image, around), seen, k))
+    for sheet in spread:
+        density = np.zeros(crowd.shape, np.float32)
+        _add_sheets(density, [sheet], crowd)
+        seen = series.at(sheet.point[None] - middle, extent)
+        found += _left_of(density, seen, fourier_vectors(crowd.shape, scale))
+    return found
+
+
+def _image(copy: Copy, scale: float) -> NDArray[np.float32]:
+    """Return a copy's image in a box as large as it, its voxel in the middle."""
+    reach = int(np.ceil(reach_of(copy.body) / scale))
+    beside = copy.position - np.round(copy.position / scale).astype(int) * scale
+    return image_of(copy.body, (2 * reach + 1,) * 3, scale, copy.rotation, beside)
+
+
+def _add(density: Array, copy: Copy, scale: float, image: Array) -> None:
+    """Add an image about a copy's voxel; what leaves the tomogram is cut off."""
+    voxel = np.round(copy.position / scale).astype(int)
+    there, here = overlap(voxel, [n // 2 for n in image.shape], density.shape)
+    density[there] += image[here]
+
+
+def _add_sheets(density: Array, spread: Sequence[Sheet], crowd: Crowd) -> None:
+    if spread:
+        clear = cut_out(crowd)
+        for each in spread:
+            add_sheet(density, each, crowd.scale, clear)
+
+
+def _left_of(density: Array, tilt: Tilt, k: Array) -> NDArray[np.float64]:
+    """Return what a tilt leaves of a density."""
+    waves = scipy.fft.rfftn(density) * left(tilt, k)
+    return np.asarray(scipy.fft.irfftn(waves, s=density.shape))
+
+
+def _half(copy: Copy, crowd: Crowd, series: TiltSeries) -> Shape:
+    """Return how far from its voxel a copy's image is cut off after the series.
+
+    Waves k are moved by the change of χ / 2π with k, λ Δf k − C_s λ³ k³.
+    """
+    scale, reach = crowd.scale, reach_of(copy.body)
+    height = float(np.linalg.norm(copy.position - centre(crowd.shape) * scale))
+    focus = float(np.abs(np.array(series.defocus)).max()) + height / NM_PER_UM
+    if series.astigmatism is not None:
+        focus += float(np.abs(np.array(series.astigmatism)[:, 0]).max()) / 2
+    per_defocus, fourth, _ = phase_rates(series.lens)
+    k = 1 / (2 * scale)
+    moved = (per_defocus * focus * k + 2 * abs(fourth) * k**3) / np.pi
+    wanted = reach + (series.thickness or 2 * reach) + moved
+    least = math.ceil(reach / scale)
+    z, y, x = (
+        _fast(max(least, min(math.ceil(wanted / scale), n // 2))) for n in crowd.shape
+    )
+    return z, y, x
+
+
+def _fast(half: int) -> int:
+    """Return the next half of which a box of 2 half + 1 is transformed fast."""
+    while scipy.fft.next_fast_len(2 * half + 1, real=True) != 2 * half + 1:
+        half += 1
+    return half
+
+
+def _noisy(
+    measured: Array, scale: float, noise: float, falling: float, seed: int, out: Any
+) -> Any:
+    """Put a density and noise into ``out``, or a new array, some sections at a time.
+
+    The white noise that is drawn in parts is that which is drawn at once.
+    """
+    random, shape = np.random.default_rng(seed), measured.shape
+    if out is None:
+        out = np.empty(shape, np.float32)
+    if falling:
+        waves = scipy.fft.rfftn(random.standard_normal(shape))
+        waves *= noise * colour(fourier_vectors(shape, scale), falling)
+        measured = measured + scipy.fft.irfftn(waves, s=shape)
+    step = max(1, _SLAB // (shape[1] * shape[2]))
+    for start in range(0, shape[0], step):
+        some = slice(start, min(start + step, shape[0]))
+        slab = measured[some]
+        if not falling:
+            slab = slab + noise * random.standard_normal(slab.shape)
+        out[some] = slab.astype(np.float32)
+    return out
+
+
+def perturbed(
+    molecules: Molecules, shift: float, angle: float, seed: int = 0
+) -> Molecules:
+    """Return molecules moved and turned at random.
+
+    Parameters
+    ----------
+    molecules : Molecules
+        The truth.
+    shift : float
+        Each coordinate moves by up to so many nm either way.
+    angle : float
+        Each is turned by up to so many degrees about a random axis.
+    seed : int
+        Of the random numbers.
+    """
+    from scipy.spatial.transform import Rotation
+
+    random = np.random.default_rng(seed)
+    axes = random.normal(size=(len(molecules), 3))
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    angles = random.uniform(0, angle, (len(molecules), 1))
+    turned = molecules.rotations * Rotation.from_rotvec(axes * angles, degrees=True)
+    moved = molecules.positions + random.uniform(-shift, shift, (len(molecules), 3))
+    return Molecules(moved, turned, molecules.features)
