@@ -212,6 +212,8 @@ def _iterations(
     if template is None:
         first = _averaged(0, molecules, molecules, given, time.perf_counter())
         yield first
+        if not np.isfinite(first.resolution):
+            return
         references = _references(first, given)
         finest = max(given.start, first.resolution)
     else:
@@ -222,7 +224,8 @@ def _iterations(
         last = _averaged(number, molecules, aligned, given, begun)
         yield last
         still = last.shift < _spread(aligned, "shift_error") / 2
-        if number > 1 and last.resolution > best * (1 - _BETTER) and still:
+        worse = last.resolution > best * (1 - _BETTER)
+        if not np.isfinite(last.resolution) or (number > 1 and worse and still):
             return
         best = min(best, last.resolution)
         molecules, references = aligned, _references(last, given)
