@@ -110,8 +110,8 @@ def test_signed_transfer_misleads_a_plain_wedge_and_not_a_tilt_series():
 
 
 def test_white_noise_is_found_white_whatever_a_tilt_series_left():
-    made = measured(40, 1.0, SERIES["flipped"])
-    angle, shift = in_voxels(made, aligned(made, SERIES["flipped"]))
-    whitened = in_voxels(made, aligned(made, SERIES["flipped"], whiten=True))
+    made = measured(40, 1.0, SERIES["signed"])
+    angle, shift = in_voxels(made, aligned(made, SERIES["signed"]))
+    whitened = in_voxels(made, aligned(made, SERIES["signed"], whiten=True))
     assert rms(whitened[0]) < 1.05 * rms(angle)
     assert rms(whitened[1]) < 1.05 * rms(shift)
