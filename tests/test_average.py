@@ -65,6 +65,33 @@ def test_a_wave_is_the_mean_over_those_who_measured_it(tilt, series):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("flipped", [True, False])
+def test_a_wave_that_a_tilt_series_has_damped_is_restored_as_wiener_does(flipped):
+    shape = (7, 9, 5)
+    image, molecules = scene(3)
+    series = fp.tilt_series(
+        range(-60, 61, 10),
+        dose=np.linspace(0, 60, 13),
+        defocus=2.0,
+        phase_flipped=flipped,
+    )
+    middle = (np.array(image.shape) - 1) / 2 * SCALE
+    sums, squares = np.zeros(shape, complex), np.zeros(shape)
+    for each in molecules:
+        box = fp.subtomograms(image, each, shape=shape, scale=SCALE)[0]
+        transform = np.fft.fftn(box)
+        seen = series.at(each.positions - middle, min(shape) * SCALE)
+        for index in np.ndindex(*shape):
+            k = [np.fft.fftfreq(n, SCALE)[i] for i, n in zip(index, shape, strict=True)]
+            turned = each.rotations[0].apply(k).reshape(3, 1, 1)
+            H = seen.amplitudes(turned).item()
+            sums[index] += H * transform[index]
+            squares[index] += H**2
+    expected = np.fft.ifftn(sums / (squares + 1e-3 * squares.max())).real
+    found = fp.average(image, molecules, shape=shape, scale=SCALE, tilt=series)
+    np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+
+
 def test_a_series_that_measures_everything_gives_the_mean():
     image, molecules = scene()
     weighted = fp.average(image, molecules, shape=SHAPE, scale=SCALE, tilt=(-90, 90))

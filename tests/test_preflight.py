@@ -252,7 +252,7 @@ class Seen(NamedTuple):
         return ENGINE.match(crops, *args, **options)
 
 
-@pytest.mark.parametrize(("sign", "aligned"), [(1, 4 * 9), (-1, 2 * 18)])
+@pytest.mark.parametrize(("sign", "aligned"), [(1, 6 * 9), (-1, 4 * 18)])
 def test_where_the_first_score_clearly_worse_the_others_are_not_aligned(sign, aligned):
     match = Seen([])
     engine = ENGINE._replace(match=match)

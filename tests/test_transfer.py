@@ -107,3 +107,11 @@ def test_signed_transfer_misleads_a_plain_wedge_and_not_a_tilt_series():
     angle, _ = in_voxels(made, aligned(made, SERIES["signed"]))
     wedge = in_voxels(made, aligned(made, (-60, 60)))
     assert rms(angle) < 0.5 * rms(wedge[0])
+
+
+def test_white_noise_is_found_white_whatever_a_tilt_series_left():
+    made = measured(40, 1.0, SERIES["signed"])
+    angle, shift = in_voxels(made, aligned(made, SERIES["signed"]))
+    whitened = in_voxels(made, aligned(made, SERIES["signed"], whiten=True))
+    assert rms(whitened[0]) < 1.05 * rms(angle)
+    assert rms(whitened[1]) < 1.05 * rms(shift)

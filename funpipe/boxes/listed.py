@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,10 +11,12 @@ from funpipe.base import arguments as check
 from funpipe.base.errors import FileError
 from funpipe.base.wording import quoted
 from funpipe.boxes.opening import Tomogram
-from funpipe.io.relion_tilts import ListedTomogram, find_named, listed_tomograms
 from funpipe.io.tilts import merged
 from funpipe.io.tomogram_files import tomogram_files
 from funpipe.io.volumes import open_volume
+
+if TYPE_CHECKING:
+    from funpipe.io.relion_tilts import ListedTomogram
 
 __all__ = ["read_tomograms"]
 
@@ -80,6 +82,8 @@ def read_tomograms(
     >>> f"{found['TS_01'].scale:.3g} nm per voxel"
     '0.8 nm per voxel'
     """
+    from funpipe.io.relion_tilts import find_named, listed_tomograms
+
     name = check.path("path", path)
     where = None if folder is None else check.path("folder", folder)
     found = listed_tomograms(name)

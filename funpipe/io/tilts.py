@@ -19,8 +19,6 @@ from funpipe.base.errors import FileError
 from funpipe.base.sources import open_unpacked
 from funpipe.base.wording import describe, fail
 from funpipe.io.formats import Table
-from funpipe.io.relion_tilts import listed_tomograms
-from funpipe.io.relion_tomograms import holds_tomograms
 from funpipe.io.tilt_facts import BY_THE_WAY, TiltFacts, TiltFormat
 from funpipe.space.series import tilt_series
 from funpipe.space.transfer import TiltSeries
@@ -113,6 +111,8 @@ def read_tilts(
 
 def holds_many(path: str | os.PathLike[str]) -> bool:
     """Tell whether a file names many tomograms, each with its tilt series."""
+    from funpipe.io.relion_tomograms import holds_tomograms
+
     with open_unpacked(path) as file:
         star = TILTS["star"].recognises(
             file.read(_HEAD), os.path.basename(os.fspath(path)).lower()
@@ -132,6 +132,8 @@ def read_listed_tilts(
     **over
         Arguments of `tilt_series` that win over the file.
     """
+    from funpipe.io.relion_tilts import listed_tomograms
+
     found = listed_tomograms(path)
     return {name: merged([each.tilts], "y", over) for name, each in found.items()}
 

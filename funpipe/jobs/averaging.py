@@ -34,7 +34,7 @@ from funpipe.jobs.running import Task
 from funpipe.jobs.working import Job, Result, Running, results, running
 from funpipe.space.fourier import fourier_vectors
 from funpipe.space.tilts import as_tilt, no_tilt
-from funpipe.space.transfer import TiltSeries, taken, transfer_of
+from funpipe.space.transfer import Placed, TiltSeries, part_left, taken
 
 __all__ = ["average", "half_averages"]
 
@@ -234,7 +234,10 @@ def _sum(part: Source | Piece, *, box: Box, go_on: Callable[[], None]) -> Result
 def _weighted_sum(
     part: Source | Piece, *, box: Box, scale: float, go_on: Callable[[], None]
 ) -> Result:
-    """Return Σ W F and Σ W over a part, each particle's W turned into its frame."""
+    """Return Σ W F and Σ W over a part, each particle's W turned into its frame.
+
+    Of a tilt series they are Σ H F and Σ H².
+    """
     _, boxes, rotations, tilt = cut_piece(part, box)
     k = fourier_vectors(box, scale)
     waves = np.zeros(k.shape[1:], np.complex128)
@@ -242,10 +245,9 @@ def _weighted_sum(
     for i, (each, rotation) in enumerate(zip(boxes, rotations, strict=True)):
         go_on()
         turned = np.tensordot(rotation.as_matrix(), k, axes=1)[:, None]
-        H, W = transfer_of(taken(tilt, [i]), turned)
-        believed = W[0] if H is None else H[0] * W[0]
-        waves += believed * scipy.fft.rfftn(each.astype(np.float64))
-        weights += believed if H is None else H[0] * believed
+        left = part_left(taken(tilt, [i]), turned)[0]
+        waves += left * scipy.fft.rfftn(each.astype(np.float64))
+        weights += left**2 if isinstance(tilt, Placed) else left
     return {"waves": waves, "weights": weights}
 
 

@@ -15,7 +15,6 @@ from concurrent.futures import (
     CancelledError,
     Executor,
     Future,
-    ProcessPoolExecutor,
     ThreadPoolExecutor,
     wait,
 )
@@ -34,6 +33,7 @@ from funpipe.jobs.sharing import (
     Parcel,
     call_off,
     go_on,
+    is_process_pool,
     parcel,
     work_there,
 )
@@ -256,7 +256,7 @@ def _in_order(
     except BaseException:
         there.call_off()
         running = [each.future for each in sent.values()]
-        if not isinstance(there.executor, ProcessPoolExecutor):
+        if not is_process_pool(there.executor):
             running = [each for each in running if not each.cancel()]
         # Not of processes: a pool that breaks trips over what is cancelled.
         wait(running, timeout=_PATIENCE)

@@ -14,8 +14,9 @@ import hashlib
 import importlib
 import os
 import pickle
+import sys
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Executor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,7 +24,15 @@ from typing import Any, NamedTuple
 
 from funpipe.base.threads import one_thread
 
-__all__ = ["Missing", "Parcel", "call_off", "go_on", "parcel", "work_there"]
+__all__ = [
+    "Missing",
+    "Parcel",
+    "call_off",
+    "go_on",
+    "is_process_pool",
+    "parcel",
+    "work_there",
+]
 
 _CALLED_OFF = "called_off"
 _SMALL = 2**14  # bytes, that a pipe holds
@@ -84,13 +93,19 @@ def _pickled(value: Any, executor: Executor) -> bytes:
         plain = b"__main__" not in content
     except (pickle.PicklingError, AttributeError, TypeError):  # a lambda, say
         plain, content = False, b""
-    if plain or isinstance(executor, ProcessPoolExecutor):
+    if plain or is_process_pool(executor):
         return content or pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     try:
         found: bytes = importlib.import_module("cloudpickle").dumps(value)
     except ImportError:
         return content or pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     return found
+
+
+def is_process_pool(executor: Executor) -> bool:
+    """Tell whether it is one of `concurrent.futures`, which is imported with that."""
+    module = sys.modules.get("concurrent.futures.process")
+    return module is not None and isinstance(executor, module.ProcessPoolExecutor)
 
 
 def _unpacked(parcel: Parcel) -> Any:
