@@ -42,6 +42,7 @@ from funpipe.faces.loader import SubtomogramLoader
 from funpipe.base.molecules import Molecules
 from funpipe.jobs.posing import Alignment
 from funpipe.jobs.preparing import prepare
+from funpipe.jobs.refining import Iteration, refine
 from funpipe.jobs.sets import distinct, neighbours, symmetry_expand
 from funpipe.jobs.checking import Finding, check
 from funpipe.boxes.cutting import subtomograms
@@ -62,6 +63,7 @@ __all__ = [
     "Halves",
     "ImageConverter",
     "ImageProvider",
+    "Iteration",
     "Molecules",
     "SubtomogramLoader",
     "Tomogram",
@@ -88,6 +90,7 @@ __all__ = [
     "read_molecules",
     "read_tilts",
     "read_tomograms",
+    "refine",
     "single_axis",
     "subtomograms",
     "symmetry_expand",
