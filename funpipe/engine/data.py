@@ -21,14 +21,14 @@ from funpipe.engine.bank import Bank
 from funpipe.engine.gauss_newton import Spectra
 from funpipe.engine.settings import SETTINGS
 from funpipe.engine.shells import per_shell
-from funpipe.space.crops import Crops, lattice, lattice_power, spectra
+from funpipe.space.crops import Crops, Support, lattice, lattice_power, spectra
 from funpipe.space.tilts import Tilt
 from funpipe.space.transfer import measured, transfer_of
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["Sampled", "Whole", "sampled", "seen_by"]
+__all__ = ["Sampled", "Whole", "sampled", "seen_by", "waves_of"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -117,6 +117,23 @@ def sampled(
     power = _shell_power(F, weight, edges)
     F, W = _undone(F, weight, done.amplitude, np.ones(len(k)))
     return Sampled(Spectra(k, F, W.astype(np.float32)), power)
+
+
+def waves_of(
+    crops: Crops,
+    orientations: Rotation,
+    tilt: Tilt,
+    k: Array,
+    support: Support,
+    *,
+    compiled: bool = False,
+) -> Spectra:
+    """Return F and W of particles at any waves k, (N, 3), W at most 1 for each."""
+    vectors = np.einsum("nij,kj->ink", orientations.as_matrix(), k)
+    F = spectra(crops, k, support, compiled=compiled)
+    done = transfer_of(tilt, vectors)
+    F, W = _undone(F, _at_most_1(done.weight), done.amplitude, np.ones(len(k)))
+    return Spectra(k, F, W.astype(np.float32))
 
 
 def _at_most_1(W: Array) -> NDArray[np.float32]:
