@@ -25,6 +25,7 @@ from funpipe.stages.providers import *  # noqa: F403
 # Particles, and what is done with them.
 from funpipe.jobs.aligning import align, align_subtomograms, apply_alignment
 from funpipe.jobs.averaging import average, half_averages
+from funpipe.jobs.classifying import Classification, classify
 from funpipe.jobs.correlating import (
     FSC,
     ConicalFSC,
@@ -43,6 +44,7 @@ from funpipe.base.molecules import Molecules
 from funpipe.jobs.posing import Alignment
 from funpipe.jobs.preparing import prepare
 from funpipe.jobs.refining import Iteration, refine
+from funpipe.jobs.scoring import Landscape, landscape, score
 from funpipe.jobs.sets import distinct, neighbours, symmetry_expand
 from funpipe.jobs.checking import Finding, check
 from funpipe.boxes.cutting import subtomograms
@@ -58,12 +60,14 @@ __version__ = "0.1.0"
 __all__ = [
     "FSC",
     "Alignment",
+    "Classification",
     "ConicalFSC",
     "Finding",
     "Halves",
     "ImageConverter",
     "ImageProvider",
     "Iteration",
+    "Landscape",
     "Molecules",
     "SubtomogramLoader",
     "Tomogram",
@@ -72,6 +76,7 @@ __all__ = [
     "apply_alignment",
     "average",
     "check",
+    "classify",
     "compose",
     "conical_fsc",
     "converter_function",
@@ -82,6 +87,7 @@ __all__ = [
     "half_averages",
     "halves",
     "identity",
+    "landscape",
     "lift",
     "local_resolution",
     "neighbours",
@@ -91,6 +97,7 @@ __all__ = [
     "read_tilts",
     "read_tomograms",
     "refine",
+    "score",
     "single_axis",
     "subtomograms",
     "symmetry_expand",

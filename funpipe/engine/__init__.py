@@ -13,6 +13,8 @@
 - `noise`: the noise where a particle lies, and what the data lack of a template
 - `posterior`: how likely all poses of a search are: mean pose, evidence
 - `weighing`: poses of weak particles are the mean of what may be true
+- `classes`: references and evidence of classes at poses, and where they start
+- `scores`: of all poses of a search, none left out
 - `amplitude`: of a job's particles together, and the odds that a place holds one
 - `integrals`: of likelihoods over shifts and rotations, for that
 - `limits`: how far the poses of a search may go

@@ -62,8 +62,10 @@ __all__ = [
     "lattice_of",
     "masked_waves",
     "measured_waves",
+    "part_of_average",
     "probabilities",
     "references",
+    "scaled",
     "scattered",
     "spectrum_of",
     "to_image",
@@ -219,6 +221,36 @@ def references(
     if mask is not None:
         apart = masked_waves(apart, mask, lattice)
     return np.asarray(average[..., None, :] + apart)
+
+
+def scaled(
+    templates: Array, classes: Sums, spectrum: Spectrum, edges: Array
+) -> NDArray[np.complex128]:
+    """Return templates (K, N) in the grey scale of data, by sums (K, N) by class.
+
+    Each at the amplitude that leaves the least of its class, and all with the data's
+    fall-off, one number a shell.
+    """
+    overlap = (np.conj(templates) * classes.S).real
+    norm = classes.Q * np.square(np.abs(templates))
+    b = (overlap / spectrum.noise).sum(axis=1) / np.maximum(
+        (norm / spectrum.noise).sum(axis=1), _TINY
+    )
+    b = np.maximum(b, 0)
+    of_all, norms = per_shell(b @ overlap, edges), per_shell(b**2 @ norm, edges)
+    fall = np.maximum(of_all, 0) / np.maximum(norms, _TINY)
+    return np.asarray(templates * b[:, None] * fall[each_shell(edges)])
+
+
+def part_of_average(
+    templates: Array, whole: Sums, spectrum: Spectrum, lattice: Lattice, mask: Any
+) -> Array:
+    """Return templates (K, N) in the average of all, where the mask lets them."""
+    if mask is None:
+        return templates
+    over = spectrum.noise / np.maximum(spectrum.signal, _TINY)
+    average = whole.S / (whole.Q + over)
+    return average + masked_waves(templates - average, mask, lattice)
 
 
 def evidence(

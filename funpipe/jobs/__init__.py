@@ -14,6 +14,8 @@
 - `halving`: `halves` of the particles, `Halves` of maps, which stay apart
 - `sets`: `distinct` particles, copies by symmetry, nearest neighbours
 - `averaging`: `average`, and `half_averages`
+- `classifying`: `classify`: expectation maximisation over references
+- `scoring`: `score` at poses, `landscape` around them
 - `correlating`: `fsc` of two maps, by direction, and by place
 - `wiener`: maps as far as their halves support them
 - `refining`: `refine`: align, average the halves apart, again and again

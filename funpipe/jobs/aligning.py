@@ -24,10 +24,9 @@ from funpipe.base.digests import digest
 from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import fail
 from funpipe.boxes.chunks import chunk_size, parts
-from funpipe.boxes.cropping import Boxes, CropPiece, cropped_boxes
+from funpipe.boxes.cropping import Boxes, CropPiece
 from funpipe.boxes.opening import (
     check_inside,
-    common_scale,
     warn_of_empty,
     warn_of_leaving,
 )
@@ -35,7 +34,7 @@ from funpipe.engine.matching import ENGINE
 from funpipe.engine.seam import Engine
 from funpipe.jobs.findings import seen
 from funpipe.jobs.planning import plan
-from funpipe.jobs.posing import Alignment, find_poses
+from funpipe.jobs.posing import Alignment, find_planned, find_poses
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.searching import sampling, search_for
 from funpipe.jobs.working import running
@@ -232,16 +231,7 @@ def align(
     if preflight and (findings := seen(planned)):
         listed = "\n".join(f"- {each}" for each in findings)
         warn(f"preflight, see funpipe.check:\n{listed}")
-    found = find_poses(
-        cropped_boxes(sources, planned.support),
-        search=search,
-        sampling=planned.sampling,
-        templates=planned.templates,
-        support=planned.support,
-        scale=common_scale(sources),
-        how=how,
-    )
-    return apply_alignment(particles, found)
+    return apply_alignment(particles, find_planned(planned, how))
 
 
 @verb

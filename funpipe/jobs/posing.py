@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
 from funpipe.base.threads import one_thread
-from funpipe.boxes.cropping import Boxes, CropPiece
+from funpipe.boxes.cropping import Boxes, CropPiece, cropped_boxes
+from funpipe.boxes.opening import common_scale
 from funpipe.engine.amplitude import over_ladder
 from funpipe.engine.seam import Match
+from funpipe.jobs.planning import Plan
 from funpipe.jobs.running import Task
 from funpipe.jobs.searching import Sampling, Search
 from funpipe.jobs.working import Job, Result, Running, results
@@ -25,7 +27,7 @@ from funpipe.space.transfer import per_voxel
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["Alignment", "find_poses"]
+__all__ = ["Alignment", "find_planned", "find_poses"]
 
 _NOISE_SAMPLE = 64  # particles, evenly spread, that the noise is estimated from
 
@@ -138,6 +140,19 @@ def find_poses(
     indices = np.concatenate([each.indices for each in boxes.chunks])
     return _alignment(
         Match.concat(matches).take(np.argsort(indices, kind="stable")), scale
+    )
+
+
+def find_planned(planned: Plan, how: Running) -> Alignment:
+    """Find the poses of the particles of tomograms, as planned; see `find_poses`."""
+    return find_poses(
+        cropped_boxes(planned.sources, planned.support),
+        search=planned.search,
+        sampling=planned.sampling,
+        templates=planned.templates,
+        support=planned.support,
+        scale=common_scale(planned.sources),
+        how=how,
     )
 
 

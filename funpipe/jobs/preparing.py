@@ -106,8 +106,10 @@ def _prepare_all(template: Any, mask: Any, scale: float) -> Prepared:
     return Prepared(np.stack(templates), np.stack(masks))
 
 
-def mask_for(mask: Any, image: Image, scale: float) -> Image:
+def mask_for(mask: Any, image: Image, scale: float, name: str = "mask") -> Image:
     """Return a mask for maps at a scale; a converter is applied to an image of them.
+
+    Errors call it by its name.
 
     Raises
     ------
@@ -115,16 +117,20 @@ def mask_for(mask: Any, image: Image, scale: float) -> Image:
         If it is no mask, or several, has another shape, or is empty.
     """
     with one_thread():
-        found = _clipped(_mask_images(mask, [image], scale))[0]
-    _check_mask(found, image.shape, "maps'")
+        found = _clipped(_mask_images(mask, [image], scale, name), name)[0]
+    _check_mask(found, image.shape, "maps'", name)
     return found
 
 
-def _check_mask(mask: Image, shape: tuple[int, ...], whose: str) -> None:
+def _check_mask(
+    mask: Image, shape: tuple[int, ...], whose: str, name: str = "mask"
+) -> None:
     if mask.shape != shape:
-        raise ValueError(f"mask must have the {whose} shape {shape}, not {mask.shape}")
+        raise ValueError(
+            f"{name} must have the {whose} shape {shape}, not {mask.shape}"
+        )
     if not (mask > 0).any():
-        raise ValueError("mask must be above 0 somewhere, but is empty")
+        raise ValueError(f"{name} must be above 0 somewhere, but is empty")
 
 
 def masked_templates(prepared: Prepared) -> Image:
@@ -170,19 +176,21 @@ def _held(image: Any) -> Any:
     return levelled_values(image).values if np.isfinite(image).all() else image
 
 
-def _mask_images(mask: Any, templates: list[Image], scale: float) -> list[Image]:
+def _mask_images(
+    mask: Any, templates: list[Image], scale: float, name: str = "mask"
+) -> list[Image]:
     if mask is None:
         return [np.ones_like(each) for each in templates]
     if isinstance(mask, ImageConverter):
         return [mask(each, scale) for each in templates]
-    images = _images("mask", mask, scale)
+    images = _images(name, mask, scale)
     if not images:
-        fail("mask", _WANTED["mask"], mask)
+        fail(name, _WANTED["mask"], mask)
     if len(images) == 1:
         images = images * len(templates)
     if len(images) != len(templates):
         raise ValueError(
-            f"mask must be one, or {len(templates)}, one for each template, "
+            f"{name} must be one, or {len(templates)}, one for each template, "
             f"not {len(images)}"
         )
     return images
@@ -191,13 +199,13 @@ def _mask_images(mask: Any, templates: list[Image], scale: float) -> list[Image]
 _ROUNDING = 1e-3  # of a mask, which filters and files leave
 
 
-def _clipped(masks: list[Image]) -> list[Image]:
+def _clipped(masks: list[Image], name: str = "mask") -> list[Image]:
     """Return masks from 0 to 1; warn, once, of what was beyond more than rounding."""
     low = min(float(each.min()) for each in masks)
     high = max(float(each.max()) for each in masks)
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         warn(
-            f"mask goes from {low:.4g} to {high:.4g}, where it should from 0 to 1: "
+            f"{name} goes from {low:.4g} to {high:.4g}, where it should from 0 to 1: "
             "what is beyond is taken for 0 or 1"
         )
     return [np.clip(each, 0, 1) for each in masks]
@@ -211,15 +219,16 @@ def _images(name: str, value: Any, scale: float) -> list[Image] | None:
         except TypeError as error:
             error.add_note(f"in {name}")
             raise
-    refuse_path(name, _WANTED[name.split("[")[0]], value, "from_file")
+    wanted = _WANTED["mask" if "mask" in name else "template"]
+    refuse_path(name, wanted, value, "from_file")
     if isinstance(value, Halves):
-        fail(name, _WANTED[name.split("[")[0]], value, WHY_APART)
+        fail(name, wanted, value, WHY_APART)
     if isinstance(value, ImageProvider):
         given: Any = value(scale)
         images = given if isinstance(given, list) else [given]
         return [check.image(name, each) for each in images]
     if isinstance(value, np.ndarray) and value.ndim == 3:
-        level_counts = name.startswith("mask")
+        level_counts = "mask" in name
         return [check.image(name, value if level_counts else _held(value))]
     if isinstance(value, list | tuple) or (
         isinstance(value, np.ndarray) and value.ndim > 3

@@ -29,7 +29,7 @@ from funpipe.engine.bank import template_bank
 from funpipe.engine.data import seen_by
 from funpipe.engine.scores import all_scores
 from funpipe.jobs.planning import Plan, plan
-from funpipe.jobs.posing import find_poses
+from funpipe.jobs.posing import find_planned
 from funpipe.jobs.running import Task
 from funpipe.jobs.searching import search_for
 from funpipe.jobs.working import Job, Result, results, running
@@ -106,15 +106,7 @@ def score(
         tomogram_feature=tomogram_feature,
     )
     _warn(planned, len(particles))
-    found = find_poses(
-        cropped_boxes(planned.sources, planned.support),
-        search=search,
-        sampling=planned.sampling,
-        templates=planned.templates,
-        support=planned.support,
-        scale=common_scale(planned.sources),
-        how=how,
-    )
+    found = find_planned(planned, how)
     return particles.with_features(score=found.scores, template=found.templates)
 
 

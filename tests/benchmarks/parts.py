@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import classes
 import molecules
 import numpy as np
 import tilts
@@ -519,6 +520,7 @@ PARTS = {
     "tilts-1": partial(tilts.poses, scale=1.0),
     "tilts-0.5": partial(tilts.poses, scale=0.5),
     "tilts-average": tilts.averages,
+    "classes": partial(classes.sorting, names=("30S",)),
     "clean": clean,
     "falling": falling,
     "relion": relion,
