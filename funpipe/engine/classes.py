@@ -172,7 +172,10 @@ def class_sums(data: Measured, weights: Array) -> Sums:
     """Return the sums over particles weighted by (n, ...)."""
     columns = weights.reshape(len(weights), -1)
     N = data.W.shape[1]
-    S, Q = np.zeros((columns.shape[1], N), np.complex128), np.zeros((columns.shape[1], N))
+    S, Q = (
+        np.zeros((columns.shape[1], N), np.complex128),
+        np.zeros((columns.shape[1], N)),
+    )
     for some in _blocks(data):
         by = columns[some].T.astype(np.float32)
         S += by @ data.WF[some]
@@ -315,7 +318,9 @@ def probabilities(log_evidence: Array, shares: Array) -> NDArray[np.float64]:
     """
     with np.errstate(divide="ignore"):
         logs = np.nan_to_num(log_evidence) + np.log(shares)
-    return np.asarray(np.exp(logs - scipy.special.logsumexp(logs, axis=1, keepdims=True)))
+    return np.asarray(
+        np.exp(logs - scipy.special.logsumexp(logs, axis=1, keepdims=True))
+    )
 
 
 # Masks.

@@ -22,7 +22,7 @@ _TINY = 1e-30
 def all_scores(
     data: Spectra, whole: Whole, bank: Bank, go_on: Callable[[], None]
 ) -> NDArray[np.float32]:
-    """Return the scores of n particles, (n, m · r, S), as `funpipe.engine.matching` has.
+    """Return the scores of n particles, (n, m · r, S), see `funpipe.engine.matching`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Scores of particles: at their poses, and around them, without a search for the best."""
+"""Scores of particles at their poses, and all of those around them."""
 
 from __future__ import annotations
 
@@ -125,9 +125,7 @@ class Landscape:
     rotation and shifted along z, y, x; 0 of a particle without a signal."""
     rotations: Rotation
     """r rotations on top of the particles' own, template to box, on zyx vectors."""
-    shifts: tuple[
-        NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
-    ]
+    shifts: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
     """In nm along z, y, x of the particle's frame: whole voxels."""
 
 

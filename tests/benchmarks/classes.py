@@ -95,7 +95,11 @@ def _of_molecule(size: Any, name: str, seed: int) -> list[dict[str, Any]]:
         start = time.perf_counter()
         fp.classify(volume, given, on_iteration=told.append, **how, **options)
         seconds = time.perf_counter() - start
-        found = {"start": kind, "iterations": len(told), "converged": told[-1].converged}
+        found = {
+            "start": kind,
+            "iterations": len(told),
+            "converged": told[-1].converged,
+        }
         found |= {"ms": 1e3 * seconds / count}
         rows.append(row | found | _right(told[-1].molecules, truth))
     return rows
