@@ -531,7 +531,7 @@ WRONG = [
     ({"classes": 2, "on_iteration": 3}, "on_iteration must be a function"),
     ({"classes": 2, "resolution": 1.0}, "resolution must be 2 nm or more"),
     ({"classes": 2, "scale": -1}, "scale must be a number above 0"),
-    ({"classes": 2, "shape": 99}, "boxes? .*99|shape"),
+    ({"classes": 2, "shape": 99}, "fit into the tomogram"),
 ]
 
 

@@ -94,8 +94,10 @@ def classify(
         Where classes may differ; elsewhere all have the average of all. By default
         ``mask``.
     align : bool
-        Whether each iteration aligns the particles, to the references of all classes,
-        around the poses that were given.
+        Whether each iteration aligns the particles, around the poses that were given,
+        to the mean of the references: a pose then favours no class. Of molecules that
+        are not alike, ``align(template=[...])`` finds poses, and this sorts them there
+        without ``align``.
     shape : int or (int, int, int), optional
         Voxels of a box along z, y, x; by default those of the templates.
     max_shifts, rotations, symmetry, whiten
@@ -182,7 +184,6 @@ def classify(
         under,
         lattice_of(support, finest, compiled=can_compile()),
         voxel,
-        class_mask is None,
         check.flag("align", align),
         start,
         check.whole_number("seed", seed),
@@ -251,11 +252,11 @@ def _masks(
 ) -> Masks:
     """Return masks as far as they are known before there is an average."""
     if prepared is not None:
-        own = None if mask is None else prepared.mask
+        own = None if mask is None else prepared.mask.max(axis=0)
         image = prepared.template.mean(axis=0)
-        if class_mask is not None:
-            return Masks(own, mask_for(class_mask, image, scale, "class_mask"))
-        return Masks(own, None if own is None else own.max(axis=0))
+        if class_mask is None:
+            return Masks(own, own)
+        return Masks(own, mask_for(class_mask, image, scale, "class_mask"))
     empty = np.zeros(box, np.float32)
     found = [
         each

@@ -103,8 +103,6 @@ class Sorting(NamedTuple):
     under: Masks
     lattice: Lattice
     voxel: float
-    everywhere: bool
-    """Whether classes may differ wherever templates count."""
     align: bool
     start: str
     """One of `STARTS`."""
@@ -289,19 +287,12 @@ def _by_templates(
     molecules: Molecules, prepared: Prepared, folds: _Folds, given: Sorting
 ) -> tuple[_State, _Found]:
     """Compare particles with templates, brought to the grey scale of the data."""
-    by_search = None
     if given.align:
-        where = prepared.template, given.under.mask, given
-        molecules, by_search = _found_by(molecules, *where)
+        molecules = _found_by(molecules, _mean_of(prepared), given.under.mask, given)
     state = _state(molecules, folds, given)
     whole, n = _sum(state.whole), len(molecules)
     alike = np.full(given.classes, 1 / given.classes)
     found = _Found(np.tile(alike, (n, 1)), alike)
-    if by_search is not None and given.everywhere and np.isfinite(by_search).any():
-        # Of templates that are sharp the evidence has to know of the poses' errors.
-        for _ in range(_ROUNDS):
-            found = _weighed(by_search, found.shares)
-        return state, found
     with one_thread():
         waves = to_waves(masked_templates(prepared), given.lattice)
         for _ in range(_ROUNDS):
@@ -350,46 +341,48 @@ def _clusters(places: Array, count: int, random: np.random.Generator) -> Array:
 # Alignment.
 
 
+def _mean_of(prepared: Prepared) -> Image:
+    """Return the mean of templates, (z, y, x), each as strong as the others."""
+    squares = np.square(masked_templates(prepared)).sum(axis=(1, 2, 3), keepdims=True)
+    return np.asarray((prepared.template / np.sqrt(squares)).mean(axis=0))
+
+
 def _aligned(
     molecules: Molecules, state: _State, found: _Found, folds: _Folds, given: Sorting
 ) -> Molecules:
-    """Align each fold to the references that the others make, from the picks on."""
+    """Align each fold to the mean of the references of the others, from the picks on.
+
+    To each reference on its own a particle would be fitted better by the one whose
+    pose it is given, by its noise.
+    """
     with one_thread():
         T = _of_others(state, found, folds, given)
-        whole = _sum(state.whole)
-        average = _average(whole, state.spectrum, given)
+        average = _average(_sum(state.whole), state.spectrum, given)
+        means = to_image(np.moveaxis(T, 1, -1) @ found.shares, given.lattice)
     mask = _resolved(given.under.mask, average, "mask", given.voxel)
-    alive = found.shares > 0
     parts, order = [], []
     for fold in np.unique(folds.of_each):
         some = np.flatnonzero(folds.of_each == fold)
-        images = to_image(T[fold][alive], given.lattice).astype(np.float32)
-        aligned, _ = _found_by(molecules[some], images, _some_of(mask, alive), given)
-        parts.append(aligned)
+        image = means[fold].astype(np.float32)
+        parts.append(_found_by(molecules[some], image, mask, given))
         order.append(some)
     return Molecules.concat(parts)[np.argsort(np.concatenate(order))]
 
 
-def _some_of(mask: Any, alive: Array) -> Any:
-    """Return the masks of some classes, where each has its own."""
-    return mask[alive] if mask is not None and mask.ndim == 4 else mask
-
-
 def _found_by(
-    molecules: Molecules, images: Any, mask: Any, given: Sorting
-) -> tuple[Molecules, Array]:
-    """Return molecules aligned to images, and ln of their likelihood by each."""
+    molecules: Molecules, image: Image, mask: Any, given: Sorting
+) -> Molecules:
+    """Return molecules aligned to an image."""
     planned = plan(
         given.tomogram,
         molecules,
         given.search,
-        template=images,
+        template=image,
         mask=mask,
         scale=given.scale,
         tomogram_feature=given.feature,
     )
-    found = find_planned(planned, given.how)
-    return apply_alignment(molecules, found), found.log_evidence
+    return apply_alignment(molecules, find_planned(planned, given.how))
 
 
 def _resolved(mask: Any, average: Image, name: str, scale: float) -> Any:
