@@ -331,7 +331,7 @@ def _iterations(
             return
         best = min(best, last.resolution)
         molecules, references = aligned, _references(last, given)
-        finest, search = last.resolution, _narrow(aligned, given)
+        finest, search = last.resolution, _narrow(last, given)
 
 
 def _aligned(
@@ -450,13 +450,17 @@ def _prepared(
     return image if prepare is None else prepare(image, scale)
 
 
-def _narrow(molecules: Molecules, given: _Given) -> Search:
-    """Return a search around poses, as wide as their errors ask for."""
+def _narrow(last: Iteration, given: _Given) -> Search:
+    """Return a search around poses, as wide as their errors ask for.
+
+    While particles still turn about, their errors are those in a wrong map.
+    """
+    molecules = last.molecules
     shift = max(given.scale, _WIDE * _spread(molecules, "shift_error"))
     angle = _WIDE * _spread(molecules, "angle_error")
     z, y, x = (min(shift, each) for each in given.search.max_shifts or (SHIFT,) * 3)
     found = given.search._replace(max_shifts=(z, y, x))
-    if angle < _UNKNOWN:
+    if max(angle, last.angle) < _UNKNOWN:
         found = found._replace(rotations=(angle, angle / _FINE))
     return found
 
