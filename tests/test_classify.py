@@ -458,7 +458,7 @@ def test_what_memory_does_not_hold_goes_to_a_file(made, monkeypatch):
 
 
 def test_many_tomograms_are_sorted_together(made):
-    volume, true, truth = made
+    volume, true, _ = made
     named = true.with_features(tomogram=np.where(np.arange(len(true)) % 3, "a", "b"))
     found = fp.classify(
         {"a": volume, "b": volume.copy()},
@@ -488,7 +488,7 @@ def test_a_class_that_runs_empty_is_said(made):
 
 
 def test_boxes_that_hold_nothing_are_said_and_are_of_any_class():
-    volume, true, truth = scene(count=27, noise=0.5)
+    volume, true, _ = scene(count=27, noise=0.5)
     place = np.round(true.positions[0]).astype(int)
     volume[tuple(slice(max(0, each - 14), each + 14) for each in place)] = 0
     with pytest.warns(UserWarning, match=r"\d of 27 boxes hold nothing"):

@@ -13,6 +13,7 @@ import math
 import numbers
 import os
 import re
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -73,7 +74,7 @@ def _any(value: float) -> bool:
 
 
 def _positive(value: float) -> bool:
-    return value > 0
+    return value >= sys.float_info.min  # so that its inverse is finite
 
 
 def _non_negative(value: float) -> bool:
@@ -244,6 +245,16 @@ def non_negative_vector(name: str, value: Any) -> Vector3:
     """Return one number of 0 or more, or three as (z, y, x), as three floats."""
     wanted = "one number of 0 or more, or three (z, y, x)"
     return _three(name, wanted, value, _non_negative)
+
+
+def direction(name: str, value: Any) -> Vector3:
+    """Return a direction (z, y, x), of any length but 0, as one of length 1."""
+    wanted = "a direction (z, y, x), three finite numbers that are not all 0"
+    z, y, x = found = _three(name, wanted, value, _any)
+    length = math.hypot(*found)
+    if np.ndim(value) != 1 or not 0 < length < math.inf:
+        fail(name, wanted, value)
+    return (z / length, y / length, x / length)
 
 
 def shape(name: str, value: Any) -> tuple[int, int, int]:

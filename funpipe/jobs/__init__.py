@@ -18,6 +18,8 @@
 - `scoring`: `score` at poses, `landscape` around them
 - `correlating`: `fsc` of two maps, by direction, and by place
 - `wiener`: maps as far as their halves support them
-- `refining`: `refine`: align, average the halves apart, again and again
+- `joining`: one frame for two halves that no template has tied
+- `iterating`: the iterations of a refinement, each a frozen value
+- `refining`: `refine`: its arguments, checked before any work
 - `checking`: `check`, all findings
 """

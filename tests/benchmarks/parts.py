@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import classes
 import molecules
 import numpy as np
+import refining
 import tilts
 from molecules import made
 from programs import (
@@ -521,6 +522,8 @@ PARTS = {
     "tilts-0.5": partial(tilts.poses, scale=0.5),
     "tilts-average": tilts.averages,
     "classes": partial(classes.sorting, names=("30S",)),
+    "refine": refining.reach,
+    "refine-honest": refining.honest,
     "clean": clean,
     "falling": falling,
     "relion": relion,
