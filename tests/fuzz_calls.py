@@ -109,6 +109,15 @@ ALIGN_ONLY = ("refine", "whiten", "estimate", "preflight", "checkpoint", "progre
 OF_CHECK = {
     name: value for name, value in OF_TOMOGRAM.items() if name not in ALIGN_ONLY
 }
+OF_SCORE = {
+    name: value
+    for name, value in OF_TOMOGRAM.items()
+    if name
+    in (
+        *("tomogram", "molecules", "template", "mask", "scale", "tilt", "resolution"),
+        *("tomogram_feature", "executor", "checkpoint", "progress"),
+    )
+}
 OF_LOADER = {
     name: value
     for name, value in OF_TOMOGRAM.items()
@@ -247,6 +256,39 @@ OTHERS = {
             "checkpoint": None,
             "progress": False,
         },
+    ),
+    "classify": (
+        fp.classify,
+        {
+            "tomogram": {"a": VOLUME, "b": VOLUME},
+            "molecules": PICKS,
+            "templates": [BLOB, 2 * BLOB + fp.from_gaussian((6.0, 6.0, 6.0), 0.7)],
+            "classes": 2,
+            "start": "variance",
+            "mask": None,
+            "class_mask": fp.soft_otsu(0.5, 0.5),
+            "align": False,
+            "shape": 6,
+            "scale": 1.0,
+            "max_shifts": 1.0,
+            "rotations": (20, 20),
+            "tilt": (-60, 60),
+            "resolution": 2.5,
+            "symmetry": "C1",
+            "whiten": False,
+            "iterations": 1,
+            "seed": 0,
+            "tomogram_feature": "tomogram",
+            "on_iteration": None,
+            "executor": None,
+            "checkpoint": None,
+            "progress": False,
+        },
+    ),
+    "score": (fp.score, OF_SCORE),
+    "landscape": (
+        fp.landscape,
+        {**OF_SCORE, "max_shifts": 1.0, "rotations": (20, 20), "symmetry": "C1"},
     ),
     "symmetry_expand": (
         fp.symmetry_expand,
@@ -399,10 +441,12 @@ OTHERS = {
 }
 MADE_BY_OTHERS = {  # records that the package makes, and a pipeline; not functions
     "Alignment",
+    "Classification",
     "ConicalFSC",
     "FSC",
     "Finding",
     "Iteration",
+    "Landscape",
     "ImageConverter",
     "ImageProvider",
     "identity",

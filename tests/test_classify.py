@@ -14,7 +14,7 @@ import funpipe as fp
 from funpipe.engine import classes
 from funpipe.engine.amplitude import LADDER, over_ladder
 from funpipe.engine.posterior import log_likelihood
-from funpipe.jobs import measuring
+from funpipe.jobs import measuring, sorting
 from funpipe.simulate import (
     Blobs,
     asymmetric_molecule,
@@ -487,6 +487,22 @@ def test_a_class_that_runs_empty_is_said(made):
     assert not found.features["class_probability_2"].any()
 
 
+def test_particles_sure_of_a_class_that_is_gone_are_of_the_others():
+    p = np.array([[1.0, 0, 0], [0, 1, 0], [0.01, 0.99, 0], [0, 0.6, 0.4]])
+    before = np.full((4, 3), 1 / 3)
+    found = sorting._Found(p, p.mean(axis=0))
+    with pytest.warns(UserWarning, match="class 2 is empty from iteration 7 on: all 4"):
+        kept = sorting._without_empty(found, before, 7).p
+    np.testing.assert_allclose(kept[3], [0, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(kept[:3], p[:3], atol=1e-12)
+    sure = np.array([[0.0, 1.0, 0.0]] * 3 + [[0.0, 0.55, 0.45]])
+    with pytest.warns(UserWarning, match="is empty"):
+        kept = sorting._without_empty(
+            sorting._Found(sure, sure.mean(axis=0)), before, 1
+        )
+    np.testing.assert_array_equal(kept.p[:, 1], 1)
+
+
 def test_boxes_that_hold_nothing_are_said_and_are_of_any_class():
     volume, true, _ = scene(count=27, noise=0.5)
     place = np.round(true.positions[0]).astype(int)
@@ -512,10 +528,11 @@ WRONG = [
     ({"classes": 2.5}, "classes must be a whole number"),
     ({"classes": 9}, "classes must be no more than there are particles, 8, not 9"),
     ({}, "templates or classes must be given"),
+    ({"templates": "a.mrc"}, "templates must be .* from_file"),
     ({"templates": [WHOLE]}, "templates must be two or more"),
-    ({"templates": [WHOLE, WHOLE[:8]]}, "template: several must have one shape"),
-    ({"templates": [WHOLE, np.ones(BOX)]}, "template must vary under its mask"),
-    ({"templates": [WHOLE, np.full(BOX, np.nan)]}, r"template.* must be finite"),
+    ({"templates": [WHOLE, WHOLE[:8]]}, "^templates: several must have one shape"),
+    ({"templates": [WHOLE, np.ones(BOX)]}, "^templates must vary under its mask"),
+    ({"templates": [WHOLE, np.full(BOX, np.nan)]}, r"^templates.* must be finite"),
     ({"templates": REFERENCES, "classes": 3}, "classes must be 2, as many as there"),
     ({"templates": REFERENCES, "shape": 8}, "shape must be that of the templates"),
     ({"classes": 2, "shape": None}, "shape must be given where there are no templ"),

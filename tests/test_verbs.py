@@ -22,6 +22,7 @@ VERBS = [
     *(fp.half_averages, fp.halves, fp.fsc, fp.conical_fsc, fp.local_resolution),
     *(fp.distinct, fp.neighbours, fp.random_rotations, fp.symmetry_expand),
     fp.refine,
+    *(fp.classify, fp.landscape, fp.score),
 ]
 QUIET = {"scale": 1.0, "progress": False}
 

@@ -92,6 +92,10 @@ assert_type(fp.neighbours(particles), Molecules)
 assert_type(fp.random_rotations(particles, about=(1, 0, 0), seed=1), Molecules)
 
 # Refinement.
+assert_type(fp.classify("tomogram.mrc", particles, templates=[blob, blob]), Molecules)
+assert_type(fp.score("tomogram.mrc", particles, template=blob), Molecules)
+around = fp.landscape("tomogram.mrc", particles, template=blob, mask=smooth)
+assert_type(around.scores, NDArray[np.float32])
 for step in fp.refine("tomogram.mrc", particles, template=blob, mask=smooth, start=4.0):
     assert_type(step, fp.Iteration)
     assert_type(step.maps.map(smooth), fp.Halves)

@@ -15,6 +15,7 @@
 - `sets`: `distinct` particles, copies by symmetry, nearest neighbours
 - `averaging`: `average`, and `half_averages`
 - `classifying`: `classify`: expectation maximisation over references
+- `sorting`: its iterations; `measuring`: particles at their waves, for those
 - `scoring`: `score` at poses, `landscape` around them
 - `correlating`: `fsc` of two maps, by direction, and by place
 - `wiener`: maps as far as their halves support them

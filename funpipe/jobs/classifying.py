@@ -126,7 +126,7 @@ def classify(
     Warns
     -----
     UserWarning
-        If less than one particle in all is left in a class, which then has none; if
+        If less than half a particle in all is left in a class, which then has none; if
         classes still change after so many iterations; and as `align`.
 
     Notes
@@ -144,8 +144,15 @@ def classify(
     ...     fp.simulate.tomogram(each, Molecules(some), (17, 17, 65), 1.0, noise=0.01)
     ...     for each, some in ((ball(1.0), places[:2]), (rod(1.0), places[2:]))
     ... )
-    >>> sort = classify(tomogram, templates=[ball, rod], scale=1.0, progress=False)
-    >>> sort(iterations=1)(places).features["class"]
+    >>> found = classify(
+    ...     tomogram,
+    ...     places,
+    ...     templates=[ball, rod],
+    ...     scale=1.0,
+    ...     iterations=1,
+    ...     progress=False,
+    ... )
+    >>> found.features["class"]
     array([0, 0, 1, 1])
     """
     how = running(executor=executor, checkpoint=checkpoint, progress=progress)
@@ -157,7 +164,7 @@ def classify(
         symmetry=symmetry,
         whiten=whiten,
     )
-    if start not in STARTS:
+    if not (isinstance(start, str) and start in STARTS):
         fail("start", " or ".join(map(repr, STARTS)), start)
     if not (on_iteration is None or callable(on_iteration)):
         fail("on_iteration", "a function of a Classification, or None", on_iteration)
@@ -167,7 +174,9 @@ def classify(
     )
     check_some(particles)
     voxel = common_scale(sources)
-    prepared = None if templates is None else prepare_all(templates, mask, voxel)
+    prepared = (
+        None if templates is None else prepare_all(templates, mask, voxel, "templates")
+    )
     box = _box(shape, prepared)
     check_fits(sources, box)
     count = _count(classes, prepared, len(particles))
@@ -196,7 +205,7 @@ def classify(
     last = None
     for last in sorted_into(particles, prepared, given):
         if on_iteration is not None:
-            on_iteration(last)
+            _tell(on_iteration, last)
     assert last is not None
     if not last.converged and given.iterations > 1:
         warn(
@@ -204,6 +213,14 @@ def classify(
             "particles still change class: give more iterations, or fewer classes"
         )
     return last.molecules
+
+
+def _tell(on_iteration: Callable[[Classification], Any], last: Classification) -> None:
+    try:
+        on_iteration(last)
+    except Exception as error:
+        error.add_note("in on_iteration")
+        raise
 
 
 # Arguments.

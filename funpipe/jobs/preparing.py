@@ -81,26 +81,31 @@ def prepare(template: Any, mask: Any = None, scale: float = 1.0) -> Prepared:
     return prepared
 
 
-def prepare_all(template: Any, mask: Any, scale: float) -> Prepared:
-    """Return templates and masks at a scale, (m, z, y, x) also for one."""
+def prepare_all(
+    template: Any, mask: Any, scale: float, name: str = "template"
+) -> Prepared:
+    """Return templates and masks at a scale, (m, z, y, x) also for one.
+
+    Errors call the template by its name.
+    """
     with one_thread():
-        return _prepare_all(template, mask, scale)
+        return _prepare_all(template, mask, scale, name)
 
 
-def _prepare_all(template: Any, mask: Any, scale: float) -> Prepared:
-    templates = _template_images(template, scale)
+def _prepare_all(template: Any, mask: Any, scale: float, name: str) -> Prepared:
+    templates = _template_images(template, scale, name)
     masks = _clipped(_mask_images(mask, templates, scale))
     for image, under in zip(templates, masks, strict=True):
         if image.shape != templates[0].shape:
             raise ValueError(
-                "template: several must have one shape, not "
+                f"{name}: several must have one shape, not "
                 f"{templates[0].shape} and {image.shape}"
             )
         _check_mask(under, image.shape, "template's")
         inside = image[under > 0]
         if np.ptp(inside) <= 1e-6 * np.abs(inside).max():
             raise ValueError(
-                "template must vary under its mask, but is constant there: "
+                f"{name} must vary under its mask, but is constant there: "
                 "there is nothing to align to"
             )
     return Prepared(np.stack(templates), np.stack(masks))
@@ -162,10 +167,10 @@ _WANTED = {
 }
 
 
-def _template_images(template: Any, scale: float) -> list[Image]:
-    images = _images("template", template, scale)
+def _template_images(template: Any, scale: float, name: str) -> list[Image]:
+    images = _images(name, template, scale)
     if not images:
-        fail("template", _WANTED["template"], template)
+        fail(name, _WANTED["template"], template)
     return images
 
 

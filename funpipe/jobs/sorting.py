@@ -55,7 +55,8 @@ STARTS = "variance", "random"
 _STILL, _STILL_ALIGNED = 1e-3, 1e-2  # of the particles, that change class
 _SAMPLE = 1000  # particles that the variance is taken of
 _TRIES = 20  # clusterings, of which the closest is taken
-_FEWEST = 1.0  # particles of a class
+_FEWEST = 0.5  # particles of a class
+_TINY = 1e-100
 _ROUNDS = 5  # of estimates that the templates' amplitudes and shares take
 
 
@@ -241,13 +242,15 @@ def _weighed(log_evidence: Array, shares: Array) -> _Found:
 def _without_empty(found: _Found, before: Array, number: int) -> _Found:
     """Return it without the classes that have run empty just now; say so."""
     total = found.p.sum(axis=0)
-    for k in np.flatnonzero((total < _FEWEST) & before.any(axis=0)):
+    alive = (total >= _FEWEST) | (total == total.max())
+    for k in np.flatnonzero(~alive & before.any(axis=0)):
         warn(
             f"classify: class {k} is empty from iteration {number} on: all "
             f"{len(found.p)} particles together make {total[k]:.2g} of it; give fewer "
             "classes, or other templates"
         )
-    kept = np.where(total < _FEWEST, 0.0, found.p)
+    # Those that were sure of a class that is gone are of the others as often as all.
+    kept = np.where(alive, np.maximum(found.p, _TINY * found.shares), 0.0)
     p = kept / kept.sum(axis=1, keepdims=True)
     return found._replace(p=p, shares=p.mean(axis=0))
 
