@@ -339,6 +339,18 @@ def test_no_particle_is_compared_with_itself():
     assert (biased > 0).mean() > 0.95
 
 
+def test_particles_of_one_kind_are_not_sorted_with_certainty():
+    """Compared with themselves, they would be: each class fits its own noise."""
+    volume, true, _ = scene(count=64, noise=3.0, seed=6, both=(MOLECULE,))
+    told = []
+    how = {"classes": 2, "shape": 16, "start": "random", "iterations": 5}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it has not converged: there is no end
+        fp.classify(volume, true, on_iteration=told.append, **how, **OPTIONS)
+    sure = [probabilities(each.molecules).max(axis=1).mean() for each in told]
+    assert max(sure) < 0.8
+
+
 def test_the_classes_of_the_verb_follow_from_the_parts(made):
     """One iteration from templates, its sums and evidence written out."""
     volume, true, _ = made

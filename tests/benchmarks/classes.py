@@ -62,11 +62,10 @@ def _of_molecule(size: Any, name: str, seed: int) -> list[dict[str, Any]]:
     random = np.random.default_rng(seed)
     side = int(np.ceil(count ** (1 / 3)))
     grid = np.stack(np.unravel_index(np.arange(count), (side,) * 3), axis=1)
-    spacing = SPACING * box / 32
-    places = (grid + 0.5) * spacing + random.uniform(-0.5, 0.5, (count, 3))
+    places = (grid + 0.5) * SPACING + random.uniform(-0.5, 0.5, (count, 3))
     truth = random.permutation(count) % 2
     true = fp.Molecules(places, Rotation.random(count, rng=random))
-    shape = (round(side * spacing),) * 3
+    shape = (side * SPACING,) * 3
     volume = sum(
         tomogram(blobs, true[truth == each], shape, 1.0, noise=noise, seed=seed)
         for each, blobs, noise in ((0, whole, NOISE * unit), (1, less, 0.0))
