@@ -19,6 +19,7 @@ particles in them.
 from __future__ import annotations
 
 import time
+import warnings
 from typing import Any
 
 import molecules
@@ -92,7 +93,9 @@ def _of_molecule(size: Any, name: str, seed: int) -> list[dict[str, Any]]:
     for kind, (given, how) in cases.items():
         told: list[Any] = []
         start = time.perf_counter()
-        fp.classify(volume, given, on_iteration=told.append, **how, **options)
+        with warnings.catch_warnings():  # whether it has converged is a figure
+            warnings.filterwarnings("ignore", "classify: after")
+            fp.classify(volume, given, on_iteration=told.append, **how, **options)
         seconds = time.perf_counter() - start
         found = {
             "start": kind,
