@@ -13,6 +13,7 @@ from funpipe.algebra.stage_functions import (
     derived_function,
     provider_function,
 )
+from funpipe.algebra.tracing import stage_images
 
 # All stages. F403 warns of names from an unknown list: each module has its __all__,
 # which says what is public.
@@ -89,6 +90,7 @@ __all__ = [
     "read_tilts",
     "read_tomograms",
     "single_axis",
+    "stage_images",
     "subtomograms",
     "symmetry_expand",
     "tilt_series",

@@ -1,0 +1,113 @@
+"""Pictures of directions on a sphere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from funpipe.algebra.verbs import verb
+from funpipe.base import arguments as check
+from funpipe.base.molecules import as_molecules
+from funpipe.faces.plots.panels import BLUE, GREY, add_colours, axes_of
+from funpipe.space.views import view_directions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["orientations"]
+
+_MOST_POINTS = 1000
+_CIRCLES = (30, 60)  # degrees from the middle
+
+
+@verb
+def orientations(
+    molecules: Any, *, symmetry: str = "C1", ax: Axes | None = None
+) -> Axes:
+    """Draw from where particles are seen, on half a sphere.
+
+    Parameters
+    ----------
+    molecules : Molecules, or object with .pos and .rotator
+        The particles.
+    symmetry : str
+        Of the template: each view counts from all directions that look the same.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The beam's direction in each particle's own frame, see
+        `funpipe.space.views.view_directions`, in Lambert's projection of equal areas,
+        so that even views look even: z in the middle, the equator at the rim, x to the
+        right and y up. Opposite directions are one view. Points of up to 1000 views,
+        of more how many there are in each hexagon.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError, ValueError
+        If there are no particles, or no such group.
+
+    Examples
+    --------
+    >>> ax = orientations(np.zeros((1, 3)))  # not turned: seen along z
+    >>> ax.collections[0].get_offsets().tolist()
+    [[0.0, 0.0]]
+    """
+    particles = as_molecules("molecules", molecules)
+    group = check.symmetry("symmetry", symmetry)
+    if len(particles) == 0:
+        raise ValueError("molecules must be one particle or more, not none")
+    points = _projected(view_directions(particles.rotations, group))
+    ax = axes_of(ax, 4.6, 4.2)
+    if len(points) <= _MOST_POINTS:
+        strength = float(np.clip(60 / len(points), 0.25, 0.9))
+        ax.scatter(
+            points[:, 0], points[:, 1], s=14, color=BLUE, alpha=strength, linewidths=0
+        )
+    else:
+        shown = ax.hexbin(
+            *points.T, gridsize=24, extent=(-1, 1, -1, 1), mincnt=1, cmap="viridis"
+        )
+        add_colours(ax, shown, "views")
+    _add_net(ax)
+    ax.set_title(_title(len(particles), group), fontsize="medium")
+    return ax
+
+
+def _title(count: int, symmetry: str) -> str:
+    of = "" if symmetry == "C1" else f", {symmetry}"
+    return f"views of {count} particle{'s' * (count != 1)}{of}"
+
+
+def _projected(views: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return x and y of directions with z ≥ 0 in a disc of radius 1, (n, 2)."""
+    z, y, x = views.T
+    across = np.hypot(y, x)
+    radius = np.sqrt(np.clip(1 - z, 0, None))
+    stretch = np.divide(radius, across, out=np.zeros_like(z), where=across > 0)
+    return np.column_stack([x * stretch, y * stretch])
+
+
+def _add_net(ax: Axes) -> None:
+    from matplotlib.patches import Circle
+
+    for degrees in (*_CIRCLES, 90):
+        radius = float(np.sqrt(1 - np.cos(np.radians(degrees))))
+        style: Any = {"lw": 1.2} if degrees == 90 else {"lw": 0.6, "ls": ":"}
+        ax.add_patch(Circle((0, 0), radius, fill=False, edgecolor=GREY, **style))
+        at = radius * np.cos(np.pi / 4)
+        ax.text(at, -at, f"{degrees}°", color=GREY, fontsize="x-small", va="top")
+    for name, x, y in (("x", 1.06, 0.0), ("y", 0.0, 1.06)):
+        ax.text(x, y, name, ha="center", va="center", color=GREY)
+    ax.plot(0, 0, marker="+", color=GREY, ms=8)
+    ax.text(0.03, 0.03, "z", color=GREY, fontsize="small")
+    ax.set_xlim(-1.15, 1.15)
+    ax.set_ylim(-1.15, 1.15)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
