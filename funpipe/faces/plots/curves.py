@@ -13,7 +13,15 @@ from funpipe.base import arguments as check
 from funpipe.base.arguments import has
 from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import fail, listed
-from funpipe.faces.plots.panels import BLUE, GREY, LIGHT, RED, axes_of, new_figure
+from funpipe.faces.plots.panels import (
+    BLUE,
+    GREY,
+    LIGHT,
+    RED,
+    add_legend,
+    axes_of,
+    new_figure,
+)
 from funpipe.jobs.correlating import FSC, ConicalFSC
 
 if TYPE_CHECKING:
@@ -92,10 +100,13 @@ def fsc(
     if not np.array_equal(curve.unmasked, curve.fsc):
         ax.plot(k, curve.unmasked, color=RED, lw=1, label="without a mask")
     ax.plot(k, curve.corrected, color=BLUE, lw=1.8, label="FSC")
-    for at, resolution, (finest, coarsest) in found:
-        label = f"{at:g}: not reached"
-        if np.isfinite(resolution):
-            label = f"{at:g}: {resolution:.3g} nm ({finest:.3g} to {coarsest:.3g})"
+    for at, resolution, between in found:
+        if (curve.corrected >= at).all():
+            label = f"{at:g}: above it up to the last shell, {1 / k[-1]:.3g} nm"
+        elif np.isinf(resolution):
+            label = f"{at:g}: below it from the first shell on"
+        else:
+            label = f"{at:g}: {resolution:.3g} nm ({_range(between)})"
             ax.plot(1 / resolution, at, marker="o", ms=4, color="black")
         ax.axhline(at, color="black", lw=0.7, ls=":")
         ax.plot([], [], color="black", lw=0.7, ls=":", label=label)
@@ -104,8 +115,13 @@ def fsc(
     ax.set_ylim(min(-0.1, float(np.nanmin(low[len(low) // 8 :])) - 0.02), 1.02)
     ax.set_xlabel("spatial frequency (1/nm)")
     ax.set_ylabel("Fourier shell correlation")
-    ax.legend(fontsize="x-small", frameon=False)
+    add_legend(ax)
     return ax
+
+
+def _range(between: tuple[float, float]) -> str:
+    finest, coarsest = (f"{each:.3g}" for each in between)
+    return f"{finest} to {coarsest if np.isfinite(between[1]) else '∞'}"
 
 
 @verb
@@ -170,7 +186,7 @@ def scores(
     ax.set_xlabel("score, a correlation" if feature == "score" else feature)
     ax.set_ylabel("particles")
     ax.margins(y=0.12)
-    ax.legend(fontsize="x-small", frameon=False)
+    add_legend(ax)
     return ax
 
 
@@ -265,7 +281,7 @@ def moves(molecules: Any, *, ax: Axes | None = None) -> Axes:
     ax.set_ylabel("angle (degrees)")
     ax.set_xlim(left=min(0.0, float(shift.min())))
     ax.set_ylim(bottom=min(0.0, float(angle.min())))
-    ax.legend(fontsize="x-small", frameon=False)
+    add_legend(ax)
     return ax
 
 
@@ -324,8 +340,10 @@ def iterations(several: Any) -> Figure:
         panel.plot(number, values, marker="o", ms=4, color=BLUE)
         errors = [_median_error(each.molecules, error) for each in found]
         if np.isfinite(errors).any():
-            panel.plot(number, errors, color=GREY, ls="--", label="stated error")
-            panel.legend(fontsize="x-small", frameon=False)
+            panel.plot(
+                number, errors, color=GREY, ls="--", label="stated error, median"
+            )
+            add_legend(panel)
         panel.set_ylabel(label)
         panel.set_ylim(bottom=0)
         panel.margins(y=0.15)

@@ -15,6 +15,7 @@ from funpipe.space.views import view_directions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.patches import Patch
 
 __all__ = ["orientations"]
 
@@ -65,17 +66,16 @@ def orientations(
         raise ValueError("molecules must be one particle or more, not none")
     points = _projected(view_directions(particles.rotations, group))
     ax = axes_of(ax, 4.6, 4.2)
+    x, y = points.T
     if len(points) <= _MOST_POINTS:
         strength = float(np.clip(60 / len(points), 0.25, 0.9))
-        ax.scatter(
-            points[:, 0], points[:, 1], s=14, color=BLUE, alpha=strength, linewidths=0
-        )
+        ax.scatter(x, y, s=14, color=BLUE, alpha=strength, linewidths=0)
+        _add_net(ax, GREY)
     else:
-        shown = ax.hexbin(
-            *points.T, gridsize=24, extent=(-1, 1, -1, 1), mincnt=1, cmap="viridis"
-        )
+        extent = (-1, 1, -1, 1)
+        shown = ax.hexbin(x, y, gridsize=24, extent=extent, mincnt=1, cmap="viridis")
+        shown.set_clip_path(_add_net(ax, "white"))
         add_colours(ax, shown, "views")
-    _add_net(ax)
     ax.set_title(_title(len(particles), group), fontsize="medium")
     return ax
 
@@ -94,20 +94,27 @@ def _projected(views: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.column_stack([x * stretch, y * stretch])
 
 
-def _add_net(ax: Axes) -> None:
+def _add_net(ax: Axes, colour: str) -> Patch:
+    """Add circles and axes, those within the rim in a colour; return the rim."""
     from matplotlib.patches import Circle
 
-    for degrees in (*_CIRCLES, 90):
+    rim = Circle((0, 0), 1, fill=False, edgecolor=GREY, lw=1.2)
+    ax.add_patch(rim)
+    style: Any = {"color": colour, "fontsize": "x-small"}
+    for degrees in _CIRCLES:
         radius = float(np.sqrt(1 - np.cos(np.radians(degrees))))
-        style: Any = {"lw": 1.2} if degrees == 90 else {"lw": 0.6, "ls": ":"}
-        ax.add_patch(Circle((0, 0), radius, fill=False, edgecolor=GREY, **style))
+        ax.add_patch(
+            Circle((0, 0), radius, fill=False, edgecolor=colour, lw=0.8, ls=":")
+        )
         at = radius * np.cos(np.pi / 4)
-        ax.text(at, -at, f"{degrees}°", color=GREY, fontsize="x-small", va="top")
-    for name, x, y in (("x", 1.06, 0.0), ("y", 0.0, 1.06)):
+        ax.text(at, -at, f"{degrees}°", va="top", **style)
+    ax.text(0.72, -0.76, "90°", color=GREY, fontsize="x-small", va="top")
+    ax.plot(0, 0, marker="+", color=colour, ms=8)
+    ax.text(0.03, 0.03, "z", **style)
+    for name, x, y in (("x", 1.07, 0.0), ("y", 0.0, 1.08)):
         ax.text(x, y, name, ha="center", va="center", color=GREY)
-    ax.plot(0, 0, marker="+", color=GREY, ms=8)
-    ax.text(0.03, 0.03, "z", color=GREY, fontsize="small")
     ax.set_xlim(-1.15, 1.15)
     ax.set_ylim(-1.15, 1.15)
     ax.set_aspect("equal")
     ax.set_axis_off()
+    return rim

@@ -18,6 +18,7 @@ __all__ = [
     "LIGHT",
     "RED",
     "add_colours",
+    "add_legend",
     "add_scale_bar",
     "axes_of",
     "new_figure",
@@ -64,6 +65,11 @@ def add_colours(ax: Axes, shown: Any, label: str) -> None:
     """Add a bar that says what colours mean."""
     figure: Any = ax.get_figure()
     figure.colorbar(shown, ax=ax, label=label, shrink=0.75)
+
+
+def add_legend(ax: Axes) -> None:
+    """Add a legend, small, that curves behind it shine through."""
+    ax.legend(fontsize="x-small", framealpha=0.75, edgecolor="none")
 
 
 def add_scale_bar(ax: Axes, right: float, bottom: float, width: float) -> None:

@@ -101,12 +101,10 @@ def picks(
         vmax=high,
     )
     inside = np.abs(positions[:, 0] - middle) <= half
-    _circle(ax, positions[inside], size or max(height, width) / 25)
-    if values is not None:
-        circles = ax.collections[-1]
-        circles.set_array(values[inside])
-        circles.set_edgecolor("face")
-        add_colours(ax, circles, str(color))
+    coloured = None if values is None else values[inside]
+    _circle(ax, positions[inside], size or max(height, width) / 25, coloured)
+    if values is not None and inside.any():
+        add_colours(ax, ax.collections[-1], str(color))
     ax.set_xlabel("x (nm)")
     ax.set_ylabel("y (nm)")
     ax.set_title(
@@ -127,24 +125,27 @@ def _feature(molecules: Molecules, name: str) -> NDArray[np.float64]:
     return values.astype(np.float64)
 
 
-def _circle(ax: Axes, positions: NDArray[Any], diameter: float) -> None:
+def _circle(
+    ax: Axes, positions: NDArray[Any], diameter: float, values: NDArray[Any] | None
+) -> None:
     from matplotlib.collections import EllipseCollection
 
     sizes = np.full(len(positions), diameter)
-    ax.add_collection(
-        EllipseCollection(
-            sizes,
-            sizes,
-            np.zeros(len(positions)),
-            units="xy",
-            offsets=positions[:, :0:-1].reshape(-1, 2),
-            offset_transform=ax.transData,
-            facecolors="none",
-            edgecolors=RED,
-            linewidths=1.2,
-        ),
-        autolim=False,
+    circles = EllipseCollection(
+        sizes,
+        sizes,
+        np.zeros(len(positions)),
+        units="xy",
+        offsets=positions[:, :0:-1].reshape(-1, 2),
+        offset_transform=ax.transData,
+        facecolors="none",
+        edgecolors=RED if values is None else None,  # where None is, values say
+        linewidths=1.4,
     )
+    if values is not None:
+        circles.set_array(values)
+        circles.set_cmap("autumn_r")  # none of it is grey
+    ax.add_collection(circles, autolim=False)
 
 
 def _slab(source: Any, middle: float, half: float) -> NDArray[np.float32]:

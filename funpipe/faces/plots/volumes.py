@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -269,11 +270,22 @@ def stages(
     for panel, (text, each) in zip(panels, made.items(), strict=False):
         array = _one_image("pipeline", each, scale)
         _drawn(_sliced(array, check.positive("scale", scale), (0, 0, 0)), panel)
-        title = "\n".join(textwrap.wrap(text, _LONGEST_TITLE))
+        title = "\n".join(_lines(text))
         panel.set_title(title, fontsize="small", family="monospace")
     for panel in panels[len(made) :]:
         panel.remove()
     return figure
+
+
+def _lines(text: str) -> list[str]:
+    """Break a source text into lines, behind spaces, commas and slashes if it can."""
+    lines = [""]
+    for part in re.findall(r"[^ ,/(]*[ ,/(]+|[^ ,/(]+", text):
+        for piece in textwrap.wrap(part, _LONGEST_TITLE, drop_whitespace=False):
+            if len(lines[-1]) + len(piece) > _LONGEST_TITLE:
+                lines.append("")
+            lines[-1] += piece
+    return [each.strip() for each in lines if each]
 
 
 def _one_image(name: str, image: Any, scale: float) -> Image:
