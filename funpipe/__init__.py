@@ -43,6 +43,7 @@ from funpipe.faces.loader import SubtomogramLoader
 from funpipe.base.molecules import Molecules
 from funpipe.jobs.posing import Alignment
 from funpipe.jobs.preparing import prepare
+from funpipe.jobs.refining import Iteration, refine
 from funpipe.jobs.sets import distinct, neighbours, symmetry_expand
 from funpipe.jobs.checking import Finding, check
 from funpipe.boxes.cutting import subtomograms
@@ -63,6 +64,7 @@ __all__ = [
     "Halves",
     "ImageConverter",
     "ImageProvider",
+    "Iteration",
     "Molecules",
     "SubtomogramLoader",
     "Tomogram",
@@ -89,6 +91,7 @@ __all__ = [
     "read_molecules",
     "read_tilts",
     "read_tomograms",
+    "refine",
     "single_axis",
     "stage_images",
     "subtomograms",

@@ -15,5 +15,7 @@
 - `sets`: `distinct` particles, copies by symmetry, nearest neighbours
 - `averaging`: `average`, and `half_averages`
 - `correlating`: `fsc` of two maps, by direction, and by place
+- `wiener`: maps as far as their halves support them
+- `refining`: `refine`: align, average the halves apart, again and again
 - `checking`: `check`, all findings
 """

@@ -20,6 +20,7 @@ from funpipe.base.wording import fail, listed, quoted
 
 __all__ = [
     "Links",
+    "best_apart",
     "box_links",
     "clusters",
     "feature_links",
@@ -80,6 +81,26 @@ def near_pairs(positions: Array, tomograms: Array, distance: float) -> Array:
         tree = scipy.spatial.KDTree(positions[some])
         found.append(some[tree.query_pairs(distance, output_type="ndarray")])
     return np.concatenate(found)
+
+
+def best_apart(values: Array, pairs: Array) -> Array:
+    """Return which stay, the best and then the best of the rest, two of no pair.
+
+    Of equal values the first is better, and NaN is the worst.
+    """
+    count = len(values)
+    order = np.lexsort([np.arange(count), -values])  # NaN last
+    rank = np.empty(count, np.intp)
+    rank[order] = np.arange(count)
+    better, worse = np.sort(rank[pairs], axis=1).T
+    by_better = np.argsort(better, kind="stable")
+    worse = worse[by_better]
+    ends = np.searchsorted(better[by_better], np.arange(count + 1))
+    stays = np.ones(count, bool)
+    for i in range(count):
+        if stays[i]:
+            stays[worse[ends[i] : ends[i + 1]]] = False
+    return np.sort(order[stays])
 
 
 def box_links(molecules: Molecules, tomograms: Array, sides: Vector3) -> list[Links]:

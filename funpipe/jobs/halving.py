@@ -29,7 +29,7 @@ from funpipe.jobs.clustering import (
     tomogram_numbers,
 )
 
-__all__ = ["WHY_APART", "Halves", "halves", "halves_of"]
+__all__ = ["ALIGNED", "WHY_APART", "Halves", "halves", "halves_of", "has_halves"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -230,6 +230,11 @@ def _refuse_aligned(molecules: Molecules) -> None:
             f"molecules have been aligned to references of halves (feature {ALIGNED!r})"
             ": drawn anew, each half would know of the other; draw before aligning"
         )
+
+
+def has_halves(molecules: Molecules) -> bool:
+    """Return whether particles have halves already, drawn here or elsewhere."""
+    return any(name in molecules.features for name in (HALF, *_SUBSETS))
 
 
 def halves_of(molecules: Molecules) -> Array:

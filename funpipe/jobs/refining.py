@@ -1,10 +1,7 @@
 """Refinement: align, average the halves apart, and go on with what they support.
 
 Each half of the particles has a reference of its own, made of that half alone: its
-average, each shell weighted by how far it is to be believed. With the Fourier shell
-correlation C of the halves, which is SNR / (1 + SNR) of one of them, Wiener's filter of
-a half is C itself (P. B. Rosenthal, R. Henderson, J. Mol. Biol. 333, 721, 2003), and of
-the mean of both 2 C / (1 + C). What is finer than C ≥ 0.143 supports is not used.
+average, each shell weighted by how far it is to be believed, see `funpipe.jobs.wiener`.
 """
 
 from __future__ import annotations
@@ -15,34 +12,41 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.algebra.pipeline import ImageConverter
 from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.arguments import Image
+from funpipe.base.caller import warn
 from funpipe.base.molecules import Molecules, as_molecules
-from funpipe.base.wording import fail
+from funpipe.base.wording import fail, listed
 from funpipe.boxes.opening import common_scale, open_tomograms
+from funpipe.jobs.aligning import ALIGNED as FEATURES
 from funpipe.jobs.aligning import align
 from funpipe.jobs.averaging import half_averages
+from funpipe.jobs.clustering import best_apart, near_pairs, tomogram_numbers
 from funpipe.jobs.correlating import FSC, fsc
-from funpipe.jobs.halving import ALIGNED, Halves, halves, halves_of
+from funpipe.jobs.halving import ALIGNED, Halves, halves, halves_of, has_halves
 from funpipe.jobs.preparing import mask_for, prepare_all
-from funpipe.space.fourier import filter_image
-from funpipe.space.tilts import as_tilt
+from funpipe.jobs.searching import SHIFT, Search, search_for
+from funpipe.jobs.wiener import THRESHOLD, half_weighted, mean_weighted
+from funpipe.jobs.working import running
 
 __all__ = ["Iteration", "refine"]
 
 _WIDE = 3.0  # times the stated errors, how far poses are looked for
 _FINE = 3.0  # steps within that
+_UNKNOWN = 30.0  # degrees of that: too many steps to be called local
 _BETTER = 0.01  # of a resolution
-_THRESHOLD = 0.143
+
+References: TypeAlias = tuple[Image, Image]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Iteration:
     """What a refinement has come to."""
 
@@ -57,13 +61,22 @@ class Iteration:
     fsc: FSC
     """Of the halves, under the mask."""
     resolution: float
-    """nm, where that falls below 0.143."""
+    """nm, where that falls below 0.143; infinity where the halves do not agree."""
     shift: float
     """nm, the root mean square of how far particles have moved."""
     angle: float
     """Degrees, likewise."""
+    averaged: int
+    """Of how many particles the maps are."""
     seconds: float
     """Its time."""
+
+    def __repr__(self) -> str:
+        return (
+            f"Iteration({self.number}: {self.resolution:.4g} nm of {self.averaged} "
+            f"particles, moved by {self.shift:.3g} nm and {self.angle:.3g} degrees, "
+            f"{self.seconds:.3g} s)"
+        )
 
 
 @verb
@@ -71,18 +84,20 @@ def refine(
     tomogram: Any,
     molecules: Any,
     *,
+    start: float,
     template: Any = None,
     mask: Any = None,
-    start: float,
     shape: Any = None,
     scale: float | None = None,
     max_shifts: Any = None,
     rotations: Any = (10.0, 5.0),
     tilt: Any = None,
+    resolution: float | None = None,
     symmetry: str = "C1",
     whiten: bool = False,
     keep: float = 1.0,
-    prepare_template: Any = None,
+    weights: str | None = None,
+    prepare_template: Callable[[Image, float], Image] | None = None,
     iterations: int = 6,
     within: float | None = None,
     seed: int = 0,
@@ -96,61 +111,109 @@ def refine(
 
     Parameters
     ----------
-    tomogram, molecules, mask, scale, tilt, symmetry, whiten, tomogram_feature
-        See `align`; a mask that is a converter is applied to the template, and to the
-        mean of both halves where there is none. Halves are those that the particles
-        have, or drawn by `halves`.
+    tomogram, molecules, scale, tilt, resolution, whiten, tomogram_feature
+        See `align`. Particles that have halves, see `halves`, keep them.
+    start : float
+        nm: nothing finer of the template, or of the picks' averages, is used at first.
     template : ImageProvider, (z, y, x) array, or None
         What the first iteration aligns to. None: the halves' averages at the picks.
-    start : float
-        nm: nothing finer of the template, or of the picks' averages, is used.
+    mask : ImageConverter, ImageProvider, (z, y, x) array, or None
+        Of alignment and of `fsc`; a converter is applied to the template, or where
+        there is none to each mean of both halves.
     shape : int or (int, int, int), optional
-        Voxels of the averages along z, y, x; by default the template's.
+        Without a template: voxels of the averages along z, y, x. With one they have
+        the template's.
     max_shifts, rotations
         Of the first iteration, see `align`; later ones look around the poses as far as
-        their errors ask for.
+        three times their errors, and no farther than the first.
+    symmetry : str
+        Of the particles: of searches, see `align`, and of averages, see `average`.
     keep : float
         The part of each half that is averaged: the best by score.
+    weights : str, optional
+        A feature, ``score`` or ``mode_weight`` say, that particles are averaged by;
+        what is below 0 counts as 0.
     prepare_template : ImageConverter, optional
-        What is done to each half's reference before it is aligned to.
+        What is done to each reference before it is aligned to, the template too.
     iterations : int
         The most.
-    within, seed
-        Of `halves`.
+    within : float, optional
+        nm: particles no farther apart are in one half, see `halves`; by default, for
+        particles without halves, those that ``max_shifts`` lets come to one place.
+    seed : int
+        Of `halves`, where they are drawn.
     on_iteration : callable, optional
         Called with each `Iteration`.
     executor, checkpoint, progress
-        See `align`.
+        See `align`; of a refinement that was stopped the same call goes on where it
+        was.
 
     Yields
     ------
     Iteration
-        One after the other; the last one once neither the resolution nor the poses
-        have changed by more than is worth it.
+        One after the other; the last one once the resolution has not become better
+        by 1 % and particles have moved by less than half their shifts' error, once the
+        halves do not agree at all, or after ``iterations``.
 
     Raises
     ------
     TypeError, ValueError
         Before any work starts, if an argument is wrong.
+
+    Warns
+    -----
+    UserWarning
+        If particles of different halves have come to one place: the worse is left out
+        of the averages.
+
+    Notes
+    -----
+    What is aligned to is each half's average times the corrected correlation of the
+    halves, `fsc`, shell by shell, and 0 from the first shell below 0.143 on.
+    Of errors the one is taken that three of four particles are within.
+
+    Examples
+    --------
+    >>> import funpipe as fp
+    >>> blob = fp.from_gaussian((8.0, 8.0, 8.0), sigma=(0.8, 1.2, 1.6))
+    >>> picks = Molecules([[8, 8, 8], [8, 8, 24.0], [8, 24, 8], [8, 24, 24]])
+    >>> tomogram = fp.simulate.tomogram(blob(1.0), picks, (17, 33, 33), 1.0, noise=0)
+    >>> *_, last = refine(
+    ...     tomogram, picks, template=blob, start=3.0, scale=1.0, progress=False
+    ... )
+    >>> last.resolution, len(last.molecules), last.averaged
+    (2.0, 4, 4)
     """
+    search = search_for(
+        max_shifts=max_shifts,
+        rotations=rotations,
+        tilt=tilt,
+        resolution=resolution,
+        symmetry=symmetry,
+        whiten=whiten,
+    )
+    running(executor=executor, checkpoint=checkpoint, progress=progress)  # its errors
+    drawn = as_molecules("molecules", molecules)
+    if within is None and not has_halves(drawn):
+        within = 2 * float(np.linalg.norm(search.max_shifts or (SHIFT,) * 3))
     particles = halves(
-        as_molecules("molecules", molecules),
-        seed=seed,
-        within=within,
-        tomogram_feature=tomogram_feature,
+        drawn, seed=seed, within=within, tomogram_feature=tomogram_feature
     )
     sources, _ = open_tomograms(
-        tomogram, particles, scale, as_tilt("tilt", tilt), tomogram_feature
+        tomogram, particles, scale, search.tilt, tomogram_feature
     )
     voxel = common_scale(sources)
+    first, under, box = _first(template, mask, shape, voxel)
     given = _Given(
         tomogram,
-        mask,
+        under,
         voxel,
-        _box(shape, template, voxel),
+        box,
+        search,
         check.positive("start", start),
         _part(keep),
-        prepare_template,
+        _feature(weights, particles),
+        _converter(prepare_template),
         {
             "scale": scale,
             "tilt": tilt,
@@ -159,11 +222,9 @@ def refine(
             "checkpoint": checkpoint,
             "progress": progress,
         },
-        {"symmetry": symmetry, "whiten": whiten, "preflight": False},
     )
-    wide = {"max_shifts": max_shifts, "rotations": rotations}
     most = check.positive_integer("iterations", iterations)
-    found = _iterations(particles, template, wide, most, given)
+    found = _iterations(particles, first, most, given)
     return found if on_iteration is None else _told(found, on_iteration)
 
 
@@ -172,22 +233,38 @@ class _Given(NamedTuple):
 
     tomogram: Any
     mask: Any
+    """An array where there is a template, as given where not, or None."""
     scale: float
     shape: tuple[int, int, int]
+    search: Search
+    """The first."""
     start: float
     keep: float
-    prepare: Any
+    weights: str | None
+    prepare: Callable[[Image, float], Image] | None
     where: dict[str, Any]
-    how: dict[str, Any]
 
 
-def _box(shape: Any, template: Any, scale: float) -> tuple[int, int, int]:
-    if shape is not None:
-        return check.box("shape", check.shape("shape", shape))
+def _first(
+    template: Any, mask: Any, shape: Any, scale: float
+) -> tuple[Image | None, Any, tuple[int, int, int]]:
+    """Return the template if there is one, the mask, and the box of averages."""
     if template is None:
-        raise ValueError("shape must be given where there is no template")
-    z, y, x = prepare_all(template, None, scale).template.shape[1:]
-    return z, y, x
+        if shape is None:
+            raise ValueError("shape must be given where there is no template")
+        box = check.box("shape", check.shape("shape", shape))
+        if mask is not None and not isinstance(mask, ImageConverter):
+            mask = mask_for(mask, np.zeros(box, np.float32), scale)
+        return None, mask, box
+    prepared = prepare_all(template, mask, scale)
+    if len(prepared.template) > 1:
+        raise ValueError(
+            f"template must be one, not {len(prepared.template)}: see funpipe.classify"
+        )
+    z, y, x = prepared.template.shape[1:]
+    if shape is not None and check.shape("shape", shape) != (z, y, x):
+        fail("shape", f"None or the template's, {(z, y, x)}", shape)
+    return prepared.template[0], None if mask is None else prepared.mask[0], (z, y, x)
 
 
 def _part(keep: Any) -> float:
@@ -195,6 +272,19 @@ def _part(keep: Any) -> float:
     if not 0 < found <= 1:
         fail("keep", "a part above 0, 1 at the most", keep)
     return found
+
+
+def _feature(weights: Any, molecules: Molecules) -> str | None:
+    there = (*molecules.features, *FEATURES)
+    if weights is not None and weights not in there:
+        fail("weights", f"None or a feature, {listed(there)}", weights)
+    return weights
+
+
+def _converter(prepare: Any) -> Any:
+    if prepare is not None and not callable(prepare):
+        fail("prepare_template", "a converter or None", prepare)
+    return prepare
 
 
 def _told(
@@ -206,40 +296,42 @@ def _told(
 
 
 def _iterations(
-    molecules: Molecules, template: Any, wide: dict[str, Any], most: int, given: _Given
+    molecules: Molecules, template: Image | None, most: int, given: _Given
 ) -> Iterator[Iteration]:
-    finest, best = given.start, np.inf
+    finest, best, search = given.start, np.inf, given.search
     if template is None:
-        first = _averaged(0, molecules, molecules, given, time.perf_counter())
-        yield first
-        if not np.isfinite(first.resolution):
+        last = _averaged(0, molecules, molecules, given, time.perf_counter())
+        yield last
+        if not np.isfinite(last.resolution):
             return
-        references = _references(first, given)
-        finest = max(given.start, first.resolution)
+        finest = max(given.start, last.resolution)
+        references = _references(last, given)
     else:
+        template = _prepared(template, given.scale, prepare=given.prepare)
         references = (template, template)
     for number in range(1, most + 1):
         begun = time.perf_counter()
-        aligned = _aligned(molecules, references, finest, wide, given)
+        aligned = _aligned(molecules, references, finest, search, given)
         last = _averaged(number, molecules, aligned, given, begun)
         yield last
-        still = last.shift < _spread(aligned, "shift_error") / 2
-        worse = last.resolution > best * (1 - _BETTER)
-        if not np.isfinite(last.resolution) or (number > 1 and worse and still):
+        settled = last.shift < _spread(aligned, "shift_error") / 2
+        better = last.resolution < best * (1 - _BETTER)
+        if not np.isfinite(last.resolution) or (number > 1 and settled and not better):
             return
         best = min(best, last.resolution)
         molecules, references = aligned, _references(last, given)
-        finest, wide = last.resolution, _narrow(aligned, wide, given)
+        finest, search = last.resolution, _narrow(aligned, given)
 
 
 def _aligned(
     molecules: Molecules,
-    references: tuple[Any, Any],
+    references: References,
     finest: float,
-    search: dict[str, Any],
+    search: Search,
     given: _Given,
 ) -> Molecules:
     """Align each half to its own reference."""
+    finest = max(finest, 2 * given.scale, search.resolution or 0)
     half = halves_of(molecules)
     parts, order = [], []
     for each, reference in zip((1, 2), references, strict=True):
@@ -249,10 +341,13 @@ def _aligned(
             molecules[some],
             template=reference,
             mask=given.mask,
-            resolution=max(finest, 2 * given.scale),
-            **search,
+            max_shifts=search.max_shifts,
+            rotations=search.rotations,
+            resolution=finest,
+            symmetry=search.symmetry,
+            whiten=search.whiten,
+            preflight=False,
             **given.where,
-            **given.how,
         )
         parts.append(found.with_features({ALIGNED: np.full(len(some), each)}))
         order.append(some)
@@ -263,11 +358,15 @@ def _averaged(
     number: int, before: Molecules, after: Molecules, given: _Given, begun: float
 ) -> Iteration:
     """Average the halves, and tell how far they agree."""
+    kept = after if number == 0 else _kept(_apart(after, given), given.keep)
     maps = half_averages(
-        given.tomogram, _kept(after, given.keep), shape=given.shape, **given.where
+        given.tomogram,
+        kept,
+        shape=given.shape,
+        **given.where,
     )
     mean = (maps.first + maps.second) / 2
-    mask = mask_for(given.mask, mean, given.scale)
+    mask = None if given.mask is None else mask_for(given.mask, mean, given.scale)
     curve = fsc(maps.first, maps.second, mask=mask, scale=given.scale)
     moved = np.linalg.norm(after.positions - before.positions, axis=1)
     turned = np.degrees((before.rotations.inv() * after.rotations).magnitude())
@@ -275,19 +374,37 @@ def _averaged(
         number,
         after,
         maps,
-        _weighted(mean, curve, given.scale, both=True),
+        mean_weighted(mean, given.scale, curve=curve),
         curve,
-        curve.resolution(_THRESHOLD),
+        curve.resolution(THRESHOLD),
         _rms(moved),
         _rms(turned),
+        len(kept),
         time.perf_counter() - begun,
     )
 
 
+def _apart(molecules: Molecules, given: _Given) -> Molecules:
+    """Return particles without those that came to the place of one of the other half.
+
+    The worse goes: what both have would be a signal that the halves share.
+    """
+    near = max(given.scale, _WIDE * _spread(molecules, "shift_error"))
+    tomograms = tomogram_numbers(molecules, given.where["tomogram_feature"])
+    pairs = near_pairs(molecules.positions, tomograms, near)
+    torn = pairs[np.diff(halves_of(molecules)[pairs], axis=1).ravel() != 0]
+    stay = best_apart(molecules.features["score"], torn)
+    if len(stay) < len(molecules):
+        warn(
+            f"{len(molecules) - len(stay)} particles have come to the place of one of "
+            f"the other half, within {near:.3g} nm, and are left out of the averages: "
+            "give a larger within, so that duplicates are in one half"
+        )
+    return molecules[stay]
+
+
 def _kept(molecules: Molecules, keep: float) -> Molecules:
     """Return the best of each half, by their scores."""
-    if keep == 1 or "score" not in molecules.features:
-        return molecules
     half, score = halves_of(molecules), molecules.features["score"]
     kept = []
     for each in (1, 2):
@@ -297,47 +414,35 @@ def _kept(molecules: Molecules, keep: float) -> Molecules:
     return molecules[np.sort(np.concatenate(kept))]
 
 
-def _references(found: Iteration, given: _Given) -> tuple[Image, Image]:
+def _references(found: Iteration, given: _Given) -> References:
     """Return what each half is aligned to next: its own map, as far as it supports."""
-    filtered = found.maps.map(partial(_filtered, curve=found.fsc))
-    if given.prepare is not None:
-        filtered = filtered.map(given.prepare)
-    return filtered.first, filtered.second
+    made = found.maps.map(partial(half_weighted, curve=found.fsc))
+    made = made.map(partial(_prepared, prepare=given.prepare))
+    return made.first, made.second
 
 
-def _filtered(image: Image, scale: float, curve: FSC) -> Image:
-    return _weighted(image, curve, scale, both=False)
+def _prepared(
+    image: Image, scale: float, prepare: Callable[[Image, float], Image] | None
+) -> Image:
+    return image if prepare is None else prepare(image, scale)
 
 
-def _weighted(image: Image, curve: FSC, scale: float, *, both: bool) -> Image:
-    """Return an image by Wiener's filter, nothing finer than the resolution."""
-    C = np.clip(curve.corrected, 0, 1)
-    weights = 2 * C / (1 + C) if both else C
-    below = np.flatnonzero(curve.corrected < _THRESHOLD)
-    if below.size:
-        weights[below[0] :] = 0
-    return filter_image(
-        image, scale, partial(np.interp, xp=curve.frequency, fp=weights)
-    )
-
-
-def _narrow(
-    molecules: Molecules, wide: dict[str, Any], given: _Given
-) -> dict[str, Any]:
+def _narrow(molecules: Molecules, given: _Given) -> Search:
     """Return a search around poses, as wide as their errors ask for."""
-    shift = _WIDE * _spread(molecules, "shift_error")
+    shift = max(given.scale, _WIDE * _spread(molecules, "shift_error"))
     angle = _WIDE * _spread(molecules, "angle_error")
-    limits = wide["max_shifts"]
-    shift = max(shift, given.scale)
-    if limits is not None:
-        shift = np.minimum(shift, limits)
-    return {"max_shifts": shift, "rotations": (angle, angle / _FINE)}
+    z, y, x = (min(shift, each) for each in given.search.max_shifts or (SHIFT,) * 3)
+    found = given.search._replace(max_shifts=(z, y, x))
+    if angle < _UNKNOWN:
+        found = found._replace(rotations=(angle, angle / _FINE))
+    return found
 
 
 def _spread(molecules: Molecules, error: str) -> float:
     """Return the error that three of four particles are within."""
     values = molecules.features[error]
-    return float(np.quantile(values[np.isfinite(values)], 0.75))
+    known = values[np.isfinite(values)]
+    return float(np.quantile(known, 0.75)) if known.size else 0.0
 
 
 def _rms(values: NDArray[np.float64]) -> float:

@@ -19,7 +19,7 @@ from funpipe.space.geometry import RotationGrid, rotation_count, rotation_grid
 from funpipe.space.symmetry import symmetry_group
 from funpipe.space.tilts import Tilt, as_tilt
 
-__all__ = ["ESTIMATES", "Sampling", "Search", "sampling", "search_for"]
+__all__ = ["ESTIMATES", "SHIFT", "Sampling", "Search", "sampling", "search_for"]
 
 
 ESTIMATES = "mean", "mode"
@@ -114,7 +114,7 @@ def sampling(search: Search, prepared: Prepared, scale: float) -> Sampling:
     _check_box(finest, box)
     room = [(size - 1) / 2 for size in box]
     if search.max_shifts is None:
-        z, y, x = (min(_SHIFT / scale, half) for half in room)
+        z, y, x = (min(SHIFT / scale, half) for half in room)
     else:
         z, y, x = (each / scale for each in search.max_shifts)
     _check_window((z, y, x), room)
@@ -127,7 +127,8 @@ def sampling(search: Search, prepared: Prepared, scale: float) -> Sampling:
     return Sampling((z, y, x), grid, finest)
 
 
-_SHIFT = 1.0  # nm, the largest of those tried where nothing is said
+SHIFT = 1.0
+"""nm, the largest of those tried where nothing is said."""
 
 
 def _finest(resolution: float | None, scale: float) -> float:

@@ -12,7 +12,12 @@ from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import fail, listed
-from funpipe.jobs.clustering import near_pairs, of_each, tomogram_numbers
+from funpipe.jobs.clustering import (
+    best_apart,
+    near_pairs,
+    of_each,
+    tomogram_numbers,
+)
 from funpipe.space.symmetry import symmetry_group
 
 if TYPE_CHECKING:
@@ -72,8 +77,7 @@ def distinct(
     values = _scores(particles, score)
     tomograms = tomogram_numbers(particles, tomogram_feature)
     pairs = near_pairs(particles.positions, tomograms, reach)
-    order = np.lexsort([np.arange(len(values)), -values])  # NaN last
-    return particles[np.sort(_best(order, pairs))]
+    return particles[best_apart(values, pairs)]
 
 
 def _scores(molecules: Molecules, name: Any) -> Array:
@@ -84,22 +88,6 @@ def _scores(molecules: Molecules, name: Any) -> Array:
     if values.dtype.kind == "U":
         fail("score", "a feature of numbers, not texts", name)
     return values.astype(np.float64)
-
-
-def _best(order: Array, pairs: Array) -> Array:
-    """Return which stay, of numbers in an order from the best on, two of no pair."""
-    count = len(order)
-    rank = np.empty(count, np.intp)
-    rank[order] = np.arange(count)
-    better, worse = np.sort(rank[pairs], axis=1).T
-    by_better = np.argsort(better, kind="stable")
-    worse = worse[by_better]
-    ends = np.searchsorted(better[by_better], np.arange(count + 1))
-    stays = np.ones(count, bool)
-    for i in range(count):
-        if stays[i]:
-            stays[worse[ends[i] : ends[i + 1]]] = False
-    return order[stays]
 
 
 @verb
