@@ -40,6 +40,7 @@ from funpipe.io.particles import read_molecules, write_molecules
 from funpipe.io.tilts import read_tilts
 from funpipe.io.volumes import write_volume
 from funpipe.faces.loader import SubtomogramLoader
+from funpipe.faces.reporting import report
 from funpipe.base.molecules import Molecules
 from funpipe.jobs.posing import Alignment
 from funpipe.jobs.preparing import prepare
@@ -92,6 +93,7 @@ __all__ = [
     "read_tilts",
     "read_tomograms",
     "refine",
+    "report",
     "single_axis",
     "stage_images",
     "subtomograms",

@@ -2,6 +2,8 @@
 
 - `loader`: `SubtomogramLoader`, a tomogram and its molecules as one record
 - `plots`: pictures of images, curves, poses; `funpipe.plot`
+- `pages`: a page of HTML in one file
+- `reporting`: `report`, a result as a page; `telling`: what it says
 - `demo`: the main job on a real structure in simulated noise; its map is in ``data``
 - `inspect_list`, `inspect_file`: what a list, and any file, holds, in a few lines
 - `command_options`, `command_tilts`, `command_line`: ``python -m funpipe``, what can be

@@ -18,4 +18,5 @@
 - `wiener`: maps as far as their halves support them
 - `refining`: `refine`: align, average the halves apart, again and again
 - `checking`: `check`, all findings
+- `doubts`: what to distrust in a result
 """

@@ -54,6 +54,8 @@ class Seen(NamedTuple):
     near: float = 1.0
     """nm: particles no farther apart count as one."""
     tomogram_feature: str = "tomogram"
+    moved: float | None = None
+    """nm, the root mean square of how far the last iteration moved particles."""
 
 
 def distrusted(seen: Seen) -> list[Finding]:
@@ -74,6 +76,7 @@ def distrusted(seen: Seen) -> list[Finding]:
         *_anisotropy(seen.cones),
         *_limits(seen.molecules),
         *_unfinished(seen.molecules),
+        *_moving(seen),
         *_noise(seen.molecules),
     ]
 
@@ -93,9 +96,10 @@ def _template_bias(seen: Seen) -> list[Finding]:
         Finding(
             "template bias",
             len(seen.molecules),
-            "all particles were aligned to one template, which noise alone would give "
-            f"back{shares}: believe nothing that is finer than the resolution of the "
-            "search, or align each half to its own reference, as refine does",
+            "particles, all of them, were aligned to one template, which noise alone "
+            f"would give back{shares}: believe nothing that is finer than the "
+            "resolution of the search, or align each half to its own reference, as "
+            "refine does",
         )
     ]
 
@@ -148,7 +152,7 @@ def _never_falls(curve: FSC | None) -> list[Finding]:
             Finding(
                 "FSC does not fall to zero",
                 last,
-                f"the mean of its last {len(found[-_LAST:])} shells, up to "
+                f"is the mean of its last {len(found[-_LAST:])} shells, up to "
                 f"{finest:.3g} nm: the voxels are the limit, so average with smaller "
                 "ones; if it stays so, halves share noise: look for duplicates, a "
                 "mask with hard edges, or halves that were aligned to one template",
@@ -188,7 +192,7 @@ def _anisotropy(cones: ConicalFSC | None) -> list[Finding]:
         Finding(
             "resolution differs by direction",
             found,
-            "the deviation of the frequencies at which the FSC of cones falls to 0.5, "
+            "is the deviation of the frequencies at which the FSC of cones falls to 0.5, "
             f"over their mean: {known.min():.3g} to {known.max():.3g} nm{none}. State "
             "the coarsest, and add other views",
         )
@@ -294,6 +298,24 @@ def _unfinished(molecules: Molecules) -> list[Finding]:
             part,
             "of the particles are not at an optimum, or were not refined: their poses "
             "and stated errors are those of the grid; align again from where they are",
+        )
+    ]
+
+
+def _moving(seen: Seen) -> list[Finding]:
+    """Find a refinement that ended before particles stood still."""
+    errors = seen.molecules.features.get("shift_error")
+    if seen.moved is None or errors is None or not np.isfinite(errors).any():
+        return []
+    error = float(np.median(errors[np.isfinite(errors)]))
+    if seen.moved <= error:
+        return []
+    return [
+        Finding(
+            "still moving",
+            seen.moved,
+            "nm, by how much the last iteration moved particles, which is more than "
+            f"the {error:.2g} nm that their errors are: give more iterations",
         )
     ]
 
