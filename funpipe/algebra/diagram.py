@@ -92,7 +92,7 @@ def _box(stage: Stage, depth: int) -> str:
 def _operation(stage: Operation, depth: int) -> str:
     name = f"<b>{_text(sign(stage.function))}</b>"
     if depth >= _DEEPEST:
-        return f"{name} {_text(stage.text(shorten=True).text)}"
+        return _text(stage.text(shorten=True).text)
     shown = stage.operands[:_MOST]
     source = isinstance(stage, SourceOperation)
     boxes = [_operand(each, depth + 1, source=source) for each in shown]

@@ -192,7 +192,7 @@ def _anisotropy(cones: ConicalFSC | None) -> list[Finding]:
         Finding(
             "resolution differs by direction",
             found,
-            "is the deviation of the frequencies at which the FSC of cones falls to 0.5, "
+            "is the deviation of the frequencies where the FSC of cones falls to 0.5, "
             f"over their mean: {known.min():.3g} to {known.max():.3g} nm{none}. State "
             "the coarsest, and add other views",
         )
