@@ -118,14 +118,12 @@ def test_what_is_long_is_cut():
 
 
 def test_a_pipeline_that_nests_deeply_ends_in_text():
-    nested = fp.sphere(1.0)
-    for i in range(40):
-        nested = fp.lift(np.hypot)(nested, float(i)) @ fp.dilation(1.0)
-    reader = read(
-        fp.sphere(0.5) - (1.0 - (2.0 - (3.0 - (4.0 - (5.0 - (6.0 - nested))))))
-    )
-    assert reader.texts.count("-") == 6
-    assert any(each.startswith("6.0 - ") for each in reader.texts)
+    nested = fp.sphere(9.0)
+    for i in range(9):
+        nested = fp.sphere(9.0 - i) / nested
+    reader = read(nested)
+    assert reader.texts.count("/") == 6
+    assert reader.texts[-2].startswith("sphere(7.0) / (sphere(8.0) / (")
 
 
 def test_styles_take_the_pages_own_colours():

@@ -266,7 +266,8 @@ def moves(molecules: Any, *, ax: Axes | None = None) -> Axes:
     strength = float(np.clip(100 / len(particles), 0.15, 0.8))
     for some, colour, name in ((~limit, BLUE, ""), (limit, RED, " at a limit")):
         if some.any():
-            label = f"{int(some.sum())} particles{name}"
+            count = int(some.sum())
+            label = f"{count} particle{'s' * (count != 1)}{name}"
             ax.scatter(
                 shift[some],
                 angle[some],

@@ -259,10 +259,10 @@ def stages(
     """
     across = check.positive_integer("columns", columns)
     made = stage_images(pipeline, scale, image=image)
-    if image is not None:
-        made = {"image": image, **made}
     if not made:
         raise ValueError("pipeline must have a stage, but is the identity")
+    if image is not None:
+        made = {"image": image, **made}
     across = min(across, len(made))
     down = -(-len(made) // across)
     figure = new_figure(3.2 * across, 3.4 * down)
@@ -278,9 +278,9 @@ def stages(
 
 
 def _lines(text: str) -> list[str]:
-    """Break a source text into lines, behind spaces, commas and slashes if it can."""
+    """Break a source text into lines, behind spaces, commas or slashes if it can."""
     lines = [""]
-    for part in re.findall(r"[^ ,/(]*[ ,/(]+|[^ ,/(]+", text):
+    for part in re.findall(r"[^ ,/]*[ ,/]+|[^ ,/]+", text):
         for piece in textwrap.wrap(part, _LONGEST_TITLE, drop_whitespace=False):
             if len(lines[-1]) + len(piece) > _LONGEST_TITLE:
                 lines.append("")
