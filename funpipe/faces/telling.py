@@ -180,18 +180,21 @@ def _of_particles(told: Told) -> Iterator[Figure]:
         )
     if given.tomogram is not None:
         tomogram, some, scale = fullest(molecules, given)
+        if scale is None and not _path(tomogram):  # an array, which has none
+            scale = told.scale
         color = "score" if "score" in some.features else None
         size = None
         if told.map is not None and told.scale is not None:
             size = 0.7 * min(told.map.shape) * told.scale
         ax = plots.picks(tomogram, some, scale=scale, color=color, diameter=size)
-        name = f" {_name(tomogram)}" if _name(tomogram) else ""
+        name = f" {Path(_path(tomogram)).name}" if _path(tomogram) else ""
         yield pages.figure(ax.figure, f"Particles over a slice of the tomogram{name}.")
 
 
-def _name(tomogram: Any) -> str:
+def _path(tomogram: Any) -> str:
+    """Return the path of a tomogram in a file, or nothing."""
     array = tomogram.array if isinstance(tomogram, Tomogram) else tomogram
-    return Path(array).name if isinstance(array, str | os.PathLike) else ""
+    return os.fspath(array) if isinstance(array, str | os.PathLike) else ""
 
 
 def _of_pipelines(told: Told) -> Iterator[Figure]:
