@@ -45,7 +45,12 @@ from funpipe.base.molecules import Molecules
 from funpipe.jobs.posing import Alignment
 from funpipe.jobs.preparing import prepare
 from funpipe.jobs.refining import Iteration, refine
-from funpipe.jobs.sets import distinct, neighbours, symmetry_expand
+from funpipe.jobs.sets import (
+    distinct,
+    neighbours,
+    random_rotations,
+    symmetry_expand,
+)
 from funpipe.jobs.checking import Finding, check
 from funpipe.boxes.cutting import subtomograms
 from funpipe.boxes.listed import read_tomograms
@@ -89,6 +94,7 @@ __all__ = [
     "neighbours",
     "prepare",
     "provider_function",
+    "random_rotations",
     "read_molecules",
     "read_tilts",
     "read_tomograms",

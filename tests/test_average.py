@@ -136,6 +136,185 @@ def test_many_particles_are_averaged_as_few_are(tilt):
         np.testing.assert_allclose(whole, boxes.mean(axis=0), atol=1e-6)
 
 
+# Weights.
+
+SERIES = fp.tilt_series(range(-60, 61, 10), defocus=2.0)
+TILTS = pytest.mark.parametrize("tilt", [None, (-40, 40), SERIES])
+
+
+@TILTS
+def test_weights_are_how_often_a_particle_is_given(tilt):
+    image, molecules = scene(4)
+    times = [3, 0, 1, 2]
+    options = {"shape": SHAPE, "scale": SCALE, "tilt": tilt}
+    found = fp.average(image, molecules, weights=times, **options)
+    repeated = molecules[np.repeat(np.arange(4), times)]
+    expected = fp.average(image, repeated, **options)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.abs(found - fp.average(image, molecules, **options)).max() > 0.1
+    named = molecules.with_features(posterior=7 * np.array(times))
+    by_name = fp.average(image, named, weights="posterior", **options)
+    np.testing.assert_allclose(by_name, found, atol=1e-6)
+
+
+def test_a_wave_is_the_weighted_mean_over_those_who_measured_it():
+    shape = (7, 9, 5)
+    image, molecules = scene(3)
+    weights = [0.5, 2.0, 0.25]
+    sums, all_weights = np.zeros(shape, complex), np.zeros(shape)
+    for each, weight in zip(molecules, weights, strict=True):
+        box = fp.subtomograms(image, each, shape=shape, scale=SCALE)[0]
+        transform = np.fft.fftn(box)
+        for index in np.ndindex(*shape):
+            k = [np.fft.fftfreq(n)[i] for i, n in zip(index, shape, strict=True)]
+            z, _, x = each.rotations[0].apply(k)
+            if abs(z) <= np.tan(np.radians(30)) * abs(x) + 1e-9:
+                sums[index] += weight * transform[index]
+                all_weights[index] += weight
+    expected = np.fft.ifftn(sums / np.where(all_weights > 0, all_weights, 1)).real
+    options = {"shape": shape, "scale": SCALE, "tilt": (-30, 30)}
+    found = fp.average(image, molecules, weights=weights, **options)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_particle_without_a_weight_is_not_looked_at():
+    image, _ = scene()
+    image[:, 2, 2] = np.nan
+    near = Molecules([[7, 12, 12], [7, 11, 11], [7, 2, 2]])
+    options = {"shape": 5, "scale": SCALE}
+    with pytest.raises(ValueError, match=r"molecules\[2\]"):
+        fp.average(image, near, **options)
+    found = fp.average(image, near, weights=[1, 1, 0], **options)
+    np.testing.assert_array_equal(
+        found, fp.average(image, near, weights=[2, 2, 0], **options)
+    )
+
+
+def test_halves_are_weighted_apart():
+    image, molecules = scene(4)
+    split = molecules.with_features(half=[1, 2, 1, 2])
+    options = {"shape": 5, "scale": SCALE, "tilt": (-60, 60)}
+    pair = fp.half_averages(image, split, weights=[1, 2, 3, 4], **options)
+    for found, some, weights in (
+        (pair.first, [0, 2], [1, 3]),
+        (pair.second, [1, 3], [2, 4]),
+    ):
+        expected = fp.average(image, molecules[some], weights=weights, **options)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    with pytest.raises(ValueError, match=r"weights must be above 0 .* 0 in half 2"):
+        fp.half_averages(image, split, weights=[1, 0, 3, 0], **options)
+
+
+def test_a_checkpoint_of_other_weights_is_not_taken_over(tmp_path):
+    image, molecules = scene(4)
+    options = {"shape": 5, "scale": SCALE, "checkpoint": tmp_path, "progress": False}
+    one, other = (
+        fp.average(image, molecules, weights=each, **options)
+        for each in ([1, 2, 3, 4], [4, 3, 2, 1])
+    )
+    assert np.abs(one - other).max() > 0.1
+
+
+# Symmetry.
+
+
+@TILTS
+@pytest.mark.parametrize("symmetry", ["C13", "D2"])
+def test_an_average_with_symmetry_is_that_of_all_copies(tilt, symmetry):
+    image, molecules = scene(3)
+    options = {"shape": SHAPE, "scale": SCALE, "tilt": tilt}
+    found = fp.average(image, molecules, symmetry=symmetry, **options)
+    copies = fp.symmetry_expand(molecules, symmetry)
+    expected = fp.average(image, copies, **options)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.abs(found - fp.average(image, molecules, **options)).max() > 0.1
+
+
+def test_four_quarter_turns_of_one_box_are_averaged():
+    image, _ = scene()
+    pick, options = np.array([[7.0, 7.0, 7.5]]), {"shape": 9, "scale": SCALE}
+    box = fp.subtomograms(image, pick, **options)[0]
+    expected = np.mean([np.rot90(box, i, axes=(1, 2)) for i in range(4)], axis=0)
+    found = fp.average(image, pick, symmetry="C4", **options)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_what_a_particles_copies_measured_fills_its_wedge():
+    molecule = asymmetric_molecule(count=14, radius=2.0, sigma=0.6)
+    one = Molecules([[8.0, 8.0, 8.0]], Rotation.from_euler("y", [40], degrees=True))
+    truth = fp.symmetrize("C3")(blob_image(molecule, (17, 17, 17), SCALE), SCALE)
+    image = tomogram(
+        fp.from_array(truth, SCALE), one, (33,) * 3, SCALE, tilt=(-50, 50), noise=0
+    )
+    options = {"shape": 17, "scale": SCALE, "tilt": (-50, 50)}
+    plain = fp.average(image, one, **options)
+    found = fp.average(image, one, symmetry="C3", **options)
+    likeness = [
+        np.corrcoef(each.ravel(), truth.ravel())[0, 1] for each in (plain, found)
+    ]
+    assert likeness[0] < 0.93 < 0.97 < likeness[1]
+
+
+def test_a_copy_is_weighted_and_named_as_its_particle():
+    image, molecules = scene(2)
+    options = {"shape": 5, "scale": SCALE, "symmetry": "C3"}
+    found = fp.average(image, molecules, weights=[0, 1], **options)
+    expected = fp.average(image, molecules[1], **options)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    away = np.array([[7.0, 7.0, 7.0], [7.0, 7.0, 99.0]])
+    with pytest.raises(ValueError, match=r"molecules\[1\] at \(7, 7, 99\) nm lies"):
+        fp.average(image, away, **options)
+
+
+# Another scale.
+
+MOLECULE = asymmetric_molecule(count=14, radius=2.5, sigma=1.4)
+MIDDLE = Molecules([[17.3, 17.6, 17.9]], Rotation.random(1, rng=4))
+
+
+@pytest.fixture(name="blobs", scope="module")
+def _blobs():
+    return tomogram(MOLECULE, MIDDLE, (72, 72, 72), SCALE, tilt=None, noise=0)
+
+
+@pytest.mark.parametrize(
+    ("scale", "shape"), [(0.8, (14, 15, 16)), (1.3, 9), (0.27, (41, 30, 44))]
+)
+def test_an_average_at_another_scale_shows_the_molecule_there(blobs, scale, shape):
+    found = fp.average(blobs, MIDDLE, shape=shape, scale=SCALE, output_scale=scale)
+    box = (shape,) * 3 if isinstance(shape, int) else shape
+    expected = blob_image(MOLECULE, box, scale)
+    assert found.shape == box
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() < 0.01 * expected.max()
+
+
+def test_an_average_at_the_tomograms_own_scale_is_the_same(blobs):
+    options = {"shape": 13, "scale": SCALE, "tilt": (-60, 60)}
+    found = fp.average(blobs, MIDDLE, output_scale=SCALE, **options)
+    np.testing.assert_array_equal(found, fp.average(blobs, MIDDLE, **options))
+
+
+def test_waves_too_fine_for_a_scale_do_not_come_again_as_others():
+    image = np.broadcast_to(np.cos(2 * np.pi * np.arange(60) / 3), (60, 60, 60))
+    options = {"shape": 11, "scale": 1.0}
+    pick = np.array([[29.5, 29.5, 29.5]])
+    found = fp.average(image + 1, pick, output_scale=2.0, **options)
+    assert np.abs(found[3:-3, 3:-3, 3:-3] - 1).max() < 0.05
+    assert np.ptp(fp.average(image, pick, **options)) > 1.2
+
+
+def test_halves_know_the_scale_of_their_averages():
+    image, molecules = scene(4)
+    split = molecules.with_features(half=[1, 2, 1, 2])
+    options = {"shape": 5, "scale": SCALE, "output_scale": 0.7}
+    pair = fp.half_averages(image, split, **options)
+    assert (pair.scale, pair.first.shape) == (0.7, (5, 5, 5))
+    np.testing.assert_allclose(
+        pair.second, fp.average(image, molecules[[1, 3]], **options), atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("tilt", [None, (-60, 60)])
 def test_boxes_that_leave_are_counted_in_one_warning(tilt):
     image, molecules = scene(150)
@@ -183,6 +362,14 @@ def test_nothing_given_is_changed_and_nothing_warned_of():
         ({"scale": None}, "scale must be given, in nm per voxel"),
         ({"tilt": (60, -60)}, r"tilt must be None, two angles .*not \(60, -60\)"),
         ({"tilt": "wedge"}, "tilt must be None, two angles .*not 'wedge'"),
+        ({"weights": "mass"}, "weights must be a feature that there is, none, not 'm"),
+        ({"weights": (1, 2)}, "weights must be the name of a feature, or 5 numbers"),
+        ({"weights": [1, 2, 3, 4, -1]}, r"weights must be 0 or .* molecules\[4\]"),
+        ({"weights": [1, np.nan, 3, 4, 1]}, r"not nan as of molecules\[1\]"),
+        ({"weights": np.zeros(5)}, "weights must be above 0 for a particle, but are"),
+        ({"symmetry": "C0"}, "symmetry must be a symmetry 'C1' to 'C360'"),
+        ({"output_scale": 0}, "output_scale must be a number above 0, or None, not 0"),
+        ({"output_scale": 1e9}, "output_scale must give a box of .* voxels or fewer"),
     ],
 )
 def test_a_wrong_argument_is_named(changes, text):

@@ -246,6 +246,16 @@ def non_negative_vector(name: str, value: Any) -> Vector3:
     return _three(name, wanted, value, _non_negative)
 
 
+def direction(name: str, value: Any) -> Vector3:
+    """Return a direction (z, y, x), of any length but 0, as one of length 1."""
+    wanted = "a direction (z, y, x), three finite numbers that are not all 0"
+    z, y, x = found = _three(name, wanted, value, _any)
+    length = math.hypot(*found)
+    if np.ndim(value) != 1 or not 0 < length < math.inf:
+        fail(name, wanted, value)
+    return (z / length, y / length, x / length)
+
+
 def shape(name: str, value: Any) -> tuple[int, int, int]:
     """Return one whole number of voxels, or three as (z, y, x), as three ints."""
     wanted = "one number of voxels or three (z, y, x), each 1 or more"

@@ -16,6 +16,7 @@
 - `averaging`: `average`, and `half_averages`
 - `correlating`: `fsc` of two maps, by direction, and by place
 - `wiener`: maps as far as their halves support them
+- `joining`: one frame for two halves that no template has tied
 - `refining`: `refine`: align, average the halves apart, again and again
 - `checking`: `check`, all findings
 - `doubts`: what to distrust in a result

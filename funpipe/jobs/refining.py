@@ -31,9 +31,10 @@ from funpipe.jobs.averaging import half_averages
 from funpipe.jobs.clustering import best_apart, near_pairs, tomogram_numbers
 from funpipe.jobs.correlating import FSC, fsc
 from funpipe.jobs.halving import ALIGNED, Halves, halves, halves_of, has_halves
+from funpipe.jobs.joining import joined
 from funpipe.jobs.preparing import mask_for, prepare_all
 from funpipe.jobs.searching import SHIFT, Search, search_for
-from funpipe.jobs.wiener import THRESHOLD, half_weighted, mean_weighted
+from funpipe.jobs.wiener import half_weighted, mean_weighted, supported
 from funpipe.jobs.working import running
 
 __all__ = ["Iteration", "refine"]
@@ -61,7 +62,8 @@ class Iteration:
     fsc: FSC
     """Of the halves, under the mask."""
     resolution: float
-    """nm, where that falls below 0.143; infinity where the halves do not agree."""
+    """nm, down to which the halves agree: where that falls below 0.143, or below what
+    chance gives in so few waves; infinity where they do not agree at all."""
     shift: float
     """nm, the root mean square of how far particles have moved."""
     angle: float
@@ -116,7 +118,8 @@ def refine(
     start : float
         nm: nothing finer of the template, or of the picks' averages, is used at first.
     template : ImageProvider, (z, y, x) array, or None
-        What the first iteration aligns to. None: the halves' averages at the picks.
+        What the first iteration aligns to. None: the halves' averages at the picks;
+        their frames are brought together, see `funpipe.jobs.joining`.
     mask : ImageConverter, ImageProvider, (z, y, x) array, or None
         Of alignment and of `fsc`; a converter is applied to the template, or where
         there is none to each mean of both halves.
@@ -169,7 +172,8 @@ def refine(
     Notes
     -----
     What is aligned to is each half's average times the corrected correlation of the
-    halves, `fsc`, shell by shell, and 0 from the first shell below 0.143 on.
+    halves, `fsc`, shell by shell, and 0 from the first shell on in which that is below
+    0.143 or below what noise alone exceeds once in a hundred times.
     Of errors the one is taken that three of four particles are within.
 
     Examples
@@ -195,7 +199,7 @@ def refine(
     running(executor=executor, checkpoint=checkpoint, progress=progress)  # its errors
     drawn = as_molecules("molecules", molecules)
     if within is None and not has_halves(drawn):
-        within = 2 * float(np.linalg.norm(search.max_shifts or (SHIFT,) * 3))
+        within = _reach(search)
     particles = halves(
         drawn, seed=seed, within=within, tomogram_feature=tomogram_feature
     )
@@ -267,6 +271,11 @@ def _first(
     return prepared.template[0], None if mask is None else prepared.mask[0], (z, y, x)
 
 
+def _reach(search: Search) -> float:
+    """Return how far apart two picks are at the most that can come to one place, nm."""
+    return 2 * float(np.linalg.norm(search.max_shifts or (SHIFT,) * 3))
+
+
 def _part(keep: Any) -> float:
     found = check.number("keep", keep)
     if not 0 < found <= 1:
@@ -312,6 +321,8 @@ def _iterations(
     for number in range(1, most + 1):
         begun = time.perf_counter()
         aligned = _aligned(molecules, references, finest, search, given)
+        if template is None:
+            aligned = _joined(aligned, finest, given)
         last = _averaged(number, molecules, aligned, given, begun)
         yield last
         settled = last.shift < _spread(aligned, "shift_error") / 2
@@ -320,7 +331,7 @@ def _iterations(
             return
         best = min(best, last.resolution)
         molecules, references = aligned, _references(last, given)
-        finest, search = last.resolution, _narrow(aligned, given)
+        finest, search = last.resolution, _narrow(last, given)
 
 
 def _aligned(
@@ -354,6 +365,17 @@ def _aligned(
     return Molecules.concat(parts)[np.argsort(np.concatenate(order))]
 
 
+def _joined(molecules: Molecules, finest: float, given: _Given) -> Molecules:
+    """Bring the halves' frames together, that no template has tied."""
+    return joined(
+        molecules,
+        half_averages(given.tomogram, molecules, shape=given.shape, **given.where),
+        mask=given.mask,
+        finest=max(finest, given.start),
+        search=given.search,
+    )
+
+
 def _averaged(
     number: int, before: Molecules, after: Molecules, given: _Given, begun: float
 ) -> Iteration:
@@ -376,7 +398,7 @@ def _averaged(
         maps,
         mean_weighted(mean, given.scale, curve=curve),
         curve,
-        curve.resolution(THRESHOLD),
+        supported(curve),
         _rms(moved),
         _rms(turned),
         len(kept),
@@ -390,6 +412,7 @@ def _apart(molecules: Molecules, given: _Given) -> Molecules:
     The worse goes: what both have would be a signal that the halves share.
     """
     near = max(given.scale, _WIDE * _spread(molecules, "shift_error"))
+    near = min(near, _reach(given.search))
     tomograms = tomogram_numbers(molecules, given.where["tomogram_feature"])
     pairs = near_pairs(molecules.positions, tomograms, near)
     torn = pairs[np.diff(halves_of(molecules)[pairs], axis=1).ravel() != 0]
@@ -427,13 +450,17 @@ def _prepared(
     return image if prepare is None else prepare(image, scale)
 
 
-def _narrow(molecules: Molecules, given: _Given) -> Search:
-    """Return a search around poses, as wide as their errors ask for."""
+def _narrow(last: Iteration, given: _Given) -> Search:
+    """Return a search around poses, as wide as their errors ask for.
+
+    While particles still turn about, their errors are those in a wrong map.
+    """
+    molecules = last.molecules
     shift = max(given.scale, _WIDE * _spread(molecules, "shift_error"))
     angle = _WIDE * _spread(molecules, "angle_error")
     z, y, x = (min(shift, each) for each in given.search.max_shifts or (SHIFT,) * 3)
     found = given.search._replace(max_shifts=(z, y, x))
-    if angle < _UNKNOWN:
+    if max(angle, last.angle) < _UNKNOWN:
         found = found._replace(rotations=(angle, angle / _FINE))
     return found
 

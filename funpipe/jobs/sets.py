@@ -23,7 +23,7 @@ from funpipe.space.symmetry import symmetry_group
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["distinct", "neighbours", "symmetry_expand"]
+__all__ = ["distinct", "neighbours", "random_rotations", "symmetry_expand"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -134,6 +134,58 @@ def symmetry_expand(molecules: Any, symmetry: str = "C1") -> Molecules:
 
 def _tiled(group: Rotation, times: int) -> Rotation:
     return group[np.tile(np.arange(len(group)), times)]
+
+
+@verb
+def random_rotations(molecules: Any, *, about: Any = None, seed: int = 0) -> Molecules:
+    """Turn each particle at random, all ways alike or about an axis of its own.
+
+    To begin a refinement without what orientations may have brought along: without any,
+    or with the one thing that is known, as that particles stand on a membrane.
+
+    Parameters
+    ----------
+    molecules : Molecules, (n, 3) array, or an object with .pos and .rotator
+        The particles.
+    about : (float, float, float), optional
+        The axis, z, y, x of each particle's frame; of any length. By default rotations
+        are uniform over all there are.
+    seed : int
+        Another one turns otherwise.
+
+    Returns
+    -------
+    Molecules
+        At their places, with their features.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the axis is no direction, or the seed no whole number.
+
+    Examples
+    --------
+    >>> standing = Molecules(np.zeros((3, 3)))
+    >>> turned = random_rotations(standing, about=(1, 0, 0))
+    >>> turned.rotations.apply([1.0, 0.0, 0.0]).round(6)  # z stays where it was
+    array([[1., 0., 0.],
+           [1., 0., 0.],
+           [1., 0., 0.]])
+    """
+    particles = as_molecules("molecules", molecules)
+    random = np.random.default_rng(check.whole_number("seed", seed))
+    axis = None if about is None else np.array(check.direction("about", about))
+    if len(particles) == 0:
+        return particles
+    if axis is None:
+        # Normal in four dimensions they are uniform on its sphere.
+        turns = scipy.spatial.transform.Rotation.from_quat(
+            random.normal(size=(len(particles), 4))
+        )
+    else:
+        angles = random.uniform(-np.pi, np.pi, len(particles))
+        turns = scipy.spatial.transform.Rotation.from_rotvec(angles[:, None] * axis)
+    return particles.rotate(turns, frame="particle")
 
 
 @verb

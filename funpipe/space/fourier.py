@@ -63,7 +63,12 @@ def cosine_waves(positions: Array, size: int, count: int) -> NDArray[np.float64]
     return waves
 
 
-def resample(image: Array, scale: float, new_scale: float) -> NDArray[np.float32]:
+def resample(
+    image: Array,
+    scale: float,
+    new_scale: float,
+    shape: tuple[int, ...] | None = None,
+) -> NDArray[np.float32]:
     """Sample an image anew at another scale, around the same centre.
 
     The image is read as a sum of cosine waves, those above the new sampling's
@@ -76,10 +81,12 @@ def resample(image: Array, scale: float, new_scale: float) -> NDArray[np.float32
         The image.
     scale, new_scale : float
         Its scale and the one wanted, in nm per voxel.
+    shape : (int, int, int), optional
+        Voxels wanted, none beyond the image; by default as many as hold it.
 
     Returns
     -------
-    (round(z · scale / new_scale), …) array of float32
+    (round(z · scale / new_scale), …) array of float32, or of that shape
         The image at the new scale.
 
     Examples
@@ -90,13 +97,13 @@ def resample(image: Array, scale: float, new_scale: float) -> NDArray[np.float32
     ratio = scale / new_scale
     result: Array = np.asarray(image, dtype=np.float64)
     for axis, size in enumerate(image.shape):
-        matrix = _resampling_matrix(size, ratio)
+        new_size = rescaled_size(size, ratio) if shape is None else shape[axis]
+        matrix = _resampling_matrix(size, ratio, new_size)
         result = np.moveaxis(np.tensordot(matrix, result, axes=(1, axis)), 0, axis)
     return np.ascontiguousarray(result, dtype=np.float32)
 
 
-def _resampling_matrix(size: int, ratio: float) -> NDArray[np.float64]:
-    new_size = rescaled_size(size, ratio)
+def _resampling_matrix(size: int, ratio: float, new_size: int) -> NDArray[np.float64]:
     where = (np.arange(new_size) - (new_size - 1) / 2) / ratio + (size - 1) / 2
     # k / 2n below the new Nyquist, and the mean in any case
     waves = max(1, min(size, math.ceil(size * ratio - 1e-9)))

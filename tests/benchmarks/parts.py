@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import molecules
 import numpy as np
+import refining
 import tilts
 from molecules import made
 from programs import (
@@ -519,6 +520,8 @@ PARTS = {
     "tilts-1": partial(tilts.poses, scale=1.0),
     "tilts-0.5": partial(tilts.poses, scale=0.5),
     "tilts-average": tilts.averages,
+    "refine": refining.reach,
+    "refine-honest": refining.honest,
     "clean": clean,
     "falling": falling,
     "relion": relion,
