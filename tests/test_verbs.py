@@ -21,6 +21,8 @@ VERBS = [
     *(fp.align, fp.align_subtomograms, fp.average, fp.check),
     *(fp.half_averages, fp.halves, fp.fsc, fp.conical_fsc, fp.local_resolution),
     *(fp.distinct, fp.neighbours, fp.symmetry_expand),
+    *(fp.stage_images, fp.report),
+    *(getattr(fp.plot, each) for each in fp.plot.__all__ if each != "central_slices"),
 ]
 QUIET = {"scale": 1.0, "progress": False}
 

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -89,3 +91,10 @@ assert_type(fp.local_resolution(image, image), Image)
 assert_type(fp.distinct(particles, distance=1.0), Molecules)
 assert_type(fp.symmetry_expand(particles, "C13"), Molecules)
 assert_type(fp.neighbours(particles), Molecules)
+
+# What is looked at.
+assert_type(fp.stage_images(blob, 0.5), dict[str, Image])
+assert_type(fp.report(particles, "report.html"), Path)
+assert_type(fp.plot.slices(blob, scale=0.5), Axes)
+assert_type(fp.plot.picks("tomogram.mrc", particles), Axes)
+assert_type(fp.plot.stages(blob, scale=0.5), Figure)
