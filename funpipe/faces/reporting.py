@@ -108,7 +108,8 @@ def report(
     --------
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
-    >>> picks = Molecules([[0.0, 0, 0], [0, 0, 0.1]], features={"score": [0.5, 0.4]})
+    >>> picks = Molecules([[0.0, 0.0, 0.0], [0.0, 0.0, 0.1]])
+    >>> picks = picks.with_features(score=[0.5, 0.4])
     >>> page = report(picks, Path(folder.name, "report.html")).read_text()
     >>> "duplicates" in page, "<script" in page
     (True, False)

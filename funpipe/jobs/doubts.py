@@ -63,7 +63,7 @@ def distrusted(seen: Seen) -> list[Finding]:
 
     Examples
     --------
-    >>> picks = Molecules([[0.0, 0, 0], [0, 0, 0.1], [0, 0, 9]])
+    >>> picks = Molecules([[0.0, 0.0, 0.0], [0.0, 0.0, 0.1], [0.0, 0.0, 9.0]])
     >>> for each in distrusted(Seen(picks, near=0.5)):
     ...     print(each.name, each.figure)
     duplicates 1

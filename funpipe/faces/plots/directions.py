@@ -57,7 +57,7 @@ def orientations(
     Examples
     --------
     >>> ax = orientations(np.zeros((1, 3)))  # not turned: seen along z
-    >>> ax.collections[0].get_offsets().tolist()
+    >>> np.asarray(ax.collections[0].get_offsets()).tolist()
     [[0.0, 0.0]]
     """
     particles = as_molecules("molecules", molecules)

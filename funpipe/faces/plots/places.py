@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["picks"]
 
+_BRIGHTEST = 3e38
 _PIXELS = 1024  # of the longest side of a picture
 _THICK = 10.0  # nm
 
@@ -72,8 +73,8 @@ def picks(
     Examples
     --------
     >>> ax = picks(np.zeros((20, 30, 40)), np.array([[10, 15, 20.0]]), scale=1.0)
-    >>> ax.get_xlabel(), len(ax.collections[0].get_offsets())
-    ('x (nm)', 1)
+    >>> ax.get_xlabel(), np.shape(ax.collections[0].get_offsets())
+    ('x (nm)', (1, 2))
     """
     particles = as_molecules("molecules", molecules)
     source = open_tomogram(tomogram, particles, scale).opened()
@@ -90,7 +91,9 @@ def picks(
     image = _slab(source, middle, half)
     ax = axes_of(ax, 6.0, 5.0)
     height, width = np.array(source.shape[1:]) * source.scale
-    low, high = np.percentile(image, (0.5, 99.5))
+    image = np.clip(image, -_BRIGHTEST, _BRIGHTEST)  # NaN stays, and is left white
+    finite = image[np.isfinite(image)]
+    low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 1.0)
     edge = -source.scale / 2
     ax.imshow(
         image,
@@ -148,7 +151,7 @@ def _circle(
     ax.add_collection(circles, autolim=False)
 
 
-def _slab(source: Any, middle: float, half: float) -> NDArray[np.float32]:
+def _slab(source: Any, middle: float, half: float) -> NDArray[np.float64]:
     """Return the mean of the sections within some nm of a height, read one by one."""
     centres = np.arange(source.shape[0]) * source.scale
     chosen = np.flatnonzero(np.abs(centres - middle) <= max(half, source.scale / 2))
@@ -156,13 +159,16 @@ def _slab(source: Any, middle: float, half: float) -> NDArray[np.float32]:
         last = centres[-1]
         fail("z", f"a height in the tomogram, 0 to {last:g} nm", middle)
     step = -(-max(source.shape[1:]) // _PIXELS)
-    total = sum(_coarser(np.asarray(source.array[int(i)]), step) for i in chosen)
-    return np.asarray(total / len(chosen), np.float32)
+    with np.errstate(all="ignore"):  # what a picture cannot hold is left white
+        total = sum(_coarser(np.asarray(source.array[int(i)]), step) for i in chosen)
+        return np.asarray(total / len(chosen), np.float64)
 
 
-def _coarser(image: NDArray[Any], step: int) -> NDArray[np.float32]:
+def _coarser(image: NDArray[Any], step: int) -> NDArray[Any]:
     """Return the means of squares of pixels; what is left at the ends is left out."""
     height, width = (max(n // step, 1) for n in image.shape)
     step_y, step_x = min(step, image.shape[0]), min(step, image.shape[1])
-    whole = image[: height * step_y, : width * step_x].astype(np.float32)
-    return whole.reshape(height, step_y, width, step_x).mean(axis=(1, 3))
+    whole = image[: height * step_y, : width * step_x]
+    exact = np.result_type(whole.dtype, np.float32)
+    squares = whole.reshape(height, step_y, width, step_x)
+    return squares.mean(axis=(1, 3), dtype=exact)

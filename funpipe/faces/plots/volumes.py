@@ -164,8 +164,8 @@ def slices(
     --------
     >>> import funpipe as fp
     >>> ax = slices(fp.from_gaussian((4.0, 6.0, 8.0)), scale=0.5)
-    >>> [each.get_array().shape for each in ax.images]
-    [(12, 16), (12, 8), (8, 16)]
+    >>> ax.images[0].get_extent()
+    [-4.0, 4.0, -3.0, 3.0]
     """
     voxel = check.positive("scale", scale)
     array = _one_image("image", image, voxel)
@@ -304,7 +304,7 @@ def _sliced(image: Image, scale: float, at: Any) -> list[_Slice]:
     if (voxel < 0).any() or (voxel >= shape).any():
         half = " x ".join(f"{each:g}" for each in shape * scale / 2)
         fail("at", f"within {half} nm (z, y, x) of the box's centre", at)
-    depth, height, width = shape * scale
+    depth, height, width = (float(each) for each in shape * scale)
     gap = _GAP * max(depth, height, width)
     across_z, across_y, across_x = (
         np.take(image, voxel[axis], axis) for axis in range(3)
@@ -325,7 +325,7 @@ def _drawn(several: list[_Slice], ax: Axes) -> Axes:
     low, high = np.percentile(every, (0.2, 99.8))
     for each in several:
         ax.imshow(
-            each.plane,
+            each.plane.astype(np.float64),  # whose range float32 may not hold
             cmap="gray",
             interpolation="nearest",
             origin="lower",
