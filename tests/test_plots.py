@@ -357,7 +357,10 @@ def test_a_large_slice_is_made_coarser_and_says_the_same_places():
         ),
         (lambda: plot.fsc(IMAGE), "curve must be an FSC"),
         (lambda: plot.fsc(CURVE, cones=CURVE), "cones must be None, or a ConicalFSC"),
-        (lambda: plot.fsc(CURVE, thresholds=[2.0]), "threshold must be above 0 and"),
+        (
+            lambda: plot.fsc(CURVE, thresholds=[0.5, 2]),
+            r"thresholds\[1\] must be above 0",
+        ),
         (lambda: plot.fsc(CURVE, level=1), "level must be above 0 and below 1"),
         (lambda: plot.scores([]), "molecules must have one finite score or more"),
         (lambda: plot.scores([[1.0]]), "molecules must be Molecules, or one number"),
@@ -365,6 +368,10 @@ def test_a_large_slice_is_made_coarser_and_says_the_same_places():
         (
             lambda: plot.scores(MOLECULES, feature="none"),
             "molecules must have numbers as the feature 'none'",
+        ),
+        (
+            lambda: plot.scores(MOLECULES, feature=[]),
+            "feature must be the name of a fe",
         ),
         (lambda: plot.moves(np.zeros((1, 3))), "numbers as the feature 'shift'"),
         (lambda: plot.moves(MOLECULES[:0]), "one particle or more, not none"),

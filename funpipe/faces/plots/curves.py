@@ -12,7 +12,7 @@ from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.arguments import has
 from funpipe.base.molecules import Molecules, as_molecules
-from funpipe.base.wording import fail, listed
+from funpipe.base.wording import fail, listed, quoted
 from funpipe.faces.plots.panels import (
     BLUE,
     GREY,
@@ -80,7 +80,7 @@ def fsc(
         fail("curve", "an FSC, as of funpipe.fsc", curve)
     if cones is not None and not isinstance(cones, ConicalFSC):
         fail("cones", "None, or a ConicalFSC", cones)
-    ats = check.elements("thresholds", "numbers above 0 and below 1", thresholds)
+    ats = _parts("thresholds", thresholds)
     found = [
         (at, curve.resolution(at), curve.resolution_range(at, level)) for at in ats
     ]
@@ -117,6 +117,17 @@ def fsc(
     ax.set_ylabel("Fourier shell correlation")
     add_legend(ax)
     return ax
+
+
+def _parts(name: str, values: Any) -> list[float]:
+    """Return numbers above 0 and below 1."""
+    wanted = "numbers above 0 and below 1"
+    found = []
+    for i, each in enumerate(check.elements(name, wanted, values)):
+        found.append(check.positive(f"{name}[{i}]", each))
+        if found[-1] >= 1:
+            fail(f"{name}[{i}]", "above 0 and below 1", each)
+    return found
 
 
 def _range(between: tuple[float, float]) -> str:
@@ -207,12 +218,14 @@ def _numbers(name: str, value: Any, feature: str) -> NDArray[np.float64]:
 
 
 def _feature(name: str, molecules: Molecules, feature: str) -> NDArray[np.float64]:
+    if not isinstance(feature, str):
+        fail("feature", "the name of a feature", feature)
     values = molecules.features.get(feature)
     if values is None or values.dtype.kind == "U":
         there = listed(molecules.features) or "none"
         raise ValueError(
-            f"{name} must have numbers as the feature {feature!r}; the features are "
-            f"{there}"
+            f"{name} must have numbers as the feature {quoted(feature)}; the features "
+            f"are {there}"
         )
     return values.astype(np.float64)
 

@@ -119,7 +119,7 @@ def picks(
 
 
 def _feature(molecules: Molecules, name: str) -> NDArray[np.float64]:
-    if name not in molecules.features:
+    if not isinstance(name, str) or name not in molecules.features:
         there = listed(molecules.features) or "none"
         fail("color", f"a feature that there is, {there}", name)
     values = molecules.features[name]
