@@ -86,7 +86,8 @@ def test_pictures_leave_pyplot_alone():
 
 
 def test_every_public_picture_is_tried_here():
-    assert set(plot.__all__) == {*DRAWN, "stages", "iterations", "central_slices"}
+    panels = {"stages", "iterations", "classes", "central_slices"}
+    assert set(plot.__all__) == {*DRAWN, *panels}
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -166,6 +167,22 @@ def test_stages_are_drawn_in_order_each_under_its_text():
         np.testing.assert_array_equal(planes_of(ax)[0], image[4])
     of_converter = plot.stages(fp.invert(), image=IMAGE)
     assert [each.get_title() for each in of_converter.axes] == ["image", "invert()"]
+
+
+def test_classes_are_drawn_with_how_many_they_are():
+    features = {
+        "class": [0, 2, 2, 2, 0, 2],
+        "class_probability_2": [0, 1, 1, 0.5, 0, 1],
+    }
+    some = fp.Molecules(np.zeros((6, 3)), features=features)
+    maps = [IMAGE, IMAGE + 1, 2 * IMAGE]
+    figure = plot.classes(some, maps=maps, scale=0.5, columns=2)
+    assert [each.get_title() for each in figure.axes] == [
+        *("class 0: 2 (33 %)", "class 1: 0 (0 %)"),
+        "class 2: 4 (67 %)\nmean probability 0.88",
+    ]
+    for ax, image in zip(figure.axes, maps, strict=True):
+        np.testing.assert_array_equal(planes_of(ax)[0], image[4])
 
 
 # Curves.
@@ -355,6 +372,16 @@ def test_a_large_slice_is_made_coarser_and_says_the_same_places():
             lambda: plot.stages(fp.from_arrays([IMAGE], 1.0)),
             "pipeline must be of one image",
         ),
+        (lambda: plot.classes(MOLECULES, maps=[IMAGE]), "feature must be a feature"),
+        (
+            lambda: plot.classes(
+                MOLECULES.with_features(c=[0, 1, 2, 0, 1, 0]),
+                maps=[IMAGE] * 2,
+                feature="c",
+            ),
+            r"features\['c'\] must be whole numbers from 0 to 1",
+        ),
+        (lambda: plot.classes(MOLECULES, maps=IMAGE), r"maps\[0\] must be a 3-D array"),
         (lambda: plot.fsc(IMAGE), "curve must be an FSC"),
         (lambda: plot.fsc(CURVE, cones=CURVE), "cones must be None, or a ConicalFSC"),
         (

@@ -224,6 +224,19 @@ def test_a_page_that_fails_leaves_the_old_one(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError("no space left")
+
+    path = tmp_path / "a.html"
+    path.write_text("old")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        fp.report(MOLECULES, path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_path_is_checked_before_work(tmp_path):
     with pytest.raises(IsADirectoryError):
         fp.report(MOLECULES, tmp_path, template=fp.from_file("missing.mrc"))

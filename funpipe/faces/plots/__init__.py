@@ -8,12 +8,14 @@ notebook, ``ax.figure.savefig(path)`` writes it. What has several panels returns
 - `panels`: what the others have in common: axes, colours, bars of scale
 - `volumes`: `slices`, `masked`, `stages` and `central_slices` of images
 - `places`: `picks` in a tomogram
+- `grouped`: `classes`
 - `curves`: `fsc`, `scores`, `moves`, `iterations`
 - `directions`: `orientations`
 """
 
 from funpipe.faces.plots.curves import fsc, iterations, moves, scores
 from funpipe.faces.plots.directions import orientations
+from funpipe.faces.plots.grouped import classes
 from funpipe.faces.plots.places import picks
 from funpipe.faces.plots.volumes import (
     central_slices,
@@ -24,6 +26,7 @@ from funpipe.faces.plots.volumes import (
 
 __all__ = [
     "central_slices",
+    "classes",
     "fsc",
     "iterations",
     "masked",
