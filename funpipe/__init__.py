@@ -44,7 +44,8 @@ from funpipe.faces.reporting import report
 from funpipe.base.molecules import Molecules
 from funpipe.jobs.posing import Alignment
 from funpipe.jobs.preparing import prepare
-from funpipe.jobs.refining import Iteration, refine
+from funpipe.jobs.iterating import Iteration
+from funpipe.jobs.refining import refine
 from funpipe.jobs.sets import (
     distinct,
     neighbours,

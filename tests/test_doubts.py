@@ -99,6 +99,8 @@ def test_a_curve_that_rises_again_is_found():
 def test_halves_without_a_common_signal_are_found():
     curve = fp.fsc(FIRST, -FIRST)
     assert only(GOOD._replace(curve=curve, cones=None)).name == "halves do not agree"
+    assert only(GOOD._replace(resolution=np.inf)).name == "halves do not agree"
+    assert names(GOOD._replace(resolution=4.0)) == []
 
 
 def test_a_resolution_that_differs_by_direction_is_found():

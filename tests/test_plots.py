@@ -10,8 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe import plot
-from funpipe.jobs.refining import Iteration
+from funpipe import Iteration, plot
 
 pytest.importorskip("matplotlib", reason="the extra plot is not installed")
 
@@ -319,11 +318,15 @@ def test_views_are_projected_by_equal_areas():
     assert rim == 1 and {"30°", "60°", "90°", "x", "y", "z"} <= set(texts(ax))
 
 
-def test_many_views_are_counted_in_hexagons():
-    molecules = fp.Molecules(np.zeros((3000, 3)), Rotation.random(3000, rng=3))
+def test_many_views_are_counted_in_hexagons_that_are_even_where_views_are():
+    molecules = fp.Molecules(np.zeros((50_000, 3)), Rotation.random(50_000, rng=3))
     ax = plot.orientations(molecules)
-    counts = ax.collections[0].get_array()
-    assert counts.sum() == 3000
+    counts, centres = ax.collections[0].get_array(), ax.collections[0].get_offsets()
+    inside = np.hypot(*centres.T) < 1
+    mean = counts[inside].mean()
+    area = np.pi / inside.sum()  # of a hexagon; the disc holds all views
+    assert mean * np.pi / area == pytest.approx(50_000, rel=0.03)
+    assert abs(counts[inside] - mean).max() < 6 * np.sqrt(mean)  # also on the rim
     assert ax.figure.axes[1].get_ylabel() == "views"
     few = plot.orientations(molecules[:10], symmetry="C5")
     assert len(few.collections[0].get_offsets()) == 50

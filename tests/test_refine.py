@@ -223,6 +223,25 @@ def test_only_the_best_of_each_half_are_averaged():
         assert np.array_equal(found, wanted)
 
 
+def test_averages_have_the_weights_and_the_symmetry_given():
+    image, picks = given_job(2.0)
+    options = {"weights": "score", "symmetry": "C2", **OPTIONS}
+    first = next(fp.refine(image, picks, template=TRUTH, **options))
+    wanted = fp.half_averages(
+        image,
+        first.molecules,
+        weights=np.maximum(first.molecules.features["score"], 0),
+        symmetry="C2",
+        shape=BOX,
+        scale=1.0,
+        tilt=TILT,
+        progress=False,
+    )
+    assert np.array_equal(first.maps.first, wanted.first)
+    plain = next(fp.refine(image, picks, template=TRUTH, symmetry="C2", **OPTIONS))
+    assert not np.array_equal(plain.maps.first, wanted.first)
+
+
 def test_what_is_aligned_to_goes_through_the_converter_given():
     image, picks = given_job(1.0)
     seen = []
@@ -336,8 +355,13 @@ def test_frames_of_halves_that_moved_apart_are_brought_together(turn, shift, see
         ({"keep": 0}, "keep must be a part above 0, 1 at the most, not 0"),
         ({"keep": 1.2}, "keep must be a part above 0, 1 at the most, not 1.2"),
         ({"iterations": 0}, "iterations must be"),
-        ({"weights": "none"}, "weights must be None or a feature, "),
-        ({"prepare_template": 3}, "prepare_template must be a converter or None"),
+        (
+            {"weights": "none"},
+            "weights must be None or a feature of numbers, 'half', 'score'",
+        ),
+        ({"weights": np.ones(2)}, "weights must be None or a feature of numbers"),
+        ({"prepare_template": 3}, "prepare_template must be a converter, or None"),
+        ({"on_iteration": 3}, "on_iteration must be a function of an Iteration, or"),
         ({"within": -1}, "within must be a number above 0, or None"),
         ({"seed": 0.5}, "seed must be a whole number"),
         ({"rotations": (10,)}, "rotations must be"),

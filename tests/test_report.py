@@ -13,7 +13,7 @@ import toolz
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe.jobs.refining import Iteration
+from funpipe import Iteration
 
 pytest.importorskip("matplotlib", reason="the extra plot is not installed")
 
@@ -156,6 +156,8 @@ def test_iterations_bring_their_maps_and_their_table(tmp_path):
         ["2", "3", "0.15", "1.5"],
     ]
     assert "template bias" not in found.texts["What to distrust"]
+    said = iteration(2).resolution
+    assert found.facts("Summary")["resolution"] == f"{said:.3g} nm"
     assert "still moving" not in found.texts["What to distrust"]
     first = page(tmp_path, iteration(1, shift_error=[0.2] * 3))
     assert "still moving" in first.texts["What to distrust"]

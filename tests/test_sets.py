@@ -114,6 +114,35 @@ def test_copies_stay_in_one_half_also_when_they_are_moved():
     assert len(fp.symmetry_expand(np.zeros((0, 3)), "C3")) == 0
 
 
+# Rotations at random.
+
+
+@given(seeds, st.sampled_from([(1, 0, 0), (0, 0, -2.0), (1, 1, 1)]))
+def test_turned_about_an_axis_particles_keep_it_and_nothing_else(seed, axis):
+    molecules = picks(seed, 20)
+    found = fp.random_rotations(molecules, about=axis, seed=seed)
+    np.testing.assert_allclose(
+        found.rotations.apply(axis), molecules.rotations.apply(axis), atol=1e-9
+    )
+    turns = (molecules.rotations.inv() * found.rotations).as_rotvec()
+    assert len(np.unique(turns.round(6), axis=0)) == 20
+    assert found == fp.random_rotations(molecules, about=axis, seed=seed)
+    np.testing.assert_array_equal(found.positions, molecules.positions)
+
+
+def test_turned_at_random_all_rotations_are_alike():
+    many = Molecules(np.zeros((4000, 3)), Rotation.from_rotvec(np.full((4000, 3), 0.3)))
+    found = fp.random_rotations(many, seed=1)
+    angles = found.rotations.magnitude()
+    # Of uniform rotations a part (θ − sin θ) / π turns by less than θ.
+    for turn in (0.5, 1.0, 2.0, 3.0):
+        part = (turn - np.sin(turn)) / np.pi
+        assert abs(np.mean(angles < turn) - part) < 4 * np.sqrt(part / 4000)
+    spun = fp.random_rotations(np.zeros((4000, 3)), about=(0, 3, 0), seed=1)
+    assert abs(np.mean(spun.rotations.magnitude() < 1.0) - 1 / np.pi) < 0.03
+    assert len(fp.random_rotations(np.zeros((0, 3)))) == 0
+
+
 # Neighbours.
 
 
@@ -173,6 +202,12 @@ def test_particles_at_one_place_are_neighbours_at_no_distance():
             lambda: fp.distinct(picks(0, 5), distance=1, tomogram_feature="series"),
             "tomogram_feature must be a feature that there is",
         ),
+        (
+            lambda: fp.random_rotations(picks(0, 5), about=(0, 0, 0)),
+            r"about must be a direction \(z, y, x\), .* not \(0, 0, 0\)",
+        ),
+        (lambda: fp.random_rotations(picks(0, 5), about=2.0), "about must be a direct"),
+        (lambda: fp.random_rotations(picks(0, 5), seed=0.5), "seed must be a whole"),
         (lambda: fp.symmetry_expand(picks(0, 5), "C0"), "symmetry must be a symmetry"),
         (lambda: fp.symmetry_expand("picks.star", "C2"), "molecules must be .*: write"),
         (lambda: fp.neighbours(picks(0, 5), symmetry="X"), "symmetry must be a symm"),

@@ -20,7 +20,8 @@ PICKS = np.array([[9.0, 9.0, 10.0]])
 VERBS = [
     *(fp.align, fp.align_subtomograms, fp.average, fp.check),
     *(fp.half_averages, fp.halves, fp.fsc, fp.conical_fsc, fp.local_resolution),
-    *(fp.distinct, fp.neighbours, fp.symmetry_expand),
+    *(fp.distinct, fp.neighbours, fp.random_rotations, fp.symmetry_expand),
+    fp.refine,
     *(fp.stage_images, fp.report),
     *(getattr(fp.plot, each) for each in fp.plot.__all__ if each != "central_slices"),
 ]

@@ -91,6 +91,13 @@ assert_type(fp.local_resolution(image, image), Image)
 assert_type(fp.distinct(particles, distance=1.0), Molecules)
 assert_type(fp.symmetry_expand(particles, "C13"), Molecules)
 assert_type(fp.neighbours(particles), Molecules)
+assert_type(fp.random_rotations(particles, about=(1, 0, 0), seed=1), Molecules)
+
+# Refinement.
+for step in fp.refine("tomogram.mrc", particles, template=blob, mask=smooth, start=4.0):
+    assert_type(step, fp.Iteration)
+    assert_type(step.maps.map(smooth), fp.Halves)
+    assert_type(step.resolution, float)
 
 # What is looked at.
 assert_type(fp.stage_images(blob, 0.5), dict[str, Image])

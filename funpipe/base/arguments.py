@@ -13,6 +13,7 @@ import math
 import numbers
 import os
 import re
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -73,7 +74,7 @@ def _any(value: float) -> bool:
 
 
 def _positive(value: float) -> bool:
-    return value > 0
+    return value >= sys.float_info.min  # so that its inverse is finite
 
 
 def _non_negative(value: float) -> bool:

@@ -20,8 +20,8 @@ from funpipe.faces.telling import Given, Told, fullest, sections
 from funpipe.jobs.correlating import conical_fsc, fsc
 from funpipe.jobs.doubts import Seen, distrusted
 from funpipe.jobs.halving import Halves
+from funpipe.jobs.iterating import Iteration
 from funpipe.jobs.preparing import mask_for, prepare_all
-from funpipe.jobs.refining import Iteration
 from funpipe.space.tilts import as_tilt
 
 __all__ = ["report"]
@@ -198,6 +198,7 @@ def _told(molecules: Molecules, iterations: list[Iteration], given: Given) -> To
         given.near or _near(whole, scale),
         given.tomogram_feature,
         iterations[-1].shift if iterations else None,
+        iterations[-1].resolution if iterations else None,
     )
     findings = distrusted(seen)
     return Told(molecules, iterations, given, scale, whole, curve, cones, findings)

@@ -18,8 +18,8 @@ from funpipe.faces import pages, plots
 from funpipe.faces.pages import Figure, Section
 from funpipe.jobs.correlating import FSC, ConicalFSC
 from funpipe.jobs.findings import Finding
+from funpipe.jobs.iterating import Iteration
 from funpipe.jobs.preparing import prepare_all
-from funpipe.jobs.refining import Iteration
 
 __all__ = ["Given", "Told", "fullest", "sections"]
 
@@ -105,6 +105,9 @@ def _summary(told: Told) -> Iterator[tuple[str, str]]:
     names = features.get(told.given.tomogram_feature)
     if names is not None:
         yield "tomograms", str(len(np.unique(names)))
+    if told.iterations:
+        found = told.iterations[-1].resolution
+        yield "resolution", f"{found:.3g} nm" if np.isfinite(found) else "none"
     if told.curve is not None:
         for at in (0.143, 0.5):
             yield f"resolution at FSC {at:g}", _resolution(told.curve, at)

@@ -17,7 +17,8 @@
 - `correlating`: `fsc` of two maps, by direction, and by place
 - `wiener`: maps as far as their halves support them
 - `joining`: one frame for two halves that no template has tied
-- `refining`: `refine`: align, average the halves apart, again and again
+- `iterating`: the iterations of a refinement, each a frozen value
+- `refining`: `refine`: its arguments, checked before any work
 - `checking`: `check`, all findings
 - `doubts`: what to distrust in a result
 """

@@ -57,6 +57,8 @@ class Seen(NamedTuple):
     tomogram_feature: str = "tomogram"
     moved: float | None = None
     """nm, the root mean square of how far the last iteration moved particles."""
+    resolution: float | None = None
+    """nm, of a refinement; None where the curve alone says it."""
 
 
 def distrusted(seen: Seen) -> list[Finding]:
@@ -72,7 +74,7 @@ def distrusted(seen: Seen) -> list[Finding]:
     return [
         *_template_bias(seen),
         *_duplicates(seen),
-        *_never_falls(seen.curve),
+        *_never_falls(seen.curve, seen.resolution),
         *_directions(seen),
         *_anisotropy(seen.cones),
         *_limits(seen.molecules),
@@ -132,14 +134,16 @@ def _duplicates(seen: Seen) -> list[Finding]:
 # How far halves agree.
 
 
-def _never_falls(curve: FSC | None) -> list[Finding]:
+def _never_falls(curve: FSC | None, resolution: float | None) -> list[Finding]:
     """Find a curve that does not fall to zero, or rises again."""
     if curve is None:
         return []
+    if resolution is None:
+        resolution = curve.resolution(_THRESHOLD)
     found = curve.corrected
     last = float(found[-_LAST:].mean())
     finest = 1 / curve.frequency[-1]
-    if not np.isfinite(curve.resolution(_THRESHOLD)):
+    if not np.isfinite(resolution):
         return [
             Finding(
                 "halves do not agree",

@@ -34,7 +34,7 @@ def supported(curve: FSC) -> float:
     --------
     >>> from funpipe import fsc
     >>> noise = np.random.default_rng(0).normal(size=(2, 16, 16, 16))
-    >>> supported(fsc(*noise, scale=0.5))
+    >>> supported(fsc(noise[0], noise[1], scale=0.5))
     inf
     """
     return resolution_at(curve.frequency, curve.corrected / _least(curve), 1.0)

@@ -23,7 +23,7 @@ import funpipe as fp
 from funpipe.simulate import blob_image, perturbed, tomogram
 from funpipe.space.shells import resolution_at
 
-SCALE, PITCH, EDGE, TILT = 1.0, 32, 24, (-60, 60)
+SCALE, PITCH, EDGE, TILT = 1.0, 32, 32, (-60, 60)
 MASK = fp.soft_otsu(sigma=1.0, radius=2.0)
 OPTIONS = {"start": 4.0, "scale": SCALE, "tilt": TILT, "progress": False}
 NEAR = {"max_shifts": 3.0, "rotations": ((15, 5),) * 3}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["orientations"]
 
 _MOST_POINTS = 1000
+_BEYOND = 0.4  # of z, what lies beyond the rim
 _CIRCLES = (30, 60)  # degrees from the middle
 
 
@@ -64,16 +65,19 @@ def orientations(
     group = check.symmetry("symmetry", symmetry)
     if len(particles) == 0:
         raise ValueError("molecules must be one particle or more, not none")
-    points = _projected(view_directions(particles.rotations, group))
+    views = view_directions(particles.rotations, group)
     ax = axes_of(ax, 4.6, 4.2)
-    x, y = points.T
-    if len(points) <= _MOST_POINTS:
-        strength = float(np.clip(60 / len(points), 0.25, 0.9))
+    if len(views) <= _MOST_POINTS:
+        x, y = _projected(views).T
+        strength = float(np.clip(60 / len(views), 0.25, 0.9))
         ax.scatter(x, y, s=14, color=BLUE, alpha=strength, linewidths=0)
         _add_net(ax, GREY)
     else:
-        extent = (-1, 1, -1, 1)
-        shown = ax.hexbin(x, y, gridsize=24, extent=extent, mincnt=1, cmap="viridis")
+        # The same from behind, so that hexagons on the rim are as full as others.
+        both = np.concatenate([views, -views])
+        x, y = _projected(both[both[:, 0] > -_BEYOND]).T
+        extent = (-1.2, 1.2, -1.2, 1.2)
+        shown = ax.hexbin(x, y, gridsize=28, extent=extent, mincnt=1, cmap="viridis")
         shown.set_clip_path(_add_net(ax, "white"))
         add_colours(ax, shown, "views")
     ax.set_title(_title(len(particles), group), fontsize="medium")
@@ -86,7 +90,7 @@ def _title(count: int, symmetry: str) -> str:
 
 
 def _projected(views: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return x and y of directions with z ≥ 0 in a disc of radius 1, (n, 2)."""
+    """Return x and y of directions, those with z ≥ 0 in a disc of radius 1, (n, 2)."""
     z, y, x = views.T
     across = np.hypot(y, x)
     radius = np.sqrt(np.clip(1 - z, 0, None))

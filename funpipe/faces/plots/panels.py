@@ -69,7 +69,10 @@ def add_colours(ax: Axes, shown: Any, label: str) -> None:
 
 def add_legend(ax: Axes) -> None:
     """Add a legend, small, that curves behind it shine through."""
-    ax.legend(fontsize="x-small", framealpha=0.75, edgecolor="none")
+    legend = ax.legend(fontsize="x-small", framealpha=0.75, edgecolor="none")
+    for each in legend.legend_handles:
+        if each is not None and hasattr(each, "get_sizes"):  # points, however faint
+            each.set_alpha(1.0)
 
 
 def add_scale_bar(ax: Axes, right: float, bottom: float, width: float) -> None:
