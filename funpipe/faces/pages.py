@@ -191,9 +191,11 @@ dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 6px;
   overflow: hidden; }
-figure.wide { grid-column: 1 / -1; }
+figure.wide { grid-column: 1 / -1; overflow-x: auto; }
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figure:not(.wide) img { width: 100%; }
+figure.wide img { max-width: max(100%, 38rem); }
+figure.wide figcaption { position: sticky; left: 0; }
 figure { background: white; }
 figcaption { font-size: 0.85rem; padding: 0.5rem 0.7rem; background: Canvas;
   border-top: 1px solid var(--line); }
