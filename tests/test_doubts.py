@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe.jobs.doubts import Seen, distrusted, least_covered
+from funpipe.jobs.doubts import Seen, coverage, distrusted
 from funpipe.space.tilts import as_tilt
 
 RNG = np.random.default_rng(0)
@@ -153,8 +153,24 @@ def test_what_is_covered_is_the_mean_over_particles():
     for turn in some.rotations:  # a naive loop
         for i, line in enumerate(lines):
             covered[i] += tilt(0.1 * turn.apply(line).reshape(3, 1))[0]
-    expected = covered.min() / covered.mean()
-    assert least_covered(some, tilt) == pytest.approx(expected)
+    np.testing.assert_allclose(coverage(some, tilt), covered / 7)
+
+
+def test_of_each_that_looks_the_same_the_waves_count_too():
+    tilt, three = as_tilt("tilt", (-50, 50)), fp.symmetry_expand(EVEN[:9], "C3")
+    np.testing.assert_allclose(coverage(EVEN[:9], tilt, "C3"), coverage(three, tilt))
+
+
+@pytest.mark.parametrize("count", [20, 64, 300])
+@pytest.mark.parametrize("tilt", [None, (-60, 60), (-40, 40)])
+def test_even_orientations_are_not_blamed_for_what_chance_does(count, tilt):
+    given = None if tilt is None else as_tilt("tilt", tilt)
+    found = 0
+    for seed in range(20):
+        even = fp.Molecules(np.zeros((count, 3)), Rotation.random(count, rng=seed))
+        even = even.with_features(tomogram=np.arange(count).astype(str))
+        found += "preferred orientation" in names(Seen(even, tilt=given))
+    assert found <= 2
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,14 @@ from funpipe.space.views import (
     view_directions,
 )
 
-__all__ = ["Seen", "distrusted", "least_covered"]
+__all__ = ["Seen", "coverage", "distrusted"]
 
-_FEW = 20  # views, of which one can say little
+_FEW = 30  # views, of which one can say little
 _WITHIN = 20.0  # degrees, as of cones
 _UNSEEN = 0.05  # of the sphere
 _FLAT = 0.15  # the smallest of the moment's eigenvalues, ⅓ where views are even
 _UNCOVERED = 0.5  # of the mean over directions
+_SURE = 4.5  # deviations below the mean that the least of so many are not by chance
 _ANISOTROPIC = 0.2  # the deviation of resolved frequencies over directions
 _MANY = 0.05  # of the particles
 _THRESHOLD = 0.143
@@ -141,7 +142,8 @@ def _never_falls(curve: FSC | None, resolution: float | None) -> list[Finding]:
     if resolution is None:
         resolution = curve.resolution(_THRESHOLD)
     found = curve.corrected
-    last = float(found[-_LAST:].mean())
+    ends = max(2, min(_LAST, len(found) // 4))
+    last = float(found[-ends:].mean())
     finest = 1 / curve.frequency[-1]
     if not np.isfinite(resolution):
         return [
@@ -157,7 +159,7 @@ def _never_falls(curve: FSC | None, resolution: float | None) -> list[Finding]:
             Finding(
                 "FSC does not fall to zero",
                 last,
-                f"is the mean of its last {len(found[-_LAST:])} shells, up to "
+                f"is the mean of its last {ends} shells, up to "
                 f"{finest:.3g} nm: the voxels are the limit, so average with smaller "
                 "ones; if it stays so, halves share noise: look for duplicates, a "
                 "mask with hard edges, or halves that were aligned to one template",
@@ -213,8 +215,13 @@ def _directions(seen: Seen) -> list[Finding]:
     if len(seen.molecules) < _FEW:
         return []
     if seen.tilt is not None:
-        least = least_covered(seen.molecules, seen.tilt, seen.symmetry)
-        if least >= _UNCOVERED:
+        covered = coverage(seen.molecules, seen.tilt, seen.symmetry)
+        mean = float(covered.mean())
+        if mean == 0:
+            return []
+        least = float(covered.min()) / mean
+        by_chance = 1 - _SURE * np.sqrt((1 - min(mean, 1)) / mean / len(rotations))
+        if least >= min(_UNCOVERED, by_chance):
             return []
         return [
             Finding(
@@ -244,18 +251,21 @@ def _directions(seen: Seen) -> list[Finding]:
     ]
 
 
-def least_covered(molecules: Molecules, tilt: Tilt, symmetry: str = "C1") -> float:
-    """Return how much of the least covered direction was measured, over the mean.
+def coverage(
+    molecules: Molecules, tilt: Tilt, symmetry: str = "C1"
+) -> NDArray[np.float64]:
+    """Return how much of the waves along directions of the template was measured.
 
-    Of each direction of the template's frame that is the mean, over particles, of what
-    their tilt series measured of the wave along it. Of very many particles some
+    Of each of 500 directions over half a sphere that is the mean, over particles, of
+    what their tilt series measured of the wave along it. Of very many particles some
     thousands are looked at, evenly in their order.
 
     Examples
     --------
     >>> from funpipe import single_axis
-    >>> round(least_covered(Molecules(np.zeros((1, 3))), single_axis((-60, 60))), 2)
-    0.0
+    >>> one = Molecules(np.zeros((1, 3)))
+    >>> coverage(one, single_axis((-60, 60))).mean().round(2)
+    np.float64(0.67)
     """
     covered = np.zeros(_LINES)
     of_group = _directions_alike(symmetry)
@@ -265,8 +275,7 @@ def least_covered(molecules: Molecules, tilt: Tilt, symmetry: str = "C1") -> flo
         for lines in of_group:
             waves = _FREQUENCY * np.einsum("nij,mj->inm", turns, lines)
             covered += measured(tilt, waves).sum(axis=0)
-    mean = float(covered.mean())
-    return float(covered.min()) / mean if mean else 0.0
+    return covered / (len(every) * len(of_group))
 
 
 def _directions_alike(symmetry: str) -> list[NDArray[np.float64]]:
