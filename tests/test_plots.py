@@ -131,7 +131,7 @@ def test_the_bar_of_scale_is_as_long_as_it_says(scale, length):
 
 
 def test_slices_take_a_provider_at_the_scale():
-    found = planes_of(plot.slices(BLOB, scale=0.5))
+    found = planes_of(plot.slices(BLOB, 0.5))
     np.testing.assert_array_equal(found[0], BLOB(0.5)[4])
 
 
@@ -164,7 +164,7 @@ def test_stages_are_drawn_in_order_each_under_its_text():
         figure.axes, fp.stage_images(pipeline, 0.5).values(), strict=True
     ):
         np.testing.assert_array_equal(planes_of(ax)[0], image[4])
-    of_converter = plot.stages(fp.invert(), image=IMAGE)
+    of_converter = plot.stages(fp.invert(), 1.0, image=IMAGE)
     assert [each.get_title() for each in of_converter.axes] == ["image", "invert()"]
 
 

@@ -129,8 +129,8 @@ class _Slice(NamedTuple):
 @verb
 def slices(
     image: Any,
-    *,
     scale: float = 1.0,
+    *,
     at: Any = (0.0, 0.0, 0.0),
     ax: Axes | None = None,
 ) -> Axes:
@@ -174,16 +174,18 @@ def slices(
 
 @verb
 def masked(
-    template: Any, *, mask: Any, scale: float = 1.0, ax: Axes | None = None
+    template: Any, scale: float = 1.0, *, mask: Any, ax: Axes | None = None
 ) -> Axes:
     """Draw a template with the contour of its mask.
 
     Parameters
     ----------
-    template, mask
-        See `align`; one template.
+    template : ImageProvider, or (z, y, x) array
+        One, see `align`.
     scale : float
         nm per voxel.
+    mask : ImageConverter, ImageProvider, (z, y, x) array, or None
+        See `align`.
     ax : matplotlib.axes.Axes, optional
         Where to draw.
 
@@ -224,16 +226,18 @@ def masked(
 
 @verb
 def stages(
-    pipeline: Any, *, scale: float = 1.0, image: Any = None, columns: int = 3
+    pipeline: Any, scale: float = 1.0, *, image: Any = None, columns: int = 3
 ) -> Figure:
     """Draw a pipeline's image after every stage.
 
     Parameters
     ----------
-    pipeline, image
-        See `stage_images`; of one image.
+    pipeline : ImageProvider or ImageConverter
+        Of one image.
     scale : float
         nm per voxel.
+    image : (z, y, x) array, optional
+        What a converter is applied to.
     columns : int
         How many stand beside each other.
 
