@@ -13,6 +13,7 @@ from funpipe.algebra.stage_functions import (
     derived_function,
     provider_function,
 )
+from funpipe.algebra.tracing import stage_images
 
 # All stages. F403 warns of names from an unknown list: each module has its __all__,
 # which says what is public.
@@ -40,6 +41,7 @@ from funpipe.io.particles import read_molecules, write_molecules
 from funpipe.io.tilts import read_tilts
 from funpipe.io.volumes import write_volume
 from funpipe.faces.loader import SubtomogramLoader
+from funpipe.faces.reporting import report
 from funpipe.base.molecules import Molecules
 from funpipe.jobs.posing import Alignment
 from funpipe.jobs.preparing import prepare
@@ -104,8 +106,10 @@ __all__ = [
     "read_tilts",
     "read_tomograms",
     "refine",
+    "report",
     "score",
     "single_axis",
+    "stage_images",
     "subtomograms",
     "symmetry_expand",
     "tilt_series",

@@ -303,6 +303,29 @@ OTHERS = {
         {"tomogram": VOLUME, "molecules": PICKS, "shape": 5, "scale": 1.0},
     ),
     "prepare": (fp.prepare, {"template": BLOB, "mask": None, "scale": 1.0}),
+    "report": (
+        fp.report,
+        {
+            "result": fp.Molecules([[9.0, 9.0, 10.0]]),  # few pictures, for the time
+            "path": "report.html",
+            "template": None,
+            "mask": None,
+            "tomogram": None,
+            "average": None,
+            "null": None,
+            "scale": 1.0,
+            "tilt": (-60, 60),
+            "symmetry": "C2",
+            "near": 1.0,
+            "parameters": {"seed": 1},
+            "title": "a report",
+            "tomogram_feature": "tomogram",
+        },
+    ),
+    "stage_images": (
+        fp.stage_images,
+        {"pipeline": fp.gaussian_filter(0.5), "scale": 1.0, "image": IMAGE},
+    ),
     "single_axis": (fp.single_axis, {"tilt_range": (-60, 60), "axis": "y"}),
     "dual_axis": (fp.dual_axis, {"y_range": (-60, 60), "x_range": (-60, 60)}),
     "tilt_series": (

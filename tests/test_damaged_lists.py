@@ -24,12 +24,15 @@ LISTS = {
     "portal": "a.ndjson",
     "copick": "a_1_ribosome.json",
     "eman2": "a_info.json",
+    "cmm": "a.cmm",
     "csv": "a.csv",
     "parquet": "a.parquet",
 }
 
 
 def options(kind):
+    if kind == "cmm":
+        return {}
     return {"scale": 0.5} | ({"tomograms": "centred"} if kind == "eman2" else {})
 
 
@@ -42,7 +45,7 @@ def written(kind, path):
         features |= {"note": ["a b", ""], "error": [np.nan, 1e-7], "n": [1, -2]}
     molecules = Molecules([[1.5, 2.0, 3.0], [40.0, 5.0, 60.0]], turns, features)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of a model, which holds points
+        warnings.simplefilter("ignore", UserWarning)  # of what holds points
         write_molecules(molecules, path, format=kind, **options(kind))
     return path.read_bytes()
 

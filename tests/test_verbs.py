@@ -23,6 +23,8 @@ VERBS = [
     *(fp.distinct, fp.neighbours, fp.random_rotations, fp.symmetry_expand),
     fp.refine,
     *(fp.classify, fp.landscape, fp.score),
+    *(fp.stage_images, fp.report),
+    *(getattr(fp.plot, each) for each in fp.plot.__all__ if each != "central_slices"),
 ]
 QUIET = {"scale": 1.0, "progress": False}
 

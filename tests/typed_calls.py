@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -100,3 +102,10 @@ for step in fp.refine("tomogram.mrc", particles, template=blob, mask=smooth, sta
     assert_type(step, fp.Iteration)
     assert_type(step.maps.map(smooth), fp.Halves)
     assert_type(step.resolution, float)
+
+# What is looked at.
+assert_type(fp.stage_images(blob, 0.5), dict[str, Image])
+assert_type(fp.report(particles, "report.html"), Path)
+assert_type(fp.plot.slices(blob, scale=0.5), Axes)
+assert_type(fp.plot.picks("tomogram.mrc", particles), Axes)
+assert_type(fp.plot.stages(blob, scale=0.5), Figure)

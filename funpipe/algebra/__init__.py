@@ -9,6 +9,8 @@
 - `signatures`: what type checkers see of curried functions
 - `pipeline`: `ImageProvider`, `ImageConverter`, `compose`, `identity`, `lift`
 - `stages`: what a pipeline consists of, equal and printed as each knows
+- `diagram`: a pipeline as boxes in HTML, for notebooks
+- `tracing`: its image after every stage
 - `stage_functions`: the decorators `provider_function`, `converter_function` and
   `derived_function`
 """

@@ -27,6 +27,7 @@ import numpy as np
 import toolz
 
 from funpipe.algebra.binding import freeze
+from funpipe.algebra.diagram import as_html
 from funpipe.algebra.mistakes import (
     refuse_as_image,
     refuse_before,
@@ -111,6 +112,10 @@ class _Pipeline(PointwiseOperators):
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        is_provider = isinstance(self, ImageProvider)
+        return as_html(self.parts, "scale" if is_provider else "image, scale")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

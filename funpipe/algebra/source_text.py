@@ -16,7 +16,14 @@ import numpy as np
 from funpipe.algebra.binding import content
 from funpipe.algebra.operators import Fold, complement
 
-__all__ = ["Text", "call_text", "composed_text", "function_text", "value_text"]
+__all__ = [
+    "Text",
+    "call_text",
+    "composed_text",
+    "function_text",
+    "sign",
+    "value_text",
+]
 
 _INFIX: dict[Any, str] = {
     operator.add: "+",
@@ -118,8 +125,23 @@ def function_text(function: Callable[..., Any], operands: Sequence[Text]) -> Tex
         return Text(written, is_atom=False)
     if function in _PREFIX and len(operands) == 1:
         return Text(f"{_PREFIX[function]}{operands[0].as_operand()}", is_atom=False)
-    name = getattr(function, "__name__", repr(function))
-    return Text(f"lift({name})({', '.join(map(str, operands))})")
+    return Text(f"{_lifted(function)}({', '.join(map(str, operands))})")
+
+
+def sign(function: Callable[..., Any]) -> str:
+    """Return an operator as it is written, ``lift(name)`` of another function.
+
+    Examples
+    --------
+    >>> sign(np.minimum), sign(np.hypot)
+    ('&', 'lift(hypot)')
+    """
+    between = function.function if isinstance(function, Fold) else function
+    return _INFIX.get(between) or _PREFIX.get(function) or _lifted(function)
+
+
+def _lifted(function: Callable[..., Any]) -> str:
+    return f"lift({getattr(function, '__name__', repr(function))})"
 
 
 def composed_text(chain: Sequence[Text]) -> Text:

@@ -63,6 +63,8 @@ LISTS = {
     "cryosparc": "funpipe.io.cryosparc:FORMAT",
     "peet": "funpipe.io.peet:FORMAT",
     "mod": "funpipe.io.mod:FORMAT",
+    "cmm": "funpipe.io.markers:CMM",
+    "bild": "funpipe.io.markers:BILD",
     "csv": "funpipe.io.tables:CSV",
     "parquet": "funpipe.io.tables:PARQUET",
 }
@@ -88,12 +90,12 @@ def read_molecules(
         RELION 3.0 to 5, Warp, M or STOPGAP ``.star`` (extra ``star``), Dynamo ``.tbl``
         (``dynamo``), EM motive list ``.em`` (``em``), CryoET Data Portal
         ``.ndjson``, copick ``.json``, EMAN2 ``_info.json``, PEET ``_MOTL.csv`` beside
-        its model and IMOD ``.mod`` (``imod``), acryo, cylindra or plain ``.csv``,
-        ``.parquet`` (``parquet``). cryoSPARC's ``.cs`` hold no particles of
-        tomograms, which an error says.
+        its model and IMOD ``.mod`` (``imod``), ChimeraX's markers ``.cmm``, acryo,
+        cylindra or plain ``.csv``, ``.parquet`` (``parquet``). cryoSPARC's ``.cs`` hold
+        no particles of tomograms, and ``.bild`` only shapes, which an error says.
     format : str, optional
-        ``relion stopgap m warp dynamo em portal copick eman2 cryosparc peet mod csv
-        parquet``; by default what the content, or else the ending, says.
+        ``relion stopgap m warp dynamo em portal copick eman2 cryosparc peet mod cmm
+        bild csv parquet``; by default what the content, or else the ending, says.
     scale : float, optional
         nm per voxel of the coordinates, where the file does not say it, or wrongly.
     tomograms : path-like, mapping, (z, y, x) or 'centred', optional
@@ -170,7 +172,8 @@ def write_molecules(
         The particles. Features that came out of a file of the same format go into
         it under their own names, unchanged where the pose is.
     path : path-like
-        Where to; an existing file is replaced. See `read_molecules` for the formats.
+        Where to; an existing file is replaced. See `read_molecules` for the formats;
+        ``.bild`` are balls and arrows along z to look at in ChimeraX.
     format : str, optional
         By default what the ending says, and for ``.star`` and ``.json`` what ``like``
         is.

@@ -23,4 +23,5 @@
 - `iterating`: the iterations of a refinement, each a frozen value
 - `refining`: `refine`: its arguments, checked before any work
 - `checking`: `check`, all findings
+- `doubts`: what to distrust in a result
 """

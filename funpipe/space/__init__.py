@@ -12,6 +12,7 @@
 - `compiled`, `compiled_splines`: loops of these by numba, where it is installed
 - `crops`: subtomograms along the tomogram's axes, and their transforms
 - `shells`: the Fourier shell correlation of two maps, and their resolution
+- `views`: from where particles were seen, and how evenly
 - `local_shells`: the same around each voxel
 - `precision`: numbers of any level and scale, in single precision
 """
