@@ -43,6 +43,7 @@ from funpipe.base.molecules import Molecules
 from funpipe.jobs.posing import Alignment
 from funpipe.jobs.preparing import prepare
 from funpipe.jobs.sets import distinct, neighbours, symmetry_expand
+from funpipe.jobs.subtracting import subtract
 from funpipe.jobs.checking import Finding, check
 from funpipe.boxes.cutting import subtomograms
 from funpipe.boxes.listed import read_tomograms
@@ -90,6 +91,7 @@ __all__ = [
     "read_tomograms",
     "single_axis",
     "subtomograms",
+    "subtract",
     "symmetry_expand",
     "tilt_series",
     "write_molecules",

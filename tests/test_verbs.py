@@ -20,7 +20,7 @@ PICKS = np.array([[9.0, 9.0, 10.0]])
 VERBS = [
     *(fp.align, fp.align_subtomograms, fp.average, fp.check),
     *(fp.half_averages, fp.halves, fp.fsc, fp.conical_fsc, fp.local_resolution),
-    *(fp.distinct, fp.neighbours, fp.symmetry_expand),
+    *(fp.distinct, fp.neighbours, fp.symmetry_expand, fp.subtract),
 ]
 QUIET = {"scale": 1.0, "progress": False}
 

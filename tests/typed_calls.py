@@ -78,6 +78,11 @@ fp.align(template=blob, mask=smooth)("tomogram.mrc", np.ones((2, 3)))
 # Halves, and how far they agree.
 assert_type(fp.halves(particles, within=5.0, together="tube"), Molecules)
 pair = fp.half_averages("tomogram.mrc", particles, shape=8)
+assert_type(
+    fp.average("tomogram.mrc", particles, shape=8, weights="score", symmetry="C3"),
+    Image,
+)
+assert_type(fp.subtract("tomogram.mrc", particles, template=blob, mask=smooth), Image)
 assert_type(pair, fp.Halves)
 assert_type(pair.map(smooth).second, Image)
 curve = fp.fsc(pair.first, pair.second, mask=smooth, scale=pair.scale)

@@ -14,6 +14,7 @@
 - `halving`: `halves` of the particles, `Halves` of maps, which stay apart
 - `sets`: `distinct` particles, copies by symmetry, nearest neighbours
 - `averaging`: `average`, and `half_averages`
+- `subtracting`: `subtract`: boxes without a part of the particle
 - `correlating`: `fsc` of two maps, by direction, and by place
 - `checking`: `check`, all findings
 """
