@@ -42,6 +42,7 @@ from funpipe.faces.loader import SubtomogramLoader
 from funpipe.base.molecules import Molecules
 from funpipe.jobs.posing import Alignment
 from funpipe.jobs.preparing import prepare
+from funpipe.jobs.seeding import helix, lattice
 from funpipe.jobs.sets import distinct, neighbours, symmetry_expand
 from funpipe.jobs.subtracting import subtract
 from funpipe.jobs.checking import Finding, check
@@ -80,7 +81,9 @@ __all__ = [
     "fsc",
     "half_averages",
     "halves",
+    "helix",
     "identity",
+    "lattice",
     "lift",
     "local_resolution",
     "neighbours",

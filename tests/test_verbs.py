@@ -21,6 +21,7 @@ VERBS = [
     *(fp.align, fp.align_subtomograms, fp.average, fp.check),
     *(fp.half_averages, fp.halves, fp.fsc, fp.conical_fsc, fp.local_resolution),
     *(fp.distinct, fp.neighbours, fp.symmetry_expand, fp.subtract),
+    *(fp.helix, fp.lattice),
 ]
 QUIET = {"scale": 1.0, "progress": False}
 
