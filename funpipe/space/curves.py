@@ -119,7 +119,8 @@ def smooth_curve(points: Array, smoothing: float = 0.0) -> Curve:
     --------
     >>> corner = np.array([[0.0, 0, 0], [0, 3, 0], [0, 3, 4]])
     >>> curve = smooth_curve(corner)
-    >>> round(curve.length, 3), curve.at([0.0, curve.length])[0].round(6)[:, 1:] + 0
+    >>> points, _ = curve.at(np.array([0.0, curve.length]))
+    >>> round(curve.length, 3), points.round(6)[:, 1:] + 0
     (7.343, array([[0., 0.],
            [3., 4.]]))
     """
