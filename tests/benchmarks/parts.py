@@ -160,8 +160,7 @@ def averaging(size: Size, *, box: int, side: int, repeats: int) -> list[dict[str
 def averaging_many(size: Size, *, box: int, side: int, repeats: int) -> list[Any]:
     """Average many particles by path; beside it what cutting them takes.
 
-    All boxes at once fill no memory that there is: of those that are cut alone there are
-    fewer.
+    All boxes at once need more memory than there is: fewer are cut alone.
     """
     box = size.box(box)
     with tempfile.TemporaryDirectory() as name:
