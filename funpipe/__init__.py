@@ -54,6 +54,8 @@ from funpipe.jobs.sets import (
     random_rotations,
     symmetry_expand,
 )
+from funpipe.jobs.seeding import helix, lattice
+from funpipe.jobs.subtracting import subtract
 from funpipe.jobs.checking import Finding, check
 from funpipe.boxes.cutting import subtomograms
 from funpipe.boxes.listed import read_tomograms
@@ -94,8 +96,10 @@ __all__ = [
     "fsc",
     "half_averages",
     "halves",
+    "helix",
     "identity",
     "landscape",
+    "lattice",
     "lift",
     "local_resolution",
     "neighbours",
@@ -111,6 +115,7 @@ __all__ = [
     "single_axis",
     "stage_images",
     "subtomograms",
+    "subtract",
     "symmetry_expand",
     "tilt_series",
     "write_molecules",

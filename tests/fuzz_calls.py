@@ -79,6 +79,10 @@ PICKS = fp.Molecules(
     Rotation.random(2, rng=0),
     {"tomogram": ["a", "b"], "score": [0.5, 0.25]},
 )
+CURVE = fp.Molecules(
+    [[0.0, 1, 2], [1.0, 4, 3], [3.0, 8, 3], [7.0, 9, 4]],
+    features={"tomogram": ["a"] * 4, "tube": [1] * 4},
+)
 BLOB = fp.from_gaussian((6.0, 6.0, 6.0), sigma=(0.8, 1.0, 1.5))
 BOXES = np.stack([BLOB(1.0)] * 2)
 SEARCH = {
@@ -301,6 +305,59 @@ OTHERS = {
     "subtomograms": (
         fp.subtomograms,
         {"tomogram": VOLUME, "molecules": PICKS, "shape": 5, "scale": 1.0},
+    ),
+    "helix": (
+        fp.helix,
+        {
+            "molecules": CURVE,
+            "rise": 1.0,
+            "twist": 30.0,
+            "radius": 2.0,
+            "protofilaments": 3,
+            "starts": -1.0,
+            "start": 0.5,
+            "azimuth": 10.0,
+            "towards": (1.0, 0.0, 0.5),
+            "smoothing": 0.1,
+            "filament": "tube",
+            "tomogram_feature": "tomogram",
+        },
+    ),
+    "lattice": (
+        fp.lattice,
+        {
+            "molecules": CURVE,
+            "spacing": 2.0,
+            "kind": "tube",
+            "radius": 2.0,
+            "faces": None,
+            "surface": "tube",
+            "tomogram_feature": "tomogram",
+        },
+    ),
+    "lattice of triangles": (
+        fp.lattice,
+        {
+            "molecules": CURVE,
+            "spacing": 2.0,
+            "kind": "triangles",
+            "faces": [[0, 1, 3], [1, 2, 3]],
+        },
+    ),
+    "subtract": (
+        fp.subtract,
+        {
+            "tomogram": {"a": VOLUME, "b": VOLUME},
+            "molecules": PICKS,
+            "template": BLOB,
+            "mask": fp.sphere(2.0),
+            "scale": 1.0,
+            "tilt": (-60, 60),
+            "amplitude": 0.5,
+            "tomogram_feature": "tomogram",
+            "executor": None,
+            "progress": False,
+        },
     ),
     "prepare": (fp.prepare, {"template": BLOB, "mask": None, "scale": 1.0}),
     "report": (

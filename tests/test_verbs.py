@@ -25,6 +25,7 @@ VERBS = [
     *(fp.classify, fp.landscape, fp.score),
     *(fp.stage_images, fp.report),
     *(getattr(fp.plot, each) for each in fp.plot.__all__ if each != "central_slices"),
+    *(fp.helix, fp.lattice, fp.subtract),
 ]
 QUIET = {"scale": 1.0, "progress": False}
 

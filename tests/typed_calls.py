@@ -80,6 +80,11 @@ fp.align(template=blob, mask=smooth)("tomogram.mrc", np.ones((2, 3)))
 # Halves, and how far they agree.
 assert_type(fp.halves(particles, within=5.0, together="tube"), Molecules)
 pair = fp.half_averages("tomogram.mrc", particles, shape=8)
+assert_type(
+    fp.average("tomogram.mrc", particles, shape=8, weights="score", symmetry="C3"),
+    Image,
+)
+assert_type(fp.subtract("tomogram.mrc", particles, template=blob, mask=smooth), Image)
 assert_type(pair, fp.Halves)
 assert_type(pair.map(smooth).second, Image)
 curve = fp.fsc(pair.first, pair.second, mask=smooth, scale=pair.scale)
@@ -90,6 +95,8 @@ assert_type(fp.conical_fsc(image, image).anisotropy(), float)
 assert_type(fp.local_resolution(image, image), Image)
 assert_type(fp.distinct(particles, distance=1.0), Molecules)
 assert_type(fp.symmetry_expand(particles, "C13"), Molecules)
+assert_type(fp.helix([[0.0, 0, 0], [0, 9.0, 0]], rise=4.1), Molecules)
+assert_type(fp.lattice(particles, spacing=4, kind="hull"), Molecules)
 assert_type(fp.neighbours(particles), Molecules)
 assert_type(fp.random_rotations(particles, about=(1, 0, 0), seed=1), Molecules)
 

@@ -6,9 +6,10 @@ x + R @ (p − c) · scale, where c = (n − 1) / 2 is the centre of the box.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from funpipe.base import arguments as check
 from funpipe.base.molecules import as_molecules
 from funpipe.boxes.blocks import blocks, extents, fill_outside
-from funpipe.boxes.chunks import chunk_size, chunks, opened
+from funpipe.boxes.chunks import Chunk, chunk_size, chunks, opened, stays
 from funpipe.boxes.opening import (
     Source,
     check_inside,
@@ -34,7 +35,7 @@ from funpipe.space.transfer import placed
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["Piece", "cut_piece", "pieces", "subtomograms"]
+__all__ = ["Piece", "cut_piece", "pieces", "pieces_to_cut", "subtomograms"]
 
 # The spline's prefilter forgets by 0.27 a voxel: at 12 voxels from the edge of a
 # block the coefficients are those of the whole tomogram to 1e-7.
@@ -111,6 +112,14 @@ def pieces(sources: list[Source], box: tuple[int, int, int]) -> Iterator[Piece]:
     """Cut all particles' boxes, some at a time, tomogram by tomogram."""
     cut = partial(cut_piece, box=box, threads=check.processors())
     return map(cut, opened(chunks(sources, chunk_size(box))))
+
+
+def pieces_to_cut(
+    box: tuple[int, int, int], some: Iterable[Chunk], folder: Path | None
+) -> Iterator[Source | Piece]:
+    """Yield chunks that whoever works on them cuts; those that stay here are cut."""
+    for each in opened(some, folder):
+        yield cut_piece(each, box) if folder is not None and stays(each) else each
 
 
 def cut_piece(

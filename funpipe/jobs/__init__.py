@@ -13,10 +13,13 @@
 - `clustering`: particles that belong together: near ones, boxes, filaments
 - `halving`: `halves` of the particles, `Halves` of maps, which stay apart
 - `sets`: `distinct` particles, copies by symmetry, nearest neighbours
+- `outlining`: points of each filament or surface; `covering`: seeds over one of these
+- `seeding`: `helix` and `lattice`: particles along filaments and over surfaces
 - `averaging`: `average`, and `half_averages`
 - `classifying`: `classify`: expectation maximisation over references
 - `sorting`: its iterations; `measuring`: particles at their waves, for those
 - `scoring`: `score` at poses, `landscape` around them
+- `subtracting`: `subtract`: boxes without a part of the particle
 - `correlating`: `fsc` of two maps, by direction, and by place
 - `wiener`: maps as far as their halves support them
 - `joining`: one frame for two halves that no template has tied

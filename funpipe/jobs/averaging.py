@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,8 +18,8 @@ from funpipe.base import arguments as check
 from funpipe.base.arguments import Image
 from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import fail, listed
-from funpipe.boxes.chunks import Chunk, chunk_keys, chunk_size, chunks, opened, stays
-from funpipe.boxes.cutting import Piece, cut_piece
+from funpipe.boxes.chunks import Chunk, chunk_keys, chunk_size, chunks
+from funpipe.boxes.cutting import Piece, cut_piece, pieces_to_cut
 from funpipe.boxes.opening import (
     Source,
     check_inside,
@@ -319,7 +318,7 @@ def _mean(wanted: _Wanted, sources: list[Source], how: Running) -> Image:
     job = Job(
         "average",
         divided,
-        partial(_parts, box),
+        partial(pieces_to_cut, box),
         partial(_task, box, voxel, weights),
         partial(cut_piece, box=box),
         partial(_facts, divided, box, voxel, weights),
@@ -344,13 +343,6 @@ def _facts(
 ) -> tuple[Any, list[str]]:
     facts = (box, scale) if weights is None else (box, scale, weights)
     return facts, chunk_keys(divided)
-
-
-def _parts(
-    box: Box, some: Iterable[Chunk], folder: Path | None
-) -> Iterator[Source | Piece]:
-    for each in opened(some, folder):
-        yield cut_piece(each, box) if folder is not None and stays(each) else each
 
 
 def _task(box: Box, scale: float | None, weights: Weights) -> Task:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+import scipy
 
 from funpipe.base.molecules import Molecules
 from funpipe.jobs.aligning import align_subtomograms
@@ -64,11 +64,12 @@ def joined(
         progress=False,
     )
     turn, shift = found.rotations[0], found.shifts[0]
+    rotation = scipy.spatial.transform.Rotation
     other = halves_of(molecules) == 2
     moved = molecules.rotations.apply(np.where(other[:, None], shift, 0.0))
-    turns = np.where(other[:, None], turn.as_quat(), Rotation.identity().as_quat())
+    turns = np.where(other[:, None], turn.as_quat(), rotation.identity().as_quat())
     return Molecules(
         molecules.positions + moved,
-        molecules.rotations * Rotation.from_quat(turns),
+        molecules.rotations * rotation.from_quat(turns),
         molecules.features,
     )

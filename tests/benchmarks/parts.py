@@ -159,6 +159,39 @@ def averaging(size: Size, *, box: int, side: int, repeats: int) -> list[dict[str
         return [row]
 
 
+def averaging_many(size: Size, *, box: int, side: int, repeats: int) -> list[Any]:
+    """Average many particles by path; beside it what cutting them takes.
+
+    All boxes at once need more memory than there is: fewer are cut alone.
+    """
+    box = size.box(box)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        count = write_job(folder, box, size.count(side), size.count(repeats), 1.0)
+        fewer = min(count, 4096)
+        run_job("funpipe_cut", folder, min(count, 256), shape=box)  # reads the file
+        cut, _ = run_job("funpipe_cut", folder, fewer, shape=box)
+        rows = []
+        for wedge in (False, True):
+            options = {"shape": box, "wedge": wedge}
+            seconds, memory = run_job("funpipe_averaged", folder, count, **options)
+            each, alone = 1e3 * seconds / count, 1e3 * cut / fewer
+            rows.append(
+                {
+                    "box": box,
+                    "particles": count,
+                    "wedge": wedge,
+                    "ms": each,
+                    "ms of cutting": alone,
+                    "average / cutting": each / alone,
+                    "tomogram MB": (folder / "tomogram.mrc").stat().st_size / 2**20,
+                    "memory MB": memory,
+                    "memory MB of the imports": run_job("idle", folder, 0)[1],
+                }
+            )
+        return rows
+
+
 # The engine alone, on arrays.
 
 
@@ -509,6 +542,7 @@ PARTS = {
     "engine-48": partial(engine, box=48, acryos=4),
     "all-32": partial(all_rotations, box=32),
     "average-32": partial(averaging, box=32, side=8, repeats=2),
+    "average-many": partial(averaging_many, box=32, side=8, repeats=196),
     "shift-48": partial(shifts_alone, box=48, window=8.0),
     "scale": scale,
     "bound-chosen": partial(bound, names=molecules.CHOSEN),

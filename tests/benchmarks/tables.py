@@ -57,6 +57,7 @@ def figures(results: Results) -> str:
         tilt_averages,
         clean,
         other,
+        many,
         scale,
         microtubule,
         ran,
@@ -248,6 +249,22 @@ def other(results: Results) -> str:
         rows.append((name, "", "", f"errors times {ratio}"))
     titles = ("", "funpipe, each", "the other, times as long", "")
     return section("Other tasks, box of 32", titles, rows)
+
+
+def many(results: Results) -> str:
+    rows = [
+        (
+            "with a wedge" if row["wedge"] else "plain",
+            f"{row['particles']:,}",
+            f"{two(row['ms'])} ms",
+            f"{two(row['ms of cutting'])} ms",
+            f"{whole(row['memory MB'])} of {whole(row['tomogram MB'])} MB",
+        )
+        for row in all_rows(results, ("average-many",))
+    ]
+    titles = ("average", "particles", "each", "each, to be cut only")
+    titles += ("memory, of a tomogram",)
+    return section("Averages of many particles, box of 32", titles, rows)
 
 
 def scale(results: Results) -> str:

@@ -72,12 +72,24 @@ def funpipe_aligned(folder: Path, count: int, **options: Any) -> float:
     return seconds
 
 
-def funpipe_averaged(folder: Path, count: int, *, shape: int) -> float:
+def funpipe_averaged(
+    folder: Path, count: int, *, shape: int, wedge: bool = True
+) -> float:
     import funpipe as fp
 
     picks = fp.Molecules.from_csv(folder / "picks.csv")[:count]
     start = time.perf_counter()
-    fp.average(folder / "tomogram.mrc", picks, shape=shape, tilt=TILT)
+    tilt = TILT if wedge else None
+    fp.average(folder / "tomogram.mrc", picks, shape=shape, tilt=tilt)
+    return time.perf_counter() - start
+
+
+def funpipe_cut(folder: Path, count: int, *, shape: int) -> float:
+    import funpipe as fp
+
+    picks = fp.Molecules.from_csv(folder / "picks.csv")[:count]
+    start = time.perf_counter()
+    fp.subtomograms(folder / "tomogram.mrc", picks, shape=shape)
     return time.perf_counter() - start
 
 
@@ -129,7 +141,7 @@ def idle(folder: Path, count: int) -> float:
 PROGRAMS = {
     each.__name__: each
     for each in (
-        *(funpipe_aligned, funpipe_averaged),
+        *(funpipe_aligned, funpipe_averaged, funpipe_cut),
         *(acryo_aligned, acryo_averaged),
         idle,
     )
