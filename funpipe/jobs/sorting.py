@@ -328,6 +328,8 @@ def _clusters(places: Array, count: int, random: np.random.Generator) -> Array:
     from scipy.cluster.vq import ClusterError, kmeans2
 
     best, least = np.arange(len(places)) % count, np.inf
+    if len(np.unique(places, axis=0)) < count:  # nothing to tell them apart by
+        return best
     for _ in range(_TRIES):
         try:
             middles, label = kmeans2(

@@ -55,6 +55,8 @@ def figures(results: Results) -> str:
         weak,
         tilts,
         tilt_averages,
+        refining,
+        honesty,
         clean,
         other,
         many,
@@ -249,6 +251,40 @@ def other(results: Results) -> str:
         rows.append((name, "", "", f"errors times {ratio}"))
     titles = ("", "funpipe, each", "the other, times as long", "")
     return section("Other tasks, box of 32", titles, rows)
+
+
+def refining(results: Results) -> str:
+    rows = [
+        (
+            row["from"],
+            f"{row['noise']:g}",
+            f"{row['iterations']:g}, {whole(row['s'])} s",
+            f"{row['truth']:.3g} nm, {row['at true poses']:.3g} at the true poses",
+            pair(row, "rms angle", "rms distance"),
+        )
+        for row in all_rows(results, ("refine",))
+    ]
+    titles = ("refined from", "noise", "iterations", "0.5 to the truth", "RMS error")
+    return section("Refinement of 300 ribosomes, 1 nm a voxel", titles, rows)
+
+
+def honesty(results: Results) -> str:
+    rows = [
+        (
+            row["case"],
+            f"{row['runs']:g}",
+            two(row["truth / reported, median"]),
+            two(row["largest"]),
+            f"{100 * row['more than 1.05']:.0f} %",
+            f"{100 * row['truth in the band of 95 %']:.0f} %",
+            two(row.get("with the twins torn apart, median")),
+        )
+        for row in all_rows(results, ("refine-honest",))
+        if row.get("largest") is not None
+    ]
+    titles = ("100 particles", "runs", "truth / reported, median", "largest")
+    titles += ("above 1.05", "truth in the 95 % band", "twins in both halves")
+    return section("What refinement reports, every iteration", titles, rows)
 
 
 def many(results: Results) -> str:
