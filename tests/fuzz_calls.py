@@ -564,6 +564,7 @@ RENAMED = {  # parameters, and what else an error may call them
     "box": ["box[0]", "box[1]"],
     "several": ["several"],
     "over": ["hand"],
+    "on_iteration": ["Iteration", "Classificatio"],  # what the callback was given
 }
 
 

@@ -111,6 +111,36 @@ def test_classes_are_found_without_templates(made, start):
     assert told[-1].log_likelihood > told[0].log_likelihood - 1e-6
 
 
+def test_a_classification_says_in_a_line_what_it_is(made):
+    volume, true, _ = made
+    told = []
+    how = {"classes": 2, "shape": 16, "mask": MASK, "iterations": 1}
+    fp.classify(volume, true, on_iteration=told.append, **how, **OPTIONS)
+    line, one, other = repr(told[0]), *(100 * told[0].shares)
+    assert line.startswith(f"Classification(1: {one:.3g} %, {other:.3g} % of ")
+    assert len(line) < 100
+
+
+def test_a_classification_that_was_stopped_or_ran_elsewhere_is_the_same(made, tmp_path):
+    volume, true, _ = made
+    how = {"classes": 2, "shape": 16, "mask": MASK, "align": True, "iterations": 2}
+    how |= {"max_shifts": 1.0, "rotations": (6, 6)}
+    wanted = fp.classify(volume, true, **how, **OPTIONS)
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    kept = {**OPTIONS, "checkpoint": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        fp.classify(volume, true, on_iteration=stop, **how, **kept)
+    first = {each: each.stat().st_mtime_ns for each in tmp_path.rglob("*.npz")}
+    assert first
+    with ThreadPoolExecutor(2) as pool:
+        found = fp.classify(volume, true, executor=pool, **how, **kept)
+    assert found == wanted
+    assert all(each.stat().st_mtime_ns == then for each, then in first.items())
+
+
 def test_the_variance_shows_the_classes_before_any_iteration(made):
     volume, true, truth = made
     told = []

@@ -60,7 +60,7 @@ _TINY = 1e-100
 _ROUNDS = 5  # of estimates that the templates' amplitudes and shares take
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Classification:
     """What an iteration of `classify` has come to."""
 
@@ -82,6 +82,13 @@ class Classification:
     """Whether no more than a thousandth has changed; with alignment, a hundredth."""
     seconds: float
     """Its time."""
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{100 * each:.3g} %" for each in self.shares)
+        return (
+            f"Classification({self.number}: {parts} of {len(self.molecules)} "
+            f"particles, {100 * self.changed:.3g} % changed class, {self.seconds:.3g} s)"
+        )
 
 
 class Masks(NamedTuple):
