@@ -87,7 +87,8 @@ class Classification:
         parts = ", ".join(f"{100 * each:.3g} %" for each in self.shares)
         return (
             f"Classification({self.number}: {parts} of {len(self.molecules)} "
-            f"particles, {100 * self.changed:.3g} % changed class, {self.seconds:.3g} s)"
+            f"particles, {100 * self.changed:.3g} % changed class, "
+            f"{self.seconds:.3g} s)"
         )
 
 
