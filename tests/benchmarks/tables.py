@@ -57,6 +57,7 @@ def figures(results: Results) -> str:
         tilt_averages,
         refining,
         honesty,
+        sorted_classes,
         clean,
         other,
         many,
@@ -285,6 +286,22 @@ def honesty(results: Results) -> str:
     titles = ("100 particles", "runs", "truth / reported, median", "largest")
     titles += ("above 1.05", "truth in the 95 % band", "twins in both halves")
     return section("What refinement reports, every iteration", titles, rows)
+
+
+def sorted_classes(results: Results) -> str:
+    rows = [
+        (
+            row["start"],
+            f"{row['seed']:g}",
+            f"{100 * row['right']:.1f} %",
+            f"{100 * row['expected']:.1f} %",
+            two(row["apart, by bins"]),
+        )
+        for row in all_rows(results, ("classes",))
+    ]
+    titles = ("200 + 200 of the 30S, noise 3", "tomogram", "right", "expected")
+    titles += ("apart, by bins",)
+    return section("Classes: with and without a tenth of the mass", titles, rows)
 
 
 def many(results: Results) -> str:
