@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from scipy.spatial.transform import Rotation
 import funpipe as fp
 from funpipe import Molecules
 from funpipe.jobs.halving import Halves
+from funpipe.jobs.iterating import _apart
 from funpipe.jobs.joining import joined
 from funpipe.jobs.searching import search_for
 from funpipe.jobs.wiener import half_weighted, mean_weighted, supported
@@ -207,6 +209,31 @@ def test_particles_that_came_to_the_place_of_one_of_the_other_half_are_left_out(
         first = next(fp.refine(image, twice, template=TRUTH, **OPTIONS))
     assert first.averaged == len(picks)
     assert len(first.molecules) == len(twice)
+
+
+def test_errors_that_say_nothing_make_no_duplicates_of_particles_far_apart():
+    count = len(true())
+    blind = true().with_features(
+        half=np.arange(count) % 2 + 1,
+        score=np.zeros(count),
+        shift_error=np.full(count, 40.0),
+    )
+    given_ = SimpleNamespace(
+        scale=1.0,
+        search=search_for(max_shifts=2.0),
+        where={"tomogram_feature": "tomogram"},
+    )
+    assert len(_apart(blind, given_)) == count
+
+
+def test_from_random_orientations_all_particles_come_into_one_frame():
+    image, picks = given_job(1.0)
+    blind = fp.random_rotations(picks, seed=3)
+    options = {**OPTIONS, "rotations": "all", "mask": fp.sphere(6.5), "start": 3.0}
+    found = toolz.last(fp.refine(image, blind, shape=BOX, **options)).molecules
+    # The largest eigenvalue is 1 where all are turned alike from the truth.
+    turns = (true().rotations.inv() * found.rotations).as_quat()
+    assert np.linalg.eigvalsh(turns.T @ turns / len(turns))[-1] > 0.99
 
 
 def test_only_the_best_of_each_half_are_averaged():
