@@ -564,7 +564,9 @@ RENAMED = {  # parameters, and what else an error may call them
     "box": ["box[0]", "box[1]"],
     "several": ["several"],
     "over": ["hand"],
-    "on_iteration": ["Iteration", "Classificatio"],  # what the callback was given
+    # What a function of the caller's own says, and what it was given.
+    "on_iteration": ["Iteration", "Classificatio", "<lambda>"],
+    "prepare_template": ["<lambda>"],
 }
 
 

@@ -61,8 +61,8 @@ def test_the_code_of_the_readme_gives_what_it_says(
         assert given == said
     np.testing.assert_allclose(names["aligned"].positions[0], 28.0, atol=0.3)
     assert names["average"].shape == names["first"].shape == (28, 28, 28)
-    finest, coarsest = names["step"].fsc.resolution_range()
-    assert 2.0 <= finest <= names["step"].resolution <= coarsest
+    finest, coarsest = names["last"].fsc.resolution_range()
+    assert 2.0 <= finest <= names["last"].resolution <= coarsest
     assert len(names["kinds"]) == 2
     assert "what to distrust" in Path("report.html").read_text(encoding="utf-8").lower()
 

@@ -388,6 +388,10 @@ def test_frames_of_halves_that_moved_apart_are_brought_together(turn, shift, see
         ),
         ({"weights": np.ones(2)}, "weights must be None or a feature of numbers"),
         ({"prepare_template": 3}, "prepare_template must be a converter, or None"),
+        (
+            {"prepare_template": fp.from_gaussian((8.0, 8.0, 8.0), sigma=1.0)},
+            "prepare_template must be a converter, or None, not from_gaussian",
+        ),
         ({"on_iteration": 3}, "on_iteration must be a function of an Iteration, or"),
         ({"within": -1}, "within must be a number above 0, or None"),
         ({"seed": 0.5}, "seed must be a whole number"),

@@ -13,7 +13,6 @@ import math
 import numbers
 import os
 import re
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -74,7 +73,7 @@ def _any(value: float) -> bool:
 
 
 def _positive(value: float) -> bool:
-    return value >= sys.float_info.min  # so that its inverse is finite
+    return value > 0
 
 
 def _non_negative(value: float) -> bool:

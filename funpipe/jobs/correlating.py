@@ -40,6 +40,7 @@ __all__ = ["FSC", "ConicalFSC", "conical_fsc", "fsc", "local_resolution"]
 _RANDOM_BELOW = 0.8  # of the correlation without a mask: where phases become random
 _DRAWS = 4  # of random phases, so that their own noise is half of the maps'
 _OWN = 0x465343
+_SMALLEST = 1e-300  # nm per voxel: of smaller ones the inverse may be infinite
 _FEWEST = 8  # waves in a cone, of which one can say something
 _MOST_DIRECTIONS = 10_000
 _MIXED = 2  # shells from there on, that the mask mixes with those below
@@ -391,6 +392,8 @@ class _Compared(NamedTuple):
 def _compared(a: Any, b: Any, mask: Any, scale: Any, seed: Any) -> _Compared:
     first, second = two_maps(*_apart(a, b))
     voxel = check.positive("scale", scale)
+    if voxel < _SMALLEST:
+        fail("scale", f"{_SMALLEST:g} nm or more", scale)
     # No maps that a user simulates from the same seed have these numbers in them.
     random = np.random.default_rng([check.whole_number("seed", seed), _OWN])
     shape, shells = first.shape, shells_of(first.shape)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from funpipe.algebra.pipeline import ImageConverter
+from funpipe.algebra.pipeline import ImageConverter, ImageProvider
 from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.arguments import Image
@@ -218,7 +218,7 @@ def _feature(weights: Any, molecules: Molecules) -> str | None:
 
 
 def _callable(name: str, wanted: str, value: Any) -> Any:
-    if value is not None and not callable(value):
+    if isinstance(value, ImageProvider) or not (value is None or callable(value)):
         fail(name, f"{wanted}, or None", value)
     return value
 

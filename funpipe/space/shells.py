@@ -112,7 +112,8 @@ class Shells(NamedTuple):
 
     def frequencies(self, scale: float) -> Curve:
         """Return their middles, 1/nm."""
-        return np.arange(1, self.last + 1) / (self.longest * scale)
+        with np.errstate(over="ignore"):  # infinite at scales that are nearly 0
+            return np.arange(1, self.last + 1) / (self.longest * scale)
 
     def sums(self, values: Any) -> Curve:
         """Return sums over the whole transform of values that mates share."""
