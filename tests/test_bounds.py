@@ -1,6 +1,7 @@
 """What is large, deep, endless or no file is read in linear time, or refused."""
 
 import bz2
+import gc
 import gzip
 import json
 import os
@@ -68,10 +69,18 @@ MANY = {
 
 
 def seconds_to_read(path):
-    """Return how long this process takes to read a list of one particle."""
-    start = time.process_time()
-    assert len(read_molecules(path, scale=1.0)) == 1
-    return time.process_time() - start
+    """Return how long this process takes to read a list of one particle.
+
+    Without the collector, which walks all that earlier tests left behind.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        start = time.process_time()
+        assert len(read_molecules(path, scale=1.0)) == 1
+        return time.process_time() - start
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("name", MANY)
@@ -79,12 +88,16 @@ def test_what_is_large_is_read_in_linear_time(tmp_path, name):
     make, size = MANY[name]
     (tmp_path / name).write_text(make(size))
     (tmp_path / f"quarter_{name}").write_text(make(size // 4))
-    quarter = min(seconds_to_read(tmp_path / f"quarter_{name}") for _ in range(3))
-    # 4 times as long were linear and 16 times quadratic, whatever the machine's pace
-    # and what its caches hold.
-    # The other bound is for a reader that is slow at every size.
-    bound = min(10 * quarter + 0.05, 6.0)
-    assert any(seconds_to_read(tmp_path / name) < bound for _ in range(3))
+
+    def is_linear():
+        # 4 times as long were linear and 16 times quadratic, whatever the machine's
+        # pace, which is that of one moment for both.
+        # The other bound is for a reader that is slow at every size.
+        quarter = seconds_to_read(tmp_path / f"quarter_{name}")
+        whole = seconds_to_read(tmp_path / name)
+        return whole < min(10 * quarter + 0.05, 6.0)
+
+    assert any(is_linear() for _ in range(5))
 
 
 def test_many_features_are_written_in_linear_time(tmp_path):
