@@ -365,7 +365,7 @@ def crossing(y, x, polygons):
         ):
             if y0 > y1:
                 y0, x0, y1, x1 = y1, x1, y0, x0
-            if y0 <= y < y1 and x0 + (y - y0) * ((x1 - x0) / (y1 - y0)) <= x:
+            if y0 <= y < y1 and x0 + (y - y0) / (y1 - y0) * (x1 - x0) <= x:
                 inside = not inside
     return inside
 
@@ -455,7 +455,7 @@ def test_things_that_do_not_overlap_are_not_joined():
 def test_a_plane_by_itself_is_as_thick_as_said(z, half):
     body = solid((z, circle((32, 32), 8)), half=half)
     found = [i for i, each in enumerate(slices(body, range(40))) if each.any()]
-    assert found == [i for i in range(40) if z - half <= i < z + half]
+    assert found == [i for i in range(40) if z - i <= half and i - z < half]
 
 
 # Models.

@@ -69,8 +69,8 @@ def within(polygons: Sequence[Array], low: Array, high: Array) -> NDArray[np.boo
         edge = np.repeat(np.arange(len(ends)), count)
         row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)
         row = row + first.astype(int)[edge]
-        slope = (across[edge] - x[edge]) / (below[edge] - y[edge])
-        cut = np.ceil(x[edge] + (row - y[edge]) * slope)
+        along = (row - y[edge]) / (below[edge] - y[edge])
+        cut = np.ceil(x[edge] + along * (across[edge] - x[edge]))
         column = np.clip(cut, left, right).astype(int)
         np.bitwise_xor.at(turns, (row - top, column - left), 1)
     found = np.bitwise_xor.accumulate(turns, axis=1)[:, :-1]
