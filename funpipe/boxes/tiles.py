@@ -168,8 +168,8 @@ def scanned(source: Source) -> Scan:
         if not finite.all():
             where = np.argwhere(~finite)
             bad += len(where)
-            lows.append(where.min(axis=0) + (z, 0, 0))
-            highs.append(where.max(axis=0) + (z, 0, 0))
+            lows.append((*where.min(axis=0), z, 0, 0))
+            highs.append((*where.max(axis=0), z, 0, 0))
             block = block[finite]
         if not block.size:
             continue

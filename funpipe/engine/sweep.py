@@ -134,7 +134,7 @@ def transform_of(kernel: Array, tiles: Tiling) -> NDArray[np.complex64]:
 def kernels_of(functions: Array, basis: Basis) -> NDArray[np.float32]:
     """Return κ_j of functions u_j, (K, side, side, side)."""
     side = basis.side
-    axis = (np.arange(side) - side // 2)[None, :]
+    (np.arange(side) - side // 2)[None, :]
     whole = np.round(basis.k * side).astype(int)
     spectra = np.zeros((len(functions), side, side, side // 2 + 1), np.complex64)
     z, y, x = whole.T

@@ -23,7 +23,7 @@ from funpipe.engine.basis import ball_of
 from funpipe.jobs.aligning import align
 from funpipe.jobs.chance import Null, false_share, null_of, with_random_phases
 from funpipe.jobs.clustering import best_apart, near_pairs
-from funpipe.jobs.preparing import Prepared, masked_templates, prepare_all
+from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.regions import Region, region_of
 from funpipe.jobs.sweeping import Found, LookedFor, swept
 from funpipe.jobs.working import Running, running
@@ -31,7 +31,6 @@ from funpipe.space.geometry import (
     RotationGrid,
     rotation_count,
     rotation_grid,
-    whole_count,
     whole_grid,
 )
 from funpipe.space.tilts import as_tilt

@@ -22,7 +22,6 @@ from funpipe.boxes.tiles import (
     Scan,
     plan_tiles,
     read_tile,
-    scanned,
     tile_chunks,
 )
 from funpipe.engine.basis import Basis, Seen, search_basis
@@ -299,7 +298,7 @@ def _in_region(first: Any, plan: Plan, region: Region) -> NDArray[np.bool_]:
         for start, n in zip(first, plan.places, strict=True)
     ]
     inside = [
-        (0 <= axis) & (axis < n) for axis, n in zip(axes, plan.shape, strict=True)
+        (axis >= 0) & (axis < n) for axis, n in zip(axes, plan.shape, strict=True)
     ]
     found = np.zeros(plan.places, bool)
     if not all(each.any() for each in inside):
