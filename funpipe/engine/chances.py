@@ -26,7 +26,7 @@ __all__ = ["Limits", "limits_of", "score_of_chance"]
 
 Array: TypeAlias = NDArray[Any]
 
-_TRIALS = 4000
+_TRIALS = 2000
 _TOGETHER = 250
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from funpipe.algebra.verbs import verb
@@ -198,11 +199,7 @@ def search(
             templates=with_random_phases(prepared, _SEED), exact=False
         )
         of_null = [_peaks(*each, others, apart, how) for each in ready]
-        null = null_of(
-            np.concatenate([each.scores for each in of_null]),
-            max(each.least for each in (*found, *of_null)),
-            found[0].numbers,
-        )
+        null = _null(found, of_null, [each.scale for each in sources], apart)
     chosen, shares = _chosen(found, null, wanted)
     return _climbed(
         *(sources, found, chosen, shares, looked, wanted, apart),
@@ -359,6 +356,39 @@ def _peaks(
     pairs = near_pairs(found.where * source.scale, one, apart)
     kept = found.take(best_apart(found.scores, pairs))
     return kept.take(np.argsort(-kept.scores, kind="stable"))
+
+
+def _null(
+    found: list[Found], of_null: list[Found], scales: list[float], apart: float
+) -> Null:
+    """Return the null of a search, without its peaks where particles are likely.
+
+    There the tomogram is not as elsewhere, and no pick is false.
+    """
+    scores = -np.sort(-np.concatenate([each.scores for each in found]))
+    least = max(each.least for each in (*found, *of_null))
+    left = of_null
+    for _ in range(2):
+        null = null_of(
+            np.concatenate([each.scores for each in left]), least, found[0].numbers
+        ).scaled_to(scores)
+        likely = scores[false_share(scores, null) <= _LIKELY]
+        limit = likely[-1] if len(likely) else np.inf
+        left = [
+            theirs.take(_away(theirs, mine.take(mine.scores >= limit), apart / scale))
+            for theirs, mine, scale in zip(of_null, found, scales, strict=True)
+        ]
+    return null
+
+
+_LIKELY = 0.2  # of picks, the part that may be false where null peaks are left out
+
+
+def _away(some: Found, others: Found, apart: float) -> NDArray[np.bool_]:
+    if not len(others.where) or not len(some.where):
+        return np.ones(len(some.where), bool)
+    distance, _ = scipy.spatial.KDTree(others.where).query(some.where)
+    return np.asarray(distance > apart)
 
 
 def _chosen(
