@@ -199,9 +199,9 @@ def _add_search(command: _Parser) -> None:
         "--region",
         nargs="+",
         metavar="WHERE",
-        help="where to look: LOWEST HIGHEST, nm of z; or a volume that is 0 outside, an "
-        "IMOD model with closed contours, or a folder of volumes named like the "
-        "tomograms; of volumes maybe with the LABELS in them that count, FILE 2 3",
+        help="where to look: LOWEST HIGHEST, nm of z; or a volume that is 0 outside, "
+        "an IMOD model with closed contours, or a folder of volumes named like "
+        "the tomograms; of volumes maybe with the LABELS in them that count, FILE 2 3",
     )
     search.add_argument(
         "--exact",
