@@ -21,7 +21,17 @@ from funpipe.boxes.opening import Source
 from funpipe.io.voxels import read_block
 from funpipe.space.crops import Support
 
-__all__ = ["Plan", "Scan", "plan_tiles", "read_tile", "scanned", "tile_chunks"]
+__all__ = [
+    "Plan",
+    "Scan",
+    "Tile",
+    "ball_diameter",
+    "nearest_voxels",
+    "plan_tiles",
+    "read_tile",
+    "scanned",
+    "tile_chunks",
+]
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, int, int]
@@ -59,13 +69,13 @@ class Plan(NamedTuple):
             first, self.places, self.margin, self.shape, strict=True
         ):
             number = np.arange(n)
-            voxel = np.floor((start + number) * self.step + 0.5)
+            voxel = nearest_voxels(start + number, self.step)
             inside = (voxel >= self.half) & (voxel <= size - 1 - self.half)
             found.append(inside & (number >= margin) & (number < n - margin))
         z, y, x = np.meshgrid(*found, indexing="ij", sparse=True)
         return np.asarray(z & y & x)
 
-    def count(self) -> int:
+    def places_of_all(self) -> int:
         """Return how many places there are in all tiles."""
         return sum(int(self.own(each).sum()) for each in self.first)
 
@@ -85,7 +95,7 @@ def plan_tiles(shape: Shape, step: float, half: int) -> Plan:
     Examples
     --------
     >>> plan = plan_tiles((40, 100, 200), 2.0, 10)
-    >>> plan.places, len(plan.first), plan.count()
+    >>> plan.places, len(plan.first), plan.places_of_all()
     ((24, 54, 60), 2, 36000)
     """
     reach = half + math.ceil(step / 2) + 1
@@ -118,28 +128,64 @@ def tile_chunks(source: Source, plan: Plan) -> list[Chunk]:
     return [Chunk(there, np.array([i])) for i in range(len(corners))]
 
 
-def read_tile(
-    source: Source, plan: Plan, support: Support, scan: Scan
-) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Return the voxels of a tile, and the number of its first place.
+class Tile(NamedTuple):
+    """The voxels of a tile."""
 
-    They have a mean of about 0 and a spread of about 1; what lies outside the tomogram
-    or is not finite, and beads of gold, are 0 or as the median.
-    """
+    values: NDArray[np.float32]
+    """Of a mean of about 0 and a spread of about 1; what lies outside the tomogram or
+    is not finite is 0, and beads of gold are as the median."""
+    first: NDArray[np.intp]
+    """(3,), number of its first place."""
+    free: NDArray[np.bool_]
+    """Of its places, those that are not at a bead of gold."""
+
+
+def read_tile(source: Source, plan: Plan, support: Support, scan: Scan) -> Tile:
+    """Read the tile that a tomogram's one particle is at."""
     (corner,) = source.molecules.positions
     first = np.round(corner / source.scale / plan.step).astype(np.intp)
-    start = np.round(first * plan.step).astype(np.intp)
+    start = nearest_voxels(first, plan.step)
     low = np.maximum(start, 0)
     high = np.minimum(start + plan.voxels, plan.shape)
     tile = np.zeros(plan.voxels, np.float32)
     block = np.asarray(read_block(source.array, low, high))
-    finite = np.isfinite(block)
-    values = np.where(finite, block, scan.mean).astype(np.float64)
-    values = ((values - scan.mean) / scan.spread).astype(np.float32)
+    known = np.where(np.isfinite(block), block, scan.mean).astype(np.float64)
+    values = ((known - scan.mean) / scan.spread).astype(np.float32)
     bulk = int(support.bulk * values.size / math.prod(support.periods))
+    clean = without_outliers(values, bulk)
     inside = tuple(map(slice, low - start, high - start))
-    tile[inside] = without_outliers(values, bulk)
-    return tile, first
+    tile[inside] = clean
+    beads = np.zeros(plan.voxels, bool)
+    beads[inside] = clean != values
+    return Tile(tile, first, _away_from(beads, plan, support.radius))
+
+
+def _away_from(beads: Array, plan: Plan, reach: float) -> NDArray[np.bool_]:
+    """Tell which places of a tile are farther than so many voxels from all beads."""
+    if not beads.any():
+        return np.ones(plan.places, bool)
+    away = scipy.ndimage.distance_transform_edt(~beads) > reach
+    axes = [
+        np.minimum(nearest_voxels(np.arange(n), plan.step), size - 1)
+        for n, size in zip(plan.places, plan.voxels, strict=True)
+    ]
+    return np.asarray(away[np.ix_(*axes)])
+
+
+def ball_diameter(voxels: float) -> float:
+    """Return the diameter of a ball of so many voxels.
+
+    Examples
+    --------
+    >>> round(ball_diameter(113.1), 2)
+    6.0
+    """
+    return float(2 * (3 * max(voxels, 1) / (4 * math.pi)) ** (1 / 3))
+
+
+def nearest_voxels(numbers: Any, step: float) -> NDArray[np.intp]:
+    """Return the voxels nearest to places, by their numbers; halves go up."""
+    return np.floor(np.asarray(numbers) * step + 0.5).astype(np.intp)
 
 
 class Scan(NamedTuple):
@@ -150,7 +196,7 @@ class Scan(NamedTuple):
     """Their standard deviation, beads and all, or 1 where they are all alike."""
     bad: tuple[Array, Array] | None
     """The first and the last voxel of a box that holds all that are not finite."""
-    count: int
+    bad_voxels: int
     """How many those are."""
 
 

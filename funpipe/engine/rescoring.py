@@ -1,4 +1,4 @@
-"""Scores of places and rotations as `funpipe.engine.basis` defines them, nothing cut."""
+"""Scores as `funpipe.engine.basis` defines them, of all waves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from funpipe.engine.basis import Basis, seen_of
 
-__all__ = ["Rescored", "exact", "rescored", "seen_in"]
+__all__ = ["Rescored", "exact", "nothing_scored", "rescored"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -29,7 +29,13 @@ class Rescored(NamedTuple):
         return Rescored(*(each[chosen] for each in self))
 
 
-_TOGETHER = 64
+def nothing_scored() -> Rescored:
+    """Return no poses."""
+    none = np.zeros(0, np.intp)
+    return Rescored(np.zeros((0, 3), np.intp), np.zeros(0, np.float32), none)
+
+
+_TOGETHER = 64  # places that are looked at at once
 
 
 def rescored(
@@ -63,7 +69,7 @@ def rescored(
     found = []
     for i in range(0, len(where), _TOGETHER):
         some, near = where[i : i + _TOGETHER], _around(rows[i : i + _TOGETHER], basis)
-        G = seen_in(tile, some, basis)
+        G = _seen_in(tile, some, basis)
         # Re Σ conj(s) G exp(2πi k·t), for rotations and shifts at once
         products = (basis.rows[near].conj() * G[:, None]) @ moves
         best = products.real.reshape(len(some), -1).argmax(axis=1)
@@ -71,12 +77,12 @@ def rescored(
         some = some + shifts[shift]
         here = np.arange(len(some))
         near = _around(near[here, which], basis)
-        G = seen_in(tile, some, basis)
+        G = _seen_in(tile, some, basis)
         scores = np.einsum("nrk,nk->nr", basis.rows[near].conj(), G).real
         which = scores.argmax(axis=1)
         found.append(Rescored(some, scores[here, which], near[here, which]))
     if not found:
-        return Rescored(where, np.zeros(0, np.float32), rows)
+        return nothing_scored()
     all_of = Rescored(*map(np.concatenate, zip(*found, strict=True)))
     return all_of.take(all_of.scores >= least)
 
@@ -87,12 +93,11 @@ def exact(tile: Array, where: Array, basis: Basis) -> Rescored:
     found = []
     for i in range(0, len(where), _TOGETHER):
         some = where[i : i + _TOGETHER]
-        scores = seen_in(tile, some, basis).view(np.float32) @ flat.T
+        scores = _seen_in(tile, some, basis).view(np.float32) @ flat.T
         best = scores.argmax(axis=1)
         found.append(Rescored(some, scores[np.arange(len(some)), best], best))
     if not found:
-        nothing = np.zeros(0, np.intp)
-        return Rescored(where, np.zeros(0, np.float32), nothing)
+        return nothing_scored()
     return Rescored(*map(np.concatenate, zip(*found, strict=True)))
 
 
@@ -102,7 +107,7 @@ def _around(rows: Array, basis: Basis) -> NDArray[np.intp]:
     return np.asarray(template[:, None] * len(basis.near) + basis.near[rotation])
 
 
-def seen_in(tile: Array, where: Array, basis: Basis) -> NDArray[np.complex64]:
+def _seen_in(tile: Array, where: Array, basis: Basis) -> NDArray[np.complex64]:
     """Return what is seen of crops about voxels, see `seen_of`."""
     half = basis.side // 2
     return seen_of(

@@ -110,9 +110,10 @@ def tiling(basis: Basis, coarse: Shape, data: Callable[[Array], Array]) -> Tilin
 
 def _waves(coarse: Shape, fine: Shape) -> list[NDArray[np.float64]]:
     """Return the waves of a coarse grid, periods per voxel, x ≥ 0 alone."""
-    *full, half = coarse
-    found = [np.fft.fftfreq(n, m / n) for n, m in zip(full, fine[:2], strict=True)]
-    return [*found, np.fft.rfftfreq(half, fine[2] / half)]
+    full = np.fft.fftfreq(coarse[0], fine[0] / coarse[0])
+    across = np.fft.fftfreq(coarse[1], fine[1] / coarse[1])
+    half = np.fft.rfftfreq(coarse[2], fine[2] / coarse[2])
+    return [np.asarray(full), np.asarray(across), np.asarray(half)]
 
 
 def _within(coarse: Shape) -> NDArray[np.bool_]:
@@ -192,22 +193,21 @@ def sweep(
     places = places[length[places] >= np.square(limits.bound * size[places])]
     counts.append(len(places))
     some = basis.coefficients[basis.coarse]
-    left = []
+    kept = []
     for each in np.array_split(places, 1 + len(places) // _COLUMNS):
         go_on()
-        left.append(each[best_of(flat[each], some)[0] >= limits.coarse * size[each]])
-    places = np.concatenate(left)
+        kept.append(each[best_of(flat[each], some)[0] >= limits.coarse * size[each]])
+    places = np.concatenate(kept)
     counts.append(len(places))
     scores, best = np.full(len(size), -1.0, np.float32), np.zeros(len(size), np.intp)
     for each in np.array_split(places, 1 + len(places) // (_COLUMNS // 4)):
         go_on()
         highest, best[each] = best_of(flat[each], basis.coefficients)
         scores[each] = highest / size[each]
-    scores, best = scores.reshape(power.shape), best.reshape(power.shape)
-    where = np.argwhere(peaks_of(scores) & (scores >= limits.fine))
-    counts.append(len(where))
-    rows = best[tuple(where.T)]
-    return Swept(where + low, rows, tuple(counts), scores, best, low)
+    field, rows = scores.reshape(power.shape), best.reshape(power.shape)
+    where = np.argwhere(peaks_of(field) & (field >= limits.fine))
+    left = (counts[0], counts[1], counts[2], len(where))
+    return Swept(where + low, rows[tuple(where.T)], left, field, rows, low)
 
 
 def peaks_of(scores: Array) -> NDArray[np.bool_]:
@@ -232,6 +232,7 @@ def coefficients_at(
 
 
 def best_of(c: Array, coefficients: Array) -> tuple[Array, Array]:
+    """Return the highest Σ_j a_Rj c_j of each place, and its row; (n, K) and (r, K)."""
     scores = c @ coefficients.T
     rows = scores.argmax(axis=1)
     return scores[np.arange(len(c)), rows], rows

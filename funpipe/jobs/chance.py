@@ -27,7 +27,6 @@ __all__ = ["Null", "false_share", "null_of", "with_random_phases"]
 
 Array: TypeAlias = NDArray[Any]
 
-_FEW = 100  # peaks, of which no half tells how many there are
 _TAIL = 300  # of the null's highest peaks, which say how it falls off
 
 
@@ -36,13 +35,11 @@ class Null(NamedTuple):
 
     scores: NDArray[np.float64]
     """Of the null's peaks, the highest first."""
-    count: float
+    many: float
     """n, those at ``least`` or above that the tail is made of."""
     least: float
     """s₀."""
     beta: float
-    part: float = 1.0
-    """Of its peaks, how many the search itself has by chance."""
 
     def above(self, scores: Array) -> NDArray[np.float64]:
         """Return how many are expected at some scores or above.
@@ -52,19 +49,7 @@ class Null(NamedTuple):
         s = np.clip(np.asarray(scores, float), 0, 1 - 1e-9)
         fall = (np.log1p(-np.square(s)) - np.log1p(-(self.least**2))) * self.beta
         counted = np.searchsorted(-self.scores, -s, side="right")
-        return self.part * np.where(s >= self.least, self.count * np.exp(fall), counted)
-
-    def scaled_to(self, scores: Array) -> Null:
-        """Return the null with as many low peaks as a search has.
-
-        Of peaks lower than half of the null's nearly all are there by chance (J. D.
-        Storey, Journal of the Royal Statistical Society B 64, 479, 2002).
-        """
-        if len(self.scores) < _FEW:
-            return self
-        middle = self.scores[len(self.scores) // 2]
-        low = np.count_nonzero(np.asarray(scores) < middle)
-        return self._replace(part=low / np.count_nonzero(self.scores < middle))
+        return np.where(s >= self.least, self.many * np.exp(fall), counted)
 
 
 def null_of(scores: Array, least: float, numbers: float) -> Null:

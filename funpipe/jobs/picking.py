@@ -2,53 +2,46 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.caller import warn
-from funpipe.base.errors import Argument, WrongValueError
 from funpipe.base.molecules import Molecules
-from funpipe.base.wording import fail
-from funpipe.boxes.opening import Source, common_scale, in_tomogram, open_all
-from funpipe.boxes.tiles import Scan, scanned
-from funpipe.engine.basis import ball_of
+from funpipe.boxes.tiles import ball_diameter
 from funpipe.jobs.aligning import align
-from funpipe.jobs.chance import Null, false_share, null_of, with_random_phases
-from funpipe.jobs.clustering import best_apart, near_pairs
-from funpipe.jobs.preparing import masked_templates, prepare_all
-from funpipe.jobs.regions import Region, region_of
-from funpipe.jobs.sweeping import Found, LookedFor, swept
-from funpipe.jobs.working import Running, running
-from funpipe.space.geometry import (
-    RotationGrid,
-    rotation_count,
-    rotation_grid,
-    whole_grid,
+from funpipe.jobs.chance import Null, with_random_phases
+from funpipe.jobs.checkpoints import check_folder
+from funpipe.jobs.choosing import (
+    Chosen,
+    Wanted,
+    apart_from,
+    best_picks,
+    chosen,
+    null_among,
+    wanted,
 )
+from funpipe.jobs.recording import SearchRecord, check_record, write_record
+from funpipe.jobs.score_maps import write_maps
+from funpipe.jobs.sweep_planning import Given, looked_for
+from funpipe.jobs.sweeping import Found, LookedFor, swept
+from funpipe.jobs.working import running
 from funpipe.space.tilts import as_tilt
 
-__all__ = ["FOUND", "search"]
+__all__ = ["PICKED", "search"]
 
-FOUND = (
+PICKED = (
     *("score", "z_score", "false_discovery_rate", "template"),
     *("shift_error", "angle_error", "converged"),
 )
 """The features of picks."""
 
-_FALSE = 0.05  # of picks, where nothing is said
-_FINE = 5.0  # periods in a template's diameter, where nothing is said
-_WIDEST = 30.0  # degrees between rotations, where nothing is said
-_PEAKS = 1000.0  # of white noise, which say how often chance scores how much
-_GRID = 0.8  # of a score, what it may be at the nearest of what is tried
 _SEED = 1  # of random phases
 
 
@@ -71,6 +64,8 @@ def search(
     region: Any = None,
     whiten: bool = False,
     exact: bool = False,
+    record: str | os.PathLike[str] | None = None,
+    maps: str | os.PathLike[str] | None = None,
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -113,6 +108,14 @@ def search(
     exact : bool
         Whether nothing that scores enough at a voxel and a rotation may be missed;
         takes some hundred times as long.
+    record : path, optional
+        A file, ``.json``, that is written: what was searched, what each stage left, and
+        the scores of all peaks; `funpipe.plot.search_scores` draws it.
+    maps : path, optional
+        A folder, there or not yet, for ``score.mrc``, the best score at each place,
+        ``orientation.mrc``, the number of its rotation, and ``orientations.csv`` with
+        those; of many tomograms a folder in it for each. All rotations are then tried
+        at all places, which takes some times as long.
     executor, checkpoint, progress
         See `align`; progress is by tiles of the tomogram.
 
@@ -124,8 +127,7 @@ def search(
         standard deviations of the score of a pose in white noise; where it was
         estimated ``false_discovery_rate``, which part of the picks down to this one are
         false; ``template``, ``shift_error`` (nm), ``angle_error`` (degrees),
-        ``converged``, see `align`; and of many tomograms ``tomogram``, its name. All
-        that a box about it lies inside of is looked at, no place nearer to the faces.
+        ``converged``, see `align`; and of many tomograms ``tomogram``, its name.
 
     Raises
     ------
@@ -140,10 +142,13 @@ def search(
 
     Notes
     -----
-    Rotations and places are tried in stages, of which each discards what is unlikely to
-    score enough, a true one of the least score once in a thousand times; what is left
-    is logged under the name ``funpipe``. With a `tilt_series` places count as at the
-    tomogram's middle until they are aligned.
+    Rotations and places are tried in stages, see `funpipe.engine.sweep`. Each discards
+    what is unlikely to score enough: of poses with the least score, which white noise
+    has a thousand times in a tomogram, one in a thousand, and of better ones less. What
+    is left is logged under the name ``funpipe``.
+
+    With a `tilt_series` places count as at the tomogram's middle until they are
+    aligned. Places within the template's radius of a bead of gold are left out.
 
     Examples
     --------
@@ -159,337 +164,137 @@ def search(
            [17., 28., 22.]])
     """
     how = running(executor=executor, checkpoint=checkpoint, progress=progress)
-    wanted = _wanted(count, threshold, false_discovery_rate, distance)
-    group = check.symmetry("symmetry", symmetry)
-    fine = check.optional_positive("resolution", resolution)
-    sources = open_all(tomogram, scale, as_tilt("tilt", tilt))
-    voxel = common_scale(sources)
-    prepared = prepare_all(template, mask, voxel)
-    templates = masked_templates(prepared)
-    support = ball_of(templates)
-    finest = _finest(fine, support.radius, voxel)
-    grid = _grid(rotations, spacing, group, finest / (2 * support.radius))
-    looked = LookedFor(
-        templates,
-        grid,
-        finest,
-        support,
-        check.flag("whiten", whiten),
-        check.flag("exact", exact),
-        max(_PEAKS, 2.0 * (wanted.count or 0)),
-        None if wanted.threshold is None else _GRID * wanted.threshold,
+    asked = wanted(count, threshold, false_discovery_rate, distance)
+    written = Written(check_record(record), check_folder("maps", maps))
+    tilts = as_tilt("tilt", tilt)
+    looked, given = looked_for(
+        Given(tomogram, template, mask, scale, tilts, region, how),
+        asked,
+        rotations=rotations,
+        spacing=spacing,
+        resolution=resolution,
+        symmetry=check.symmetry("symmetry", symmetry),
+        whiten=check.flag("whiten", whiten),
+        exact=check.flag("exact", exact),
+        maps=written.maps is not None,
     )
-    _check_cost(looked, spacing, voxel)
-    side = int(support.periods[0])
-    for source in sources:
-        _check_fits(source, side)
-    regions = [
-        region_of(each, source.shape, source.scale)
-        for each, source in zip(_regions(region, sources), sources, strict=True)
-    ]
-    ready = [
-        _ready(source.opened(), where)
-        for source, where in zip(sources, regions, strict=True)
-    ]
-    apart = wanted.distance or _diameter(support.bulk) * voxel
-    found = [_peaks(*each, looked, apart, how) for each in ready]
+    voxel = given.scale
+    apart = (asked.distance or ball_diameter(looked.support.bulk) * voxel) / voxel
+    found = [apart_from(swept(each, looked, how), apart) for each in given.places]
     null = None
-    if wanted.false is not None:
-        others = looked._replace(
-            templates=with_random_phases(prepared, _SEED), exact=False
-        )
-        of_null = [_peaks(*each, others, apart, how) for each in ready]
-        null = _null(found, of_null, [each.scale for each in sources], apart)
-    chosen, shares = _chosen(found, null, wanted)
-    return _climbed(
-        *(sources, found, chosen, shares, looked, wanted, apart),
-        {
-            "template": template,
-            "mask": mask,
-            "scale": scale,
-            "tilt": tilt,
-            "resolution": finest * voxel,
-            "whiten": whiten,
-            "executor": executor,
-            "checkpoint": checkpoint,
-            "progress": progress,
-        },
-        tomogram,
-    )
+    if asked.false is not None:
+        phases = with_random_phases(given.prepared, _SEED)
+        other = looked._replace(templates=phases, exact=False, maps=False)
+        of_null = [apart_from(swept(each, other, how), apart) for each in given.places]
+        null = null_among(found, of_null, apart)
+    some = chosen(found, null, asked)
+    if written.maps is not None:
+        names = [each.source.name for each in given.places]
+        whole = [each.map for each in found]
+        write_maps(written.maps, names, whole, looked.grid, voxel)
+    if written.record is not None:
+        said = _record(given, looked, asked, apart, symmetry, found, some, null)
+        write_record(said, written.record)
+    picks = _aligned(given, looked, found, some)
+    if asked.false is None:
+        picks = _without(picks, "false_discovery_rate")
+    owner = picks.features.get("tomogram", np.zeros(len(picks)))
+    picks = best_picks(picks, owner, apart * voxel, asked)
+    if not len(picks):
+        warn("search found nothing: no peak is above the threshold")
+    return picks
 
 
-class Wanted(NamedTuple):
-    """Which of the peaks are picks."""
+class Written(NamedTuple):
+    """What is written beside the picks."""
 
-    count: int | None
-    threshold: float | None
-    false: float | None
-    distance: float | None
+    record: str | None
+    maps: str | None
 
 
-def _wanted(count: Any, threshold: Any, false: Any, distance: Any) -> Wanted:
-    if count is not None:
-        count = check.positive_integer("count", count)
-    if threshold is not None:
-        threshold = check.number("threshold", threshold)
-        if not 0 < threshold < 1:
-            fail("threshold", "a score above 0 and below 1", threshold)
-    if false is not None:
-        false = check.number("false_discovery_rate", false)
-        if not 0 < false < 1:
-            fail("false_discovery_rate", "a part above 0 and below 1", false)
-    elif count is None and threshold is None:
-        false = _FALSE
-    return Wanted(
-        count, threshold, false, check.optional_positive("distance", distance)
-    )
-
-
-def _finest(resolution: float | None, radius: float, scale: float) -> float:
-    """Return the finest period, voxels."""
-    if resolution is None:
-        return max(2.0, 2 * radius / _FINE)
-    if resolution < 2 * scale * (1 - 1e-6):
-        fail("resolution", f"{2 * scale:.6g} nm or more, two voxels", resolution)
-    if resolution > 2 * radius * scale:
-        fail(
-            "resolution",
-            f"finer than the template of {2 * radius * scale:.3g} nm",
-            resolution,
-        )
-    return resolution / scale
-
-
-def _grid(rotations: Any, spacing: Any, symmetry: str, angle: float) -> RotationGrid:
-    whole = isinstance(rotations, str) and rotations == "all"
-    if not whole:
-        if spacing is not None:
-            raise ValueError(
-                "spacing must be None where rotations are not 'all': they have their own"
-            )
-        rotation_count(rotations)  # for its errors
-        return rotation_grid(rotations, symmetry)
-    if spacing is None:
-        return whole_grid(min(math.degrees(angle), _WIDEST), symmetry)
-    apart = check.positive("spacing", spacing)
-    if not _FINEST_SPACING <= apart <= _COARSEST_SPACING:
-        fail(
-            "spacing", f"{_FINEST_SPACING:g} to {_COARSEST_SPACING:g} degrees", spacing
-        )
-    return whole_grid(apart, symmetry)
-
-
-_FINEST_SPACING, _COARSEST_SPACING = 1.0, 90.0
-
-
-def _check_cost(looked: LookedFor, spacing: Any, scale: float) -> None:
-    """Refuse what would not fit into memory."""
-    side = looked.support.periods[0]
-    waves = 2 / 3 * math.pi * (side / looked.finest) ** 3
-    rows = len(looked.templates) * len(looked.grid.rotations)
-    needed = 24 * waves * rows
-    if needed > 0.5 * check.memory():
-        raise WrongValueError(
-            Argument("resolution"),
-            f" must be coarser, or spacing larger: {rows:,} turned templates at "
-            f"{waves:,.0f} waves take {needed / 1e9:,.1f} GB, of which there are "
-            f"{check.memory() / 1e9:,.0f}; {looked.finest * scale:.3g} nm and "
-            f"{looked.grid.spacing or 0:.3g} degrees are too fine for this template",
-            name="resolution",
-            value=looked.finest * scale,
-        )
-
-
-def _check_fits(source: Source, side: int) -> None:
-    if min(source.shape) < side:
-        with in_tomogram(source.name):
-            raise ValueError(
-                f"template must fit into the tomogram of {source.shape} voxels with "
-                f"what is seen around it, {side} voxels along each axis at "
-                f"{source.scale:.6g} nm per voxel"
-            )
-
-
-def _regions(region: Any, sources: list[Source]) -> list[Any]:
-    """Return what is given of each tomogram."""
-    if not isinstance(region, Mapping):
-        return [region] * len(sources)
-    named = {str(name): each for name, each in region.items()}
-    there = [each.name for each in sources]
-    if wrong := sorted(set(named) - {str(each) for each in there}):
-        fail("region", f"of tomograms that there are, {there}", wrong)
-    return [named.get(str(name)) for name in there]
-
-
-def _ready(source: Source, region: Region) -> tuple[Source, Scan, Region]:
-    """Look at a tomogram's voxels; refuse what is not finite where it is searched."""
-    with in_tomogram(source.name):
-        scan = scanned(source)
-        if scan.bad is not None:
-            low, high = scan.bad
-            inside = region.block(tuple(low), tuple(high + 1))
-            block = np.asarray(source.array[tuple(map(slice, low, high + 1))])
-            if (inside & ~np.isfinite(block)).any():
-                z, y, x = (f"{a} to {b}" for a, b in zip(low, high, strict=True))
-                raise ValueError(
-                    f"tomogram must be finite, but has NaN or infinity in {scan.count:,} "
-                    f"voxels at z {z}, y {y}, x {x}: leave them out by region"
-                )
-    return source, scan, region
-
-
-def _diameter(voxels: int) -> float:
-    return 2 * (3 * max(voxels, 1) / (4 * math.pi)) ** (1 / 3)
-
-
-def _peaks(
-    source: Source,
-    scan: Scan,
-    region: Region,
-    looked: LookedFor,
-    apart: float,
-    how: Running,
-) -> Found:
-    """Return the peaks of a tomogram that are so far apart, the best first."""
-    found = swept(source, scan, looked, region, how)
-    one = np.zeros(len(found.scores), np.intp)
-    pairs = near_pairs(found.where * source.scale, one, apart)
-    kept = found.take(best_apart(found.scores, pairs))
-    return kept.take(np.argsort(-kept.scores, kind="stable"))
-
-
-def _null(
-    found: list[Found], of_null: list[Found], scales: list[float], apart: float
-) -> Null:
-    """Return the null of a search, without its peaks where particles are likely.
-
-    There the tomogram is not as elsewhere, and no pick is false.
-    """
-    scores = -np.sort(-np.concatenate([each.scores for each in found]))
-    least = max(each.least for each in (*found, *of_null))
-    left = of_null
-    for _ in range(2):
-        null = null_of(
-            np.concatenate([each.scores for each in left]), least, found[0].numbers
-        ).scaled_to(scores)
-        likely = scores[false_share(scores, null) <= _LIKELY]
-        limit = likely[-1] if len(likely) else np.inf
-        left = [
-            theirs.take(_away(theirs, mine.take(mine.scores >= limit), apart / scale))
-            for theirs, mine, scale in zip(of_null, found, scales, strict=True)
-        ]
-    return null
-
-
-_LIKELY = 0.2  # of picks, the part that may be false where null peaks are left out
-
-
-def _away(some: Found, others: Found, apart: float) -> NDArray[np.bool_]:
-    if not len(others.where) or not len(some.where):
-        return np.ones(len(some.where), bool)
-    distance, _ = scipy.spatial.KDTree(others.where).query(some.where)
-    return np.asarray(distance > apart)
-
-
-def _chosen(
-    found: list[Found], null: Null | None, wanted: Wanted
-) -> tuple[list[NDArray[np.intp]], list[NDArray[np.float64]]]:
-    """Return which peaks of each tomogram go on, and which share of them is false."""
-    scores = np.concatenate([each.scores for each in found])
-    owner = np.repeat(np.arange(len(found)), [len(each.scores) for each in found])
-    share = np.full(len(scores), np.nan)
-    if null is not None:
-        order = np.argsort(-scores, kind="stable")
-        share[order] = false_share(scores[order], null)
-    kept = np.ones(len(scores), bool) if wanted.false is None else share <= wanted.false
-    first = np.searchsorted(owner, np.arange(len(found)))
-    chosen, shares = [], []
-    for i, each in enumerate(found):
-        mine = np.arange(len(each.scores))
-        some = mine[kept[first[i] + mine]]
-        some = some[: None if wanted.count is None else _MORE * wanted.count]
-        chosen.append(some)
-        shares.append(share[first[i] + some])
-    return chosen, shares
-
-
-_MORE = 2  # times as many as are wanted climb: their order may change
-
-
-def _climbed(
-    sources: list[Source],
-    found: list[Found],
-    chosen: list[NDArray[np.intp]],
-    shares: list[NDArray[np.float64]],
-    looked: LookedFor,
-    wanted: Wanted,
-    apart: float,
-    options: dict[str, Any],
-    tomogram: Any,
+def _aligned(
+    given: Given, looked: LookedFor, found: list[Found], some: list[Chosen]
 ) -> Molecules:
-    """Return picks at the optimum of their poses, the best first."""
+    """Return picks at the optimum of their poses, with their features."""
     from scipy.spatial.transform import Rotation
 
-    voxel = common_scale(sources)
-    r = len(looked.grid.rotations)
-    picks = [each.take(some) for each, some in zip(found, chosen, strict=True)]
-    rows = np.concatenate([each.rows for each in picks])
-    where = np.concatenate([each.where for each in picks]) * voxel
-    features: dict[str, Any] = {}
-    if len(sources) > 1 or sources[0].name is not None:
-        names = [str(each.name) for each in sources]
-        features["tomogram"] = np.repeat(names, [len(each.rows) for each in picks])
-    share = np.concatenate(shares)
+    sources = [each.source for each in given.places]
+    sizes = [len(each.false) for each in some]
+    where = np.concatenate([each.found.where for each in some]) * given.scale
+    rows = np.concatenate([each.found.rows for each in some])
+    names: dict[str, NDArray[Any]] = {}
+    if isinstance(given.tomogram, Mapping):
+        names["tomogram"] = np.repeat([str(each.name) for each in sources], sizes)
     if not len(rows):
-        warn("search found nothing: no peak is above the threshold")
-        none = {name: np.zeros(0) for name in FOUND}
-        return Molecules(where.reshape(0, 3), None, {**features, **none})
-    turns = Rotation.from_quat(looked.grid.rotations.as_quat()[rows % r])
+        nothing = dict.fromkeys(PICKED, np.zeros(0))
+        return Molecules(np.zeros((0, 3)), None, {**names, **nothing})
+    turns = looked.grid.rotations.as_quat()[rows % len(looked.grid.rotations)]
     around = looked.grid.spacing or 0.0
     aligned = align(
-        tomogram,
-        Molecules(where, turns, {**features, "_share": share}),
-        max_shifts=min(1.5, looked.support.radius / 4) * voxel,
+        given.tomogram,
+        Molecules(where, Rotation.from_quat(turns), names),
+        template=given.template,
+        mask=given.mask,
+        scale=given.stated,
+        tilt=given.tilt,
+        resolution=looked.finest * given.scale,
+        whiten=looked.whiten,
+        max_shifts=min(1.5, looked.support.radius / 4) * given.scale,
         rotations=(around, around / 2) if around else None,
         estimate="mode",
         preflight=False,
-        **options,
+        executor=given.how.executor,
+        checkpoint=given.how.checkpoint,
+        progress=given.how.progress,
     )
-    kept = aligned.features
-    score = kept["score"]
-    numbers = found[0].numbers
+    score = aligned.features["score"]
     table = {
+        **names,
         "score": score,
-        "z_score": score * math.sqrt(numbers),
-        "false_discovery_rate": kept["_share"],
-        **{name: kept[name] for name in FOUND[3:]},
+        "z_score": score * np.sqrt(np.repeat([each.numbers for each in found], sizes)),
+        "false_discovery_rate": np.concatenate([each.false for each in some]),
+        **{name: aligned.features[name] for name in PICKED[3:]},
     }
-    if wanted.false is None:
-        del table["false_discovery_rate"]
-    if "tomogram" in features:
-        table = {"tomogram": kept["tomogram"], **table}
-    result = Molecules(aligned.positions, aligned.rotations, table)
-    return _best_of(result, wanted, apart, sources)
+    return Molecules(aligned.positions, aligned.rotations, table)
 
 
-def _best_of(
-    picks: Molecules, wanted: Wanted, apart: float, sources: list[Source]
-) -> Molecules:
-    """Return picks in falling order that are apart, and as many as are wanted."""
-    score = picks.features["score"]
-    names = picks.features.get("tomogram", np.zeros(len(picks)))
-    owner = np.unique(names, return_inverse=True)[1]
-    pairs = near_pairs(picks.positions, owner, apart)
-    order = best_apart(score, pairs)
-    order = order[np.argsort(-score[order], kind="stable")]
-    if wanted.threshold is not None:
-        order = order[score[order] >= wanted.threshold]
-    if wanted.count is not None:
-        rank = np.zeros(len(order), np.intp)
-        for each in np.unique(owner):
-            mine = owner[order] == each
-            rank[mine] = np.arange(mine.sum())
-        order = order[rank < wanted.count]
-    if not len(order):
-        warn("search found nothing: no peak is above the threshold")
-    return picks[order]
+def _without(picks: Molecules, name: str) -> Molecules:
+    rest = {key: each for key, each in picks.features.items() if key != name}
+    return Molecules(picks.positions, picks.rotations, rest)
+
+
+def _record(
+    given: Given,
+    looked: LookedFor,
+    asked: Wanted,
+    apart: float,
+    symmetry: str,
+    found: list[Found],
+    some: list[Chosen],
+    null: Null | None,
+) -> SearchRecord:
+    sources = [each.source for each in given.places]
+    scores = np.concatenate([each.scores for each in found]).astype(float)
+    picked = np.concatenate([each.found.scores for each in some]).astype(float)
+    return SearchRecord(
+        tuple(each.name or each.path or "" for each in sources),
+        tuple(each.shape for each in sources),
+        tuple(each.region.describe() for each in given.places),
+        given.scale,
+        looked.finest * given.scale,
+        looked.grid.spacing,
+        len(looked.grid.rotations),
+        len(looked.templates),
+        symmetry,
+        looked.whiten,
+        looked.exact,
+        max(each.functions for each in found),
+        apart * given.scale,
+        tuple(each.counts for each in found),
+        max(each.least for each in found),
+        -np.sort(-scores),
+        -np.sort(-picked),
+        None if null is None else null.scores,
+        None if null is None else (null.many, null.least, null.beta),
+        asked.false,
+    )
