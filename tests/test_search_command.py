@@ -14,6 +14,7 @@ from funpipe.faces import command_search
 from funpipe.faces.demo import pose_errors
 from funpipe.io.tomogram_files import alike
 from funpipe.jobs.picking import search
+from funpipe.jobs.recording import read_record
 from funpipe.simulate import asymmetric_molecule, blob_image, tomogram
 
 pytest.importorskip("starfile")
@@ -141,6 +142,18 @@ def test_where_nothing_is_found_nothing_is_written(here, capsys):
     assert "warning: search found nothing" in printed.err
     assert printed.err.count("\n") == 1
     assert not Path("picks.star").exists()
+
+
+def test_a_record_and_maps_are_written_beside_the_picks(here):
+    more = ("--record", "searched.json", "--maps", "maps", "--out", "picks.csv")
+    assert run(*ONE, *WHAT, *TILT, "--false-discovery-rate", 0.8, *more) == 0
+    record = read_record("searched.json")
+    assert record.tomograms == ("TS_01",)
+    assert record.false_discovery_rate == 0.8
+    assert record.resolution == 4.0
+    assert len(record.scores) >= len(record.picked) >= 1
+    assert len(record.null) > 0
+    assert list(Path("maps").rglob("*.mrc"))
 
 
 # What becomes of options.

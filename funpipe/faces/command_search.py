@@ -16,7 +16,7 @@ from funpipe.faces.command_lists import format_written, in_nm, rehearse, write_l
 from funpipe.faces.command_tilts import tilted_files
 from funpipe.faces.command_values import pipeline, region, rotations, templates
 from funpipe.io.volumes import volume_stem
-from funpipe.jobs.picking import FOUND, search
+from funpipe.jobs.picking import PICKED, search
 from funpipe.space.tilts import no_tilt
 
 __all__ = ["searched"]
@@ -31,7 +31,6 @@ def searched(options: argparse.Namespace) -> str:
     if not in_nm(target):
         scale = sources[0].scale
     _rehearse(options, target, [str(each.name) for each in sources], scale)
-    given = {"record": options.record, "maps": options.maps}
     picks = search(
         tomograms,
         template=templates(options.template),
@@ -49,9 +48,10 @@ def searched(options: argparse.Namespace) -> str:
         region=region(options.region, tomograms),
         whiten=options.whiten,
         exact=options.exact,
+        record=options.record,
+        maps=options.maps,
         checkpoint=options.checkpoint,
         progress=not options.no_progress,
-        **{name: each for name, each in given.items() if each is not None},
     )
     if not len(picks):
         return f"0 particles found; {options.out} is not written"
@@ -80,7 +80,7 @@ def _rehearse(
 ) -> None:
     """Write picks of nothing, which are thrown away: what fails, fails now."""
     nothing = np.zeros(len(names))
-    features: dict[str, Any] = {**dict.fromkeys(FOUND, nothing), "tomogram": names}
+    features: dict[str, Any] = {**dict.fromkeys(PICKED, nothing), "tomogram": names}
     some = Molecules(np.zeros((len(names), 3)), features=features)
     rehearse(some, options, target, None, scale)
 

@@ -119,8 +119,8 @@ def _said(record: SearchRecord, null: Null | None) -> str:
 def _add_null(ax: Axes, null: Null, edges: NDArray[Any]) -> None:
     """Add the null's peaks, and how many of its tail are expected in a bar."""
     counts, _ = np.histogram(null.scores, edges)
-    label = f"null: {null.part * len(null.scores):,.0f} by chance"
-    ax.stairs(null.part * counts, edges, color=RED, lw=1.3, zorder=2, label=label)
+    label = f"null: {len(null.scores):,} peaks of random phases"
+    ax.stairs(counts, edges, color=RED, lw=1.3, zorder=2, label=label)
     wide = edges[1] - edges[0]
     s = np.linspace(null.least, max(edges[-1], null.least + wide), 200) + wide / 2
     expected = null.above(s - wide / 2) - null.above(s + wide / 2)
