@@ -281,12 +281,12 @@ def test_scores_are_a_histogram_and_the_null_is_as_if_as_many():
 
 def test_the_scores_of_a_search_are_drawn_with_those_taken_and_the_null(tmp_path):
     ax = plot.search_scores(RECORD)
-    (outline,) = (each for each in ax.patches if hasattr(each, "get_data"))
-    heights, edges, _ = outline.get_data()
-    np.testing.assert_allclose(heights, np.histogram(NULL, edges)[0])
-    everything, taken = ([bar.get_height() for bar in each] for each in ax.containers)
-    np.testing.assert_array_equal(everything, np.histogram(PEAKS, edges)[0])
-    np.testing.assert_array_equal(taken, np.histogram(PEAKS[:4], edges)[0])
+    everything, taken, null = (each.get_data() for each in ax.patches)
+    edges = null.edges
+    np.testing.assert_array_equal(null.values, np.histogram(NULL, edges)[0])
+    np.testing.assert_array_equal(everything.values, np.histogram(PEAKS, edges)[0])
+    np.testing.assert_array_equal(taken.values, np.histogram(PEAKS[:4], edges)[0])
+    np.testing.assert_array_equal(everything.baseline, taken.values)
     assert legend(ax)[:2] == [
         "204 peaks",
         "4 taken, of 0.45 or more; 1.8 % expected to be false",
@@ -298,8 +298,7 @@ def test_the_scores_of_a_search_are_drawn_with_those_taken_and_the_null(tmp_path
 
 def test_the_tail_of_the_null_is_what_is_expected_in_a_bar():
     ax = plot.search_scores(RECORD)
-    (outline,) = (each for each in ax.patches if hasattr(each, "get_data"))
-    wide = np.diff(outline.get_data()[1])[0]
+    wide = np.diff(ax.patches[0].get_data().edges)[0]
     s, expected = line(ax, "its tail, as fitted").get_data()
     count, least, beta = RECORD.tail
     above = [

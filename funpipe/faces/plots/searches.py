@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["search_scores"]
 
 _FEWEST = 0.4  # peaks of a bar, at the lower end of the picture
+_ROOM = 5.0  # times as high as the highest bar, for the legend
 _BARS = 10, 80  # at least, and at most
 
 
@@ -82,20 +83,30 @@ def search_scores(record: Any, *, ax: Axes | None = None) -> Axes:
         raise ValueError("record must have one peak or more, not none")
     edges = _edges(every)
     ax = axes_of(ax, 6.0, 3.8)
-    bars: dict[str, Any] = {"bins": edges.tolist(), "zorder": 1}
-    ax.hist(found.scores, color=LIGHT, label=f"{len(found.scores):,} peaks", **bars)
+    every_count, picked_count = (
+        np.histogram(each, edges)[0] for each in (found.scores, found.picked)
+    )
+    label = f"{len(found.scores):,} peaks"
+    ax.stairs(
+        *(every_count, edges),
+        baseline=picked_count,
+        fill=True,
+        color=LIGHT,
+        label=label,
+    )
     if len(found.picked):
-        ax.hist(found.picked, color=BLUE, label=_said(found, null), **bars)
+        label = _said(found, null)
+        ax.stairs(picked_count, edges, fill=True, color=BLUE, label=label)
         ax.axvline(found.threshold, color="black", lw=0.8, ls="--")
     if null is not None:
         _add_null(ax, null, edges)
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.set_ylim(bottom=_FEWEST)
+    ax.set_ylim(_FEWEST, _ROOM * ax.dataLim.y1)
     ax.set_xlabel("score, a correlation")
     ax.set_ylabel("peaks")
     ax.margins(x=0.02)
-    add_legend(ax)
+    add_legend(ax, "upper right")
     return ax
 
 
@@ -120,7 +131,7 @@ def _add_null(ax: Axes, null: Null, edges: NDArray[Any]) -> None:
     """Add the null's peaks, and how many of its tail are expected in a bar."""
     counts, _ = np.histogram(null.scores, edges)
     label = f"null: {len(null.scores):,} peaks of random phases"
-    ax.stairs(counts, edges, color=RED, lw=1.3, zorder=2, label=label)
+    ax.stairs(counts, edges, color=RED, lw=1.3, label=label)
     wide = edges[1] - edges[0]
     s = np.linspace(null.least, max(edges[-1], null.least + wide), 200) + wide / 2
     expected = null.above(s - wide / 2) - null.above(s + wide / 2)
