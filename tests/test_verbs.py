@@ -21,7 +21,7 @@ VERBS = [
     *(fp.align, fp.align_subtomograms, fp.average, fp.check),
     *(fp.half_averages, fp.halves, fp.fsc, fp.conical_fsc, fp.local_resolution),
     *(fp.distinct, fp.neighbours, fp.random_rotations, fp.symmetry_expand),
-    fp.refine,
+    *(fp.refine, fp.search),
     *(fp.classify, fp.landscape, fp.score),
     *(fp.stage_images, fp.report),
     *(getattr(fp.plot, each) for each in fp.plot.__all__ if each != "central_slices"),

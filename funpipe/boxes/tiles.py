@@ -7,6 +7,7 @@ the position of its first voxel, so that it travels and is kept as those.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -17,8 +18,10 @@ from numpy.typing import NDArray
 
 from funpipe.base.molecules import Molecules
 from funpipe.boxes.chunks import Chunk
+from funpipe.boxes.cropping import without_outliers
 from funpipe.boxes.opening import Source
 from funpipe.io.voxels import read_block
+from funpipe.space.crops import Support
 
 __all__ = [
     "Filled",
@@ -26,6 +29,7 @@ __all__ = [
     "Scan",
     "Tile",
     "ball_diameter",
+    "beads_in",
     "nearest_voxels",
     "plan_tiles",
     "read_tile",
@@ -47,8 +51,8 @@ class Plan(NamedTuple):
     """Voxels of the tomogram."""
     step: float
     """Voxels between places, a multiple of ½."""
-    half: int
-    """Voxels about a place that have to be there."""
+    inside: Shape
+    """Voxels that places are from the tomogram's faces, at the least."""
     places: Shape
     """Of a tile, with its margins, even numbers."""
     margin: Shape
@@ -65,12 +69,12 @@ class Plan(NamedTuple):
     def own(self, first: Array) -> NDArray[np.bool_]:
         """Tell which places of a tile are its own, with all that they need inside."""
         found = []
-        for start, n, margin, size in zip(
-            first, self.places, self.margin, self.shape, strict=True
+        for start, n, margin, size, away in zip(
+            first, self.places, self.margin, self.shape, self.inside, strict=True
         ):
             number = np.arange(n)
             voxel = nearest_voxels(start + number, self.step)
-            inside = (voxel >= self.half) & (voxel <= size - 1 - self.half)
+            inside = (voxel >= away) & (voxel <= size - 1 - away)
             found.append(inside & (number >= margin) & (number < n - margin))
         z, y, x = np.meshgrid(*found, indexing="ij", sparse=True)
         return np.asarray(z & y & x)
@@ -80,31 +84,31 @@ class Plan(NamedTuple):
         return sum(int(self.own(each).sum()) for each in self.first)
 
 
-def plan_tiles(shape: Shape, step: float, half: int, reach: int = 1) -> Plan:
+def plan_tiles(shape: Shape, step: float, inside: Shape, around: int) -> Plan:
     """Divide a tomogram.
 
     Parameters
     ----------
     shape : (int, int, int)
-        Its voxels, more than 2 half along each axis.
+        Its voxels.
     step : float
         Voxels between places, a multiple of ½.
-    half : int
-        Voxels about a place that have to be there.
-    reach : int
-        Voxels from a place to others that are looked at from there.
+    inside : (int, int, int)
+        Voxels that places are from the faces, at the least.
+    around : int
+        Voxels about a place that are needed; outside the tomogram they are filled.
 
     Examples
     --------
-    >>> plan = plan_tiles((40, 100, 200), 2.0, 10)
+    >>> plan = plan_tiles((40, 100, 200), 2.0, (10, 10, 10), 12)
     >>> plan.places, len(plan.first), plan.places_of_all()
     ((24, 54, 60), 2, 36000)
     """
-    margin = 2 * math.ceil((half + 1 + reach) / step / 2)
+    margin = 2 * math.ceil((around + 1) / step / 2)
     axes, places = [], []
-    for size in shape:
-        low = 2 * math.floor(half / step / 2)
-        count = math.floor((size - 1 - half) / step) - low + 1
+    for size, away in zip(shape, inside, strict=True):
+        low = 2 * math.floor(away / step / 2)
+        count = math.floor((size - 1 - away) / step) - low + 1
         most = max(_PLACES, 4 * margin) - 2 * margin
         tiles = math.ceil(count / most)
         own = 2 * math.ceil(count / tiles / 2)
@@ -116,8 +120,7 @@ def plan_tiles(shape: Shape, step: float, half: int, reach: int = 1) -> Plan:
         places.append(n)
     first = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     z, y, x = places
-    nz, ny, nx = shape
-    return Plan((nz, ny, nx), step, half, (z, y, x), (margin,) * 3, first)
+    return Plan(shape, step, inside, (z, y, x), (margin,) * 3, first)
 
 
 def tile_chunks(source: Source, plan: Plan) -> list[Chunk]:
@@ -134,12 +137,14 @@ class Tile(NamedTuple):
 
     values: NDArray[np.float32]
     """Of a mean of about 0 and a spread of about 1; what lies outside the tomogram or
-    is not finite is 0."""
+    is not finite is 0, and so are beads of gold."""
     first: NDArray[np.intp]
     """(3,), number of its first place."""
+    free: NDArray[np.bool_]
+    """Of its places, those farther than the template's radius from all beads."""
 
 
-def read_tile(source: Source, plan: Plan, scan: Scan) -> Tile:
+def read_tile(source: Source, plan: Plan, support: Support, scan: Scan) -> Tile:
     """Read the tile that a tomogram's one particle is at."""
     (corner,) = source.molecules.positions
     first = np.round(corner / source.scale / plan.step).astype(np.intp)
@@ -151,7 +156,41 @@ def read_tile(source: Source, plan: Plan, scan: Scan) -> Tile:
     known = np.where(np.isfinite(block), block, scan.mean).astype(np.float64)
     inside = tuple(map(slice, low - start, high - start))
     tile[inside] = (known - scan.mean) / scan.spread
-    return Tile(tile, first)
+    beads = beads_in(tile, support)
+    tile[beads] = 0
+    return Tile(tile, first, _away_from(beads, plan, support.radius))
+
+
+def beads_in(tile: NDArray[np.float32], support: Support) -> NDArray[np.bool_]:
+    """Tell which voxels are of beads, (z, y, x).
+
+    They are those that are outliers, see `funpipe.boxes.cropping`, of all boxes about
+    them, of which one holds any particle as a whole.
+    """
+    found = np.zeros(tile.shape, bool)
+    if without_outliers(tile, tile.size) is tile:
+        return found
+    seen, side = np.zeros(tile.shape, bool), int(support.periods[0])
+    starts = (range(0, max(1, n - side), side // 2) for n in tile.shape)
+    for corner in itertools.product(*starts):
+        part = tuple(slice(i, i + side + side // 2) for i in corner)
+        clean = without_outliers(tile[part], support.bulk)
+        outlying = clean != tile[part]
+        found[part] = outlying & (found[part] | ~seen[part])
+        seen[part] = True
+    return found
+
+
+def _away_from(beads: Array, plan: Plan, reach: float) -> NDArray[np.bool_]:
+    """Tell which places of a tile are farther than so many voxels from all beads."""
+    if not beads.any():
+        return np.ones(plan.places, bool)
+    away = scipy.ndimage.distance_transform_edt(~beads) > reach
+    axes = [
+        np.minimum(nearest_voxels(np.arange(n), plan.step), size - 1)
+        for n, size in zip(plan.places, plan.voxels, strict=True)
+    ]
+    return np.asarray(away[np.ix_(*axes)])
 
 
 def ball_diameter(voxels: float) -> float:

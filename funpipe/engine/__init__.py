@@ -15,6 +15,9 @@
 - `weighing`: poses of weak particles are the mean of what may be true
 - `classes`: references and evidence of classes at poses, and where they start
 - `scores`: of all poses of a search, none left out
+- `basis`: turned templates of a whole search as sums of few functions
+- `sweep`: where in a tile of a tomogram they fit; `chances`: what may be left out
+- `rescoring`: the best pose around a place; `exactly`: nothing left out that may count
 - `amplitude`: of a job's particles together, and the odds that a place holds one
 - `integrals`: of likelihoods over shifts and rotations, for that
 - `limits`: how far the poses of a search may go

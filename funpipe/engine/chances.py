@@ -87,6 +87,9 @@ def _seen(
     return best[0], best[1], best[2]
 
 
+_OFTEN = 2e-3  # of poses, where there are few of them
+
+
 def score_of_chance(numbers: float, poses: float, expected: float) -> float:
     """Return the score that so many of some poses have by chance.
 
@@ -100,14 +103,14 @@ def score_of_chance(numbers: float, poses: float, expected: float) -> float:
     poses : float
         Places times rotations.
     expected : float
-        How many of them shall be above.
+        How many of them shall be above, one in a thousand at the most.
 
     Examples
     --------
     >>> round(score_of_chance(246.0, 5e10, 3e4), 2)
     0.3
     """
-    chance = min(1.0, 2 * expected / poses)
+    chance = min(_OFTEN, 2 * expected / poses)
     return float(
         math.sqrt(1 - scipy.special.betaincinv((numbers - 1) / 2, 0.5, chance))
     )

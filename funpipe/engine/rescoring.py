@@ -34,17 +34,19 @@ def nothing_scored() -> Rescored:
     return Rescored(np.zeros((0, 3), np.intp), np.zeros(0, np.float32), none)
 
 
-_TOGETHER = 64  # places that are looked at at once
-_STEPS = 4  # from voxel to voxel, at the most
+_TOGETHER = 16  # places that are looked at at once
+
+REACH = 2
+"""Voxels that poses go from where they start, at the most, along each axis."""
 
 
 def rescored(
-    tile: Array, where: Array, rows: Array, basis: Basis, least: float
+    tile: Array, where: Array, basis: Basis, kernels: Array, least: float
 ) -> Rescored:
-    """Return the best of the voxels and rotations around places.
+    """Return the best pose around places.
 
-    From voxel to voxel: what is seen about one says which beside it, and which
-    rotation, is better, and is scored in full there.
+    From voxel to voxel, each time to that of 27 at which the part of the templates in
+    the basis scores best; at last all rotations are scored in full at some of those.
 
     Parameters
     ----------
@@ -52,16 +54,16 @@ def rescored(
         Voxels.
     where : (n, 3) array
         The voxels that are nearest to the places; crops about those up to `REACH`
-        beside them are inside.
-    rows : (n, some) array
-        Rotations that may be the best of each, and whose surroundings are looked at.
+        beside them, and one more, are inside.
     basis : Basis
         What is looked for.
+    kernels : (K, side, side, side) array
+        κ_j, see `funpipe.engine.sweep`.
     least : float
         Poses with a lower score are left out.
     """
     found = [
-        _climbed(tile, where[i : i + _TOGETHER], rows[i : i + _TOGETHER], basis)
+        _best(tile, _climbed(tile, where[i : i + _TOGETHER], basis, kernels), basis)
         for i in range(0, len(where), _TOGETHER)
     ]
     if not found:
@@ -70,41 +72,39 @@ def rescored(
     return all_of.take(all_of.scores >= least)
 
 
-REACH = _STEPS
-"""Voxels that poses go from where they start, at the most, along each axis."""
-
-
-def _climbed(tile: Array, where: Array, rows: Array, basis: Basis) -> Rescored:
+def _climbed(
+    tile: Array, where: Array, basis: Basis, kernels: Array
+) -> NDArray[np.intp]:
+    """Return the best voxels around some, (n, `_SCORED`, 3)."""
     axis = np.arange(-1, 2)
-    shifts = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
-    moves = np.exp(2j * np.pi * basis.k @ shifts.T).astype(np.complex64)
-    still = len(shifts) // 2
-    best = Rescored(
-        where.copy(), np.full(len(where), -1.0, np.float32), rows[:, 0].copy()
-    )
-    going, near = np.arange(len(where)), basis.around(rows).reshape(len(rows), -1)
-    for _ in range(_STEPS + 1):
-        here = np.arange(len(going))
-        # Re Σ conj(s) G exp(2πi k·t), for rotations and shifts at once
-        G = _seen_in(tile, where[going], basis)
-        products = ((basis.rows[near].conj() * G[:, None]) @ moves).real
-        row = products[..., still].argmax(axis=1)
-        score = products[here, row, still]
-        better = score > best.scores[going]
-        which = going[better]
-        best.where[which] = where[which]
-        best.scores[which] = score[better]
-        best.rows[which] = near[here, row][better]
-        row, shift = np.divmod(
-            products.reshape(len(going), -1).argmax(axis=1), len(shifts)
-        )
-        on = shift != still
-        if not on.any():
-            break
-        near = basis.around(near[here, row][on])
+    beside = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    flat = kernels.reshape(len(kernels), -1).T
+    where, going = where.copy(), np.arange(len(where))
+    found = np.repeat(where[:, None], _SCORED, axis=1)
+    for _ in range(REACH):
+        around = where[going, None] + beside
+        crops = _crops(tile, around.reshape(-1, 3), basis.side)
+        c = crops.reshape(len(crops), -1) @ flat
+        scores = (c @ basis.coefficients.T).max(axis=1).reshape(len(going), -1)
+        order = np.argsort(-scores, axis=1)[:, :_SCORED]
+        found[going] = around[np.arange(len(going))[:, None], order]
+        best = found[going, 0]
+        on = (best != where[going]).any(axis=1)
+        where[going] = best
         going = going[on]
-        where[going] += shifts[shift[on]]
-    return best
+        if not len(going):
+            break
+    return found
+
+
+def _best(tile: Array, where: Array, basis: Basis) -> Rescored:
+    """Return the best of some voxels each, (n, some, 3), with all that is scored."""
+    scored = exact(tile, where.reshape(-1, 3), basis)
+    which = scored.scores.reshape(where.shape[:2]).argmax(axis=1)
+    return scored.take(which + where.shape[1] * np.arange(len(where)))
+
+
+_SCORED = 4  # voxels of the 27
 
 
 def exact(tile: Array, where: Array, basis: Basis) -> Rescored:
@@ -123,10 +123,10 @@ def exact(tile: Array, where: Array, basis: Basis) -> Rescored:
 
 def _seen_in(tile: Array, where: Array, basis: Basis) -> NDArray[np.complex64]:
     """Return what is seen of crops about voxels, see `seen_of`."""
-    half = basis.side // 2
-    return seen_of(
-        np.stack(
-            [tile[tuple(slice(i - half, i + half + 1) for i in each)] for each in where]
-        ),
-        basis,
-    )
+    return seen_of(_crops(tile, where, basis.side), basis)
+
+
+def _crops(tile: Array, where: Array, side: int) -> NDArray[np.float32]:
+    half = side // 2
+    crops = [tile[tuple(slice(i - half, i + half + 1) for i in each)] for each in where]
+    return np.stack(crops)

@@ -58,6 +58,8 @@ class Tiling(NamedTuple):
     """(half of the waves), g, or 0 where there is no part of a crop."""
     window: NDArray[np.complex64]
     """(half of the waves), conj of the transform of w², times side³ / 2."""
+    inside: NDArray[np.float32]
+    """(K, side, side, side), κ_j themselves."""
     across: tuple[NDArray[np.complex64], ...]
     """(side, waves) of each axis, by which kernels are transformed."""
 
@@ -67,9 +69,6 @@ class Swept(NamedTuple):
 
     where: NDArray[np.intp]
     """(n, 3), in steps from the tile's first voxel."""
-    rows: NDArray[np.intp]
-    """(n, `_MODES`), which of the turned templates: the best, the best of those that
-    are not near it, and so on."""
     counts: tuple[int, int, int, int]
     """Places that were looked at; left by the bound; by the coarse rotations; peaks."""
     scores: NDArray[np.float32]
@@ -129,9 +128,10 @@ def tiling(basis: Basis, coarse: Shape, data: Callable[[Array], Array]) -> Tilin
         for offset, axis in zip(offsets((basis.side,) * 3), axes, strict=True)
     )
     nothing = np.zeros((0, *seen.shape), np.complex64)
-    empty = Tiling(fine, coarse, nothing, seen, nothing, across)
+    inside = kernels_of(basis.functions, basis)
+    empty = Tiling(fine, coarse, nothing, seen, nothing, inside, across)
     square = np.square(basis.window) * np.float32(basis.side**3 / 2)
-    kernels = [transform_of(each, empty) for each in kernels_of(basis.functions, basis)]
+    kernels = [transform_of(each, empty) for each in inside]
     return empty._replace(kernels=np.stack(kernels), window=transform_of(square, empty))
 
 
@@ -238,24 +238,7 @@ def sweep(
     field, rows = scores.reshape(power.shape), best.reshape(power.shape)
     where = np.argwhere(peaks_of(field) & (field >= limits.fine))
     left = (counts[0], counts[1], counts[2], len(where))
-    modes = [
-        _modes(c[tuple(each.T)], basis)
-        for each in np.array_split(where, 1 + len(where) // _COLUMNS)
-    ]
-    return Swept(where + low, np.concatenate(modes), left, field, rows, low)
-
-
-_MODES = 3  # rotations of a peak that are followed
-
-
-def _modes(c: Array, basis: Basis) -> NDArray[np.intp]:
-    scores = c @ basis.coefficients.T
-    here, found = np.arange(len(c)), []
-    for _ in range(_MODES):
-        best = scores.argmax(axis=1)
-        found.append(best)
-        scores[here[:, None], basis.around(best)] = -np.inf
-    return np.stack(found, axis=1)
+    return Swept(where + low, left, field, rows, low)
 
 
 def peaks_of(scores: Array) -> NDArray[np.bool_]:

@@ -25,6 +25,11 @@
 - `wiener`: maps as far as their halves support them
 - `joining`: one frame for two halves that no template has tied
 - `iterating`: the iterations of a refinement, each a frozen value
+- `picking`: `search`; `sweep_planning`: its arguments, checked before any work
+- `sweeping`: a tomogram swept tile by tile for turned templates
+- `chance`: how many peaks there are by chance; `choosing`: which of them are picks
+- `recording`: what was searched, and what came of it, beside the picks
+- `score_maps`: the best score and orientation of each place, likewise
 - `refining`: `refine`: its arguments, checked before any work
 - `checking`: `check`, all findings
 - `doubts`: what to distrust in a result

@@ -7,7 +7,8 @@ crop has; so the null's peaks above the lowest that are taken are as many as
 
     n₀(s) = n ((1 − s²) / (1 − s₀²))^β,     1 / β = mean of ln (1 − s₀²) / (1 − s²),
 
-the likeliest β, also beyond the highest of them. Of n(s) picks that score s or more the
+the likeliest β, with some peaks more of one that is known, and also beyond the
+highest of them. Of n(s) picks that score s or more the
 part n₀(s) / n(s) is expected to be false (Y. Benjamini and Y. Hochberg, Journal of the
 Royal Statistical Society B 57, 289, 1995).
 """
@@ -28,6 +29,8 @@ __all__ = ["Null", "false_share", "null_of", "with_random_phases"]
 
 Array: TypeAlias = NDArray[Any]
 
+_PRIOR = 20  # peaks, which count beside those that there are: of how numbers fall off
+_LESS = 0.7  # of β, what is found in tomograms of noise
 _TAIL = 300  # of the null's highest peaks, which say how it falls off
 
 
@@ -56,22 +59,21 @@ class Null(NamedTuple):
 def null_of(scores: Array, least: float, numbers: float) -> Null:
     """Return the null of its peaks' scores, all that are ``least`` or more.
 
-    ``numbers`` are those of a crop, from which β is taken where there are no peaks.
+    ``numbers`` are those of a crop, from which β follows where there are few peaks.
 
     Examples
     --------
     >>> null = null_of(np.sqrt(np.linspace(0.04, 0.1, 500)), 0.2, 250)
-    >>> null.above([0.2, 0.3, 0.5]).round(2)
+    >>> null.above(np.array([0.2, 0.3, 0.5])).round(2)
     array([500. ,  84.8,   0. ])
     """
     found = -np.sort(-np.asarray(scores, float))
-    if len(found) < 2:
-        return Null(found, float(max(1, len(found))), least, numbers / 2)
     start = found[_TAIL - 1] if len(found) > _TAIL else least
     tail = found[found >= start]
     fallen = np.log1p(-(start**2)) - np.log1p(-np.square(tail))
-    beta = 1 / max(float(fallen.mean()), 1e-9)
-    return Null(found, float(len(tail)), float(start), beta)
+    expected = _PRIOR / (_LESS * numbers / 2)
+    beta = (len(tail) + _PRIOR) / max(float(fallen.sum()) + expected, 1e-9)
+    return Null(found, max(float(len(tail)), 0.5), float(start), beta)
 
 
 def false_share(scores: Array, null: Null) -> NDArray[np.float64]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
@@ -15,12 +14,11 @@ from funpipe.jobs.chance import Null, false_share, null_of
 from funpipe.jobs.clustering import best_apart, near_pairs, tomogram_numbers
 from funpipe.jobs.sweeping import Found
 
-__all__ = ["Wanted", "apart_from", "best_picks", "chosen", "null_among", "wanted"]
+__all__ = ["Wanted", "apart_from", "best_picks", "chosen", "competing", "wanted"]
 
 FALSE = 0.05
 """The part of all picks that may be false, where nothing else limits them."""
 
-_LIKELY = 0.2  # of picks, the part that may be false where null peaks are left out
 _MORE = 2  # times as many as are wanted climb: their order may change
 
 
@@ -63,40 +61,37 @@ def apart_from(found: Found, distance: float) -> Found:
     return found.take(kept[np.argsort(-found.scores[kept], kind="stable")])
 
 
-def null_among(found: list[Found], of_null: list[Found], distance: float) -> Null:
-    """Return the null of a search, without its peaks where particles are likely.
+def competing(
+    found: list[Found], of_null: list[Found], distance: float
+) -> tuple[list[Found], Null]:
+    """Return a search's peaks that no peak of its null beats nearby, and that null.
 
-    There the tomogram is not as elsewhere, and no pick is false.
+    Where a particle is, the null's templates may be like it, but less so than the
+    search's. Where there is none, either is as likely to have the higher peak; and so
+    as many of the search's false peaks are left as of the null's (J. E. Elias and S. P.
+    Gygi, Nature Methods 4, 207, 2007).
 
     Parameters
     ----------
     found, of_null : lists of Found
-        Of each tomogram the search's peaks and those of templates of random phases.
+        Of each tomogram the search's peaks and the null's.
     distance : float
-        Voxels, within which a peak is at a particle.
+        Voxels, within which the higher peak is left.
     """
-    scores = -np.sort(-np.concatenate([each.scores for each in found]))
-    least = max(each.least for each in (*found, *of_null))
-    left = of_null
-    for again in (True, False):
-        null = null_of(
-            np.concatenate([each.scores for each in left]), least, found[0].numbers
-        )
-        likely = scores[false_share(scores, null) <= _LIKELY]
-        if not (again and len(likely)):
-            break
-        left = [
-            theirs.take(_away(theirs, mine.take(mine.scores >= likely[-1]), distance))
-            for theirs, mine in zip(of_null, found, strict=True)
-        ]
-    return null
-
-
-def _away(some: Found, others: Found, apart: float) -> NDArray[np.bool_]:
-    if not len(others.where) or not len(some.where):
-        return np.ones(len(some.where), bool)
-    distance, _ = scipy.spatial.KDTree(others.where).query(some.where)
-    return np.asarray(distance > apart)
+    kept, left = [], []
+    for mine, theirs in zip(found, of_null, strict=True):
+        scores = np.concatenate([mine.scores, theirs.scores])
+        where = np.concatenate([mine.where, theirs.where])
+        pairs = near_pairs(where, np.zeros(len(scores), np.intp), distance)
+        best, count = best_apart(scores, pairs), len(mine.scores)
+        kept.append(mine.take(best[best < count]))
+        left.append(theirs.take(best[best >= count] - count))
+    null = null_of(
+        np.concatenate([each.scores for each in left]),
+        max(each.least for each in (*found, *of_null)),
+        found[0].numbers,
+    )
+    return kept, null
 
 
 class Chosen(NamedTuple):

@@ -25,7 +25,7 @@ from funpipe.jobs.choosing import (
     apart_from,
     best_picks,
     chosen,
-    null_among,
+    competing,
     wanted,
 )
 from funpipe.jobs.recording import SearchRecord, check_record, write_record
@@ -169,9 +169,8 @@ def search(
     written = Written(check_record(record), check_folder("maps", maps))
     tilts = as_tilt("tilt", tilt)
     looked, given = looked_for(
-        Given(tomogram, template, mask, scale, tilts, region, how),
+        Given(tomogram, template, mask, scale, tilts, rotations, region, how),
         asked,
-        rotations=rotations,
         spacing=spacing,
         resolution=resolution,
         symmetry=check.symmetry("symmetry", symmetry),
@@ -184,9 +183,17 @@ def search(
     found = [apart_from(swept(each, looked, how), apart) for each in given.places]
     null = None
     if asked.false is not None:
-        other = _other(looked, with_random_phases(given.prepared, _SEED))
-        of_null = [apart_from(swept(each, other, how), apart) for each in given.places]
-        null = null_among(found, of_null, apart)
+        other = looked._replace(
+            templates=with_random_phases(given.prepared, _SEED),
+            exact=False,
+            maps=False,
+            least=None,
+        )
+        of_null = [
+            apart_from(swept(each, other, how, "null of search"), apart)
+            for each in given.places
+        ]
+        found, null = competing(found, of_null, apart)
     some = chosen(found, null, asked)
     if written.maps is not None:
         names = [each.source.name for each in given.places]
@@ -200,19 +207,12 @@ def search(
     if asked.false is None:
         picks = _without(picks, "false_discovery_rate")
     picks = best_picks(picks, apart * voxel, asked)
+    if asked.false is not None:
+        share = np.maximum.accumulate(picks.features["false_discovery_rate"])
+        picks = picks.with_features(false_discovery_rate=share)
     if not len(picks):
         warn("search found nothing: no peak is above the threshold")
     return picks
-
-
-def _other(looked: LookedFor, templates: NDArray[np.float32]) -> LookedFor:
-    """Return the search of a null."""
-    return looked._replace(
-        templates=templates,
-        exact=False,
-        maps=False,
-        least=None,
-    )
 
 
 class Written(NamedTuple):
@@ -222,35 +222,42 @@ class Written(NamedTuple):
     maps: str | None
 
 
+def max_shift(radius: float) -> float:
+    """Return how far picks may move as they are aligned, in voxels.
+
+    Examples
+    --------
+    >>> max_shift(10.0), max_shift(4.0)
+    (1.5, 1.0)
+    """
+    return min(1.5, radius / 4)
+
+
 def _aligned(
     given: Given, looked: LookedFor, found: list[Found], some: list[Chosen]
 ) -> Molecules:
     """Return picks at the optimum of their poses, with their features."""
-    from scipy.spatial.transform import Rotation
-
     sources = [each.source for each in given.places]
     sizes = [len(each.false) for each in some]
     where = np.concatenate([each.found.where for each in some]) * given.scale
-    rows = np.concatenate([each.found.rows for each in some])
     names: dict[str, NDArray[Any]] = {}
     if isinstance(given.tomogram, Mapping):
         names["tomogram"] = np.repeat([str(each.name) for each in sources], sizes)
-    if not len(rows):
+    if not len(where):
         nothing = dict.fromkeys(PICKED, np.zeros(0))
         return Molecules(np.zeros((0, 3)), None, {**names, **nothing})
-    turns = looked.grid.rotations.as_quat()[rows % len(looked.grid.rotations)]
-    around = looked.grid.spacing or 0.0
     aligned = align(
         _filled(given),
-        Molecules(where, Rotation.from_quat(turns), names),
+        Molecules(where, None, names),
         template=given.template,
         mask=given.mask,
         scale=given.stated,
         tilt=given.tilt,
         resolution=looked.finest * given.scale,
         whiten=looked.whiten,
-        max_shifts=min(1.5, looked.support.radius / 4) * given.scale,
-        rotations=(around, around / 2) if around else None,
+        max_shifts=max_shift(looked.support.radius) * given.scale,
+        rotations=given.rotations,
+        symmetry=looked.grid.symmetry,
         estimate="mode",
         preflight=False,
         executor=given.how.executor,

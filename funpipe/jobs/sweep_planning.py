@@ -11,7 +11,13 @@ import numpy as np
 from funpipe.base import arguments as check
 from funpipe.base.errors import Argument, WrongValueError
 from funpipe.base.wording import fail, listed
-from funpipe.boxes.opening import Source, common_scale, in_tomogram, open_all
+from funpipe.boxes.opening import (
+    Source,
+    check_fits,
+    common_scale,
+    in_tomogram,
+    open_all,
+)
 from funpipe.boxes.region import Region
 from funpipe.boxes.tiles import scanned
 from funpipe.engine.basis import ball_of
@@ -44,6 +50,7 @@ class Given(NamedTuple):
     stated: float | None
     """The scale, as given."""
     tilt: Tilt
+    rotations: Any
     region: Any
     how: Running
     scale: float = 0.0
@@ -56,7 +63,6 @@ def looked_for(
     given: Given,
     asked: Wanted,
     *,
-    rotations: Any,
     spacing: Any,
     resolution: Any,
     symmetry: str,
@@ -72,11 +78,10 @@ def looked_for(
     templates = masked_templates(prepared)
     support = ball_of(templates)
     finest = _finest(fine, support.radius, voxel)
-    grid = _grid(rotations, spacing, symmetry, finest / (2 * support.radius))
+    grid = _grid(given.rotations, spacing, symmetry, finest / (2 * support.radius))
     side = int(support.periods[0])
     _check_cost(len(templates) * len(grid.rotations), side, finest, grid, voxel)
-    for source in sources:
-        _check_fits(source, side)
+    check_fits(sources, support.box)
     warn_of_findings(seen_of_templates(sources, prepared))
     places = tuple(
         _place(source, region_of(each, source.shape, voxel))
@@ -102,8 +107,8 @@ def _finest(resolution: float | None, radius: float, scale: float) -> float:
         return max(2.0, 2 * radius / _FINE)
     if resolution < 2 * scale * (1 - 1e-6):
         fail("resolution", f"{2 * scale:.6g} nm or more, two voxels", resolution)
-    if resolution > radius * scale:
-        wanted = f"{radius * scale:.3g} nm or less, half of what the template reaches"
+    if resolution > 2 * radius * scale:
+        wanted = f"{2 * radius * scale:.3g} nm or less, as far as the template reaches"
         fail("resolution", wanted, resolution)
     return resolution / scale
 
@@ -139,16 +144,6 @@ def _check_cost(
             name="resolution",
             value=finest * scale,
         )
-
-
-def _check_fits(source: Source, side: int) -> None:
-    if min(source.shape) < side:
-        with in_tomogram(source.name):
-            raise ValueError(
-                f"template must fit into the tomogram of {source.shape} voxels with "
-                f"what is seen around it, {side} voxels along each axis at "
-                f"{source.scale:.6g} nm per voxel"
-            )
 
 
 def _regions(region: Any, sources: list[Source]) -> list[Any]:

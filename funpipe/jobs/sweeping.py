@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from funpipe.base.threads import one_thread
 from funpipe.boxes.chunks import Chunk, chunk_keys, opened
-from funpipe.boxes.cropping import without_outliers
 from funpipe.boxes.opening import Source, in_tomogram
 from funpipe.boxes.region import Region
 from funpipe.boxes.tiles import (
@@ -37,7 +36,7 @@ from funpipe.engine.sweep import Tiling, step_for, sweep, tiling
 from funpipe.jobs.running import Task
 from funpipe.jobs.working import Job, Result, Running, results
 from funpipe.space.crops import Support
-from funpipe.space.geometry import RotationGrid, radius
+from funpipe.space.geometry import RotationGrid
 from funpipe.space.tilts import Tilt
 from funpipe.space.transfer import per_voxel, placed, transfer_of
 
@@ -109,7 +108,7 @@ class Found(NamedTuple):
         return self._replace(where=where, scores=scores, rows=rows)
 
 
-def swept(place: Place, looked: LookedFor, how: Running) -> Found:
+def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -> Found:
     """Return where in a tomogram templates may be, the best of each surroundings.
 
     Parameters
@@ -120,12 +119,15 @@ def swept(place: Place, looked: LookedFor, how: Running) -> Found:
         What is looked for.
     how : Running
         Where the work runs, and what is kept and shown of it.
+    what : str
+        What it is called where it is shown.
     """
     source, scan, region = place
     shape = source.shape[0], source.shape[1], source.shape[2]
-    half = int(looked.support.periods[0]) // 2
+    z, y, x = looked.support.box
+    inside, half = (z // 2, y // 2, x // 2), int(looked.support.periods[0]) // 2
     with one_thread():
-        seen = _seen(place, looked, plan_tiles(shape, 1.0, half))
+        seen = _seen(place, looked, plan_tiles(shape, 1.0, inside, half))
         basis = search_basis(
             looked.templates,
             looked.grid,
@@ -135,7 +137,7 @@ def swept(place: Place, looked: LookedFor, how: Running) -> Found:
             part=SWEEP.exact_part if looked.exact else SWEEP.part,
         )
         basis = basis._replace(step=1.0 if looked.exact else step_for(basis))
-        plan = plan_tiles(shape, basis.step, half, REACH)
+        plan = plan_tiles(shape, basis.step, inside, half + REACH + 1)
         poses = plan.places_of_all() * len(basis.rows)
         least = score_of_chance(basis.numbers, poses, _POSES * looked.expected)
         least = least if looked.least is None else looked.least
@@ -152,6 +154,7 @@ def swept(place: Place, looked: LookedFor, how: Running) -> Found:
         partial(_alone, by=swept_by),
         partial(_facts, swept_by, chunks),
         unit="tile",
+        title=what if source.name is None else f"{what} {source.name}",
     )
     with closing(results(job, how)) as found:
         parts = list(found)
@@ -230,7 +233,7 @@ def _noise(
     edges = (np.arange(1, int(side) // 2 + 2) - 0.5) / side
     total, count = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
     for each in opened(some):
-        tile = read_tile(each, plan, place.scan).values
+        tile = read_tile(each, plan, looked.support, place.scan).values
         tapered = tile
         for axis, n in enumerate(tile.shape):
             taper = np.hanning(n + 2)[1:-1].astype(np.float32)
@@ -274,7 +277,7 @@ def _parts(some: Sequence[Chunk], folder: Path | None) -> Iterable[Source]:
 
 def _alone(part: Source, *, by: Sweeper) -> ReadTile:
     with in_tomogram(part.name):
-        tile = read_tile(part, by.plan, by.scan)
+        tile = read_tile(part, by.plan, by.looked.support, by.scan)
     return ReadTile(tile, part.name)
 
 
@@ -296,9 +299,9 @@ def _sweep(
     if isinstance(part, Source):
         part = _alone(part.reopened(), by=by)
     go_on()
-    tile, first = part.tile
+    tile, first, free = part.tile
     plan, looked = by.plan, by.looked
-    wanted = plan.own(first) & _in_region(first, plan, by.region)
+    wanted = plan.own(first) & free & _in_region(first, plan, by.region)
     found, counts = nothing_scored(), (0, 0, 0, 0)
     faint = _FAINT * 2 * np.count_nonzero(basis.g) * np.square(basis.window).sum()
     field = np.zeros((0, 0, 0), np.float32)
@@ -312,13 +315,12 @@ def _sweep(
         else:
             peaks = sweep(tile, wanted, basis, tiles, by.limits, **options)
             where = nearest_voxels(peaks.where, plan.step)
-            found = rescored(tile, where, peaks.rows, basis, by.least)
+            found = rescored(tile, where, basis, tiles.inside, by.least)
             found = found.take(_inside(found.where, first, plan))
             counts = peaks.counts
             if looked.maps:
                 field, best = peaks.scores, peaks.best.astype(np.int32)
                 low = first + peaks.low
-    found = found.take(_away_from_beads(tile, found.where, looked.support))
     return {
         "where": found.where + nearest_voxels(first, plan.step),
         "scores": found.scores,
@@ -333,25 +335,11 @@ def _sweep(
 _FAINT = 1e-4  # of the power of a place, where the tomogram is white noise
 
 
-def _away_from_beads(
-    tile: NDArray[np.float32], where: NDArray[np.intp], support: Support
-) -> NDArray[np.bool_]:
-    """Tell which places have no bead of gold within the template's radius."""
-    half = int(support.periods[0]) // 2
-    inside = radius((2 * half + 1,) * 3) <= support.radius
-    found = np.ones(len(where), bool)
-    for i, each in enumerate(where):
-        crop = tile[tuple(slice(c - half, c + half + 1) for c in each)]
-        clean = without_outliers(crop, support.bulk)
-        found[i] = clean is crop or not (clean != crop)[inside].any()
-    return found
-
-
 def _inside(where: Any, first: Any, plan: Plan) -> NDArray[np.bool_]:
     """Tell about which voxels of a tile all that is needed is in the tomogram."""
     voxels = where + nearest_voxels(first, plan.step)
-    last = np.array(plan.shape) - 1 - plan.half
-    return np.asarray(((voxels >= plan.half) & (voxels <= last)).all(axis=1))
+    last = np.array(plan.shape) - 1 - plan.inside
+    return np.asarray(((voxels >= plan.inside) & (voxels <= last)).all(axis=1))
 
 
 def _in_region(first: Any, plan: Plan, region: Region) -> NDArray[np.bool_]:

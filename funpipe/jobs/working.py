@@ -71,6 +71,8 @@ class Job:
     """Makes what determines all results, and a hash of what determines each chunk's."""
     unit: str = "particle"
     """What a chunk's indices count."""
+    title: str | None = None
+    """What the progress bar says that it is."""
 
 
 def results(job: Job, how: Running) -> Generator[Result, None, None]:
@@ -90,7 +92,11 @@ def results(job: Job, how: Running) -> Generator[Result, None, None]:
         where = f"{sum(there)} of {len(there)} chunks from {kept.folder}"
         _LOG.info("%s: resumed %s", job.name, where)
     bar = tqdm(
-        total=count, initial=count - left, unit=job.unit, disable=not how.progress
+        desc=job.title,
+        total=count,
+        initial=count - left,
+        unit=job.unit,
+        disable=not how.progress,
     )
     missing = list(itertools.compress(keys, map(operator.not_, there)))
     keep = partial(_keep, bar, [len(each.indices) for each in todo], kept, missing)

@@ -50,7 +50,7 @@ def within(polygons: Sequence[Array], low: Array, high: Array) -> NDArray[np.boo
     --------
     >>> square = np.array([(0.5, 0.5), (0.5, 4.5), (3.5, 4.5), (3.5, 0.5)])
     >>> hole = np.array([(1.5, 1.5), (1.5, 3.5), (2.5, 3.5), (2.5, 1.5)])
-    >>> within([square, hole], (0, 0), (4, 6)).astype(int)
+    >>> within([square, hole], np.array([0, 0]), np.array([4, 6])).astype(int)
     array([[0, 0, 0, 0, 0, 0],
            [0, 1, 1, 1, 1, 0],
            [0, 1, 0, 0, 1, 0],
