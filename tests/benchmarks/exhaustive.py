@@ -121,7 +121,12 @@ class _Turned:
         middle = (np.array(self.spline.shape) - 1) / 2
         where = turned_grid(shape, rotation.inv(), 2.0) + middle.reshape(3, 1, 1, 1)
         turned = scipy.ndimage.map_coordinates(
-            self.spline, where, np.float32, order=3, mode="grid-constant", prefilter=False
+            self.spline,
+            where,
+            np.float32,
+            order=3,
+            mode="grid-constant",
+            prefilter=False,
         )
         T = scipy.fft.rfftn(turned) * H
         twice = np.where(np.arange(T.shape[2]) > 0, 2, 1)

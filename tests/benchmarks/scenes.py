@@ -179,7 +179,7 @@ def placed(
     return places
 
 
-def plain(
+def with_one_kind(
     name: str,
     count: int,
     shape: tuple[int, int, int],
@@ -201,9 +201,7 @@ def plain(
     return tomogram(blobs, true, shape, SCALE, **options), true
 
 
-def crowded(
-    seed: int, shape: tuple[int, int, int] = SHAPE, part: float = 1.0
-) -> Scene:
+def crowded(seed: int, shape: tuple[int, int, int] = SHAPE, part: float = 1.0) -> Scene:
     """Return a crowded tomogram, or one of a part of its copies in another shape."""
     names = molecules.available(tuple(CROWD))
     counts = {name: max(1, round(part * CROWD[name])) for name in names}
@@ -322,7 +320,9 @@ def judged(picks: fp.Molecules, true: fp.Molecules, near: float = NEAR) -> Judge
 def of_what(picks: fp.Molecules, scene: Scene, template: str) -> np.ndarray:
     """Say of each pick what lies there: a kind, gold, or nothing."""
     found = np.full(len(picks), "nothing", object)
-    kinds = {name: (e.positions, ball_of(body(name))) for name, e in scene.copies.items()}
+    kinds = {
+        name: (e.positions, ball_of(body(name))) for name, e in scene.copies.items()
+    }
     kinds |= {"gold": (scene.beads, GOLD.radius + 2 * SCALE)}
     for name, (places, radius) in kinds.items():
         away = cKDTree(places).query(picks.positions)[0]
