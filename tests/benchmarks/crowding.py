@@ -7,8 +7,8 @@ The conditions were fixed before a result was seen, and are those of `scenes` an
   copies, are judged: all, the most significant first, and those that are said to be
   false in less than 1, 5 and 10 % of all cases down to them. Turns of the proteasome,
   whose symmetry is D7, are not judged.
-- crowd-peers: three smaller ones of noise 6, at rotations of 15°, by brute force too,
-  and by pytme.
+- crowd-peers: three smaller ones of noise 6, at rotations of 15° and with a ball of 10
+  voxels for a mask, by brute force too, and by pytme.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import molecules
 import numpy as np
 import scenes
 from programs import rms, timed
-from rivals import OPTIONS, by_force, by_pytme, highest, rotations
+from rivals import OPTIONS, ball, by_force, by_pytme, highest, rotations
 from scenes import MASK, SCALE, Judged
 from searching import COARSER, SPACING, errors_of
 
@@ -108,7 +108,7 @@ def crowd_peers(size: Any) -> list[dict[str, Any]]:
     name, noise, spacing = "30S", 6.0, 60.0 if size.tiny else COARSER
     shape = shape_of(size) or {"shape": (64, 160, 160), "part": 0.2}
     template = scenes.image(scenes.body(name), 33)
-    mask, turns = scenes.mask_of(template), rotations(spacing)
+    mask, turns = ball(template), rotations(spacing)
     found: dict[str, list[Any]] = {}
     for i in range(1 if size.tiny else 3):
         scene = scenes.crowded(300 + i, **shape)

@@ -16,14 +16,20 @@ import funpipe as fp
 from funpipe.engine.bank import masked
 from funpipe.space.crops import Support, support_of
 from funpipe.space.fourier import fourier_vectors
-from funpipe.space.geometry import _all_rotations
+from funpipe.space.geometry import _all_rotations, radius
 from funpipe.space.tilts import as_tilt
 from funpipe.space.transfer import TiltSeries, per_voxel
 
 FINEST = 4.0  # voxels
 DISTANCE = 12.0  # nm
+BALL = 10.0  # voxels
 WHERE = {"scale": SCALE, "resolution": FINEST * SCALE, "distance": DISTANCE}
 OPTIONS = {**WHERE, "rotations": "all", "progress": False}
+
+
+def ball(template: np.ndarray) -> np.ndarray:
+    """Return the mask that pytme has, and others beside it."""
+    return np.clip(BALL + 0.5 - radius(template.shape), 0, 1).astype(np.float32)
 
 
 def rotations(spacing: float) -> Any:

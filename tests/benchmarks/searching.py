@@ -8,7 +8,8 @@ better one is of. Beside `crowding`:
 - rate: a tomogram of 250 x 478 x 462 voxels with 150 copies of the 30S, at rotations
   of 12.78°, in a process of its own. What is counted are voxels times rotations.
 - growth: one thing at a time is changed, at 12 copies a million voxels.
-- pytme: smaller ones at the same rotations as pytme has, by the same mask, a ball.
+- pytme: smaller ones at the same rotations as pytme has, by the same mask, a
+  ball of 10 voxels.
 - same: 60 copies in 128³ voxels, by brute force at rotations of 15°, see `exhaustive`.
   The peaks that are asked for are the highest 200, of which 140 are of no copy.
 """
@@ -25,14 +26,22 @@ import molecules
 import numpy as np
 import scenes
 from programs import rms, timed
-from rivals import DISTANCE, OPTIONS, WHERE, by_force, by_pytme, highest, rotations
+from rivals import (
+    DISTANCE,
+    OPTIONS,
+    WHERE,
+    ball,
+    by_force,
+    by_pytme,
+    highest,
+    rotations,
+)
 from scenes import MASK, SCALE, Judged
 from scipy.spatial import cKDTree
 from whole_job import run_job
 
 import funpipe as fp
 from funpipe.io.volumes import write_mrc
-from funpipe.space.geometry import radius
 
 SPACING, COARSER = 12.78, 15.0  # degrees
 NOISE, TILT = 3.0, (-60, 60)
@@ -61,11 +70,12 @@ def by_path(folder: Path, true: fp.Molecules, shape: Any, **options: Any) -> Any
     right = scenes.judged(found, true)
     return {
         "shape": " x ".join(map(str, shape)),
+        "voxels": voxels,
         "resolution": given["resolution"] / SCALE,
         "rotations": turns,
         "copies": len(true),
         "s": seconds,
-        "10^9 voxels x rotations / s": 1e-9 * voxels * turns / seconds,
+        "voxels x rotations / s": voxels * turns / seconds,
         "tomogram MB": (folder / "tomogram.mrc").stat().st_size / 2**20,
         "memory MB": memory,
         "found": float(right.right.sum() / len(true)),
@@ -138,7 +148,7 @@ def beside_pytme(size: Any) -> list[dict[str, Any]]:
             "30S", size.count(20), shape, noise=NOISE, seed=3
         )
         template = scenes.image(scenes.body("30S"), 33)
-        mask = np.clip(12.5 - radius(template.shape), 0, 1).astype(np.float32)
+        mask = ball(template)
         seconds, found = timed(
             fp.search,
             volume,
@@ -152,6 +162,7 @@ def beside_pytme(size: Any) -> list[dict[str, Any]]:
         turns = rotations(spacing)
         row = {
             "shape": " x ".join(map(str, shape)),
+            "voxels": volume.size,
             "rotations": len(turns),
             "copies": len(true),
             "s": seconds,
