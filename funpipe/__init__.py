@@ -55,6 +55,7 @@ from funpipe.jobs.sets import (
     symmetry_expand,
 )
 from funpipe.jobs.seeding import helix, lattice
+from funpipe.jobs.picking import search
 from funpipe.jobs.subtracting import subtract
 from funpipe.jobs.checking import Finding, check
 from funpipe.boxes.cutting import subtomograms
@@ -112,6 +113,7 @@ __all__ = [
     "refine",
     "report",
     "score",
+    "search",
     "single_axis",
     "stage_images",
     "subtomograms",

@@ -6,4 +6,6 @@
 - `blocks`: what boxes need of a tomogram is read, out of core
 - `cutting`: boxes cut in each particle's frame, some particles at a time
 - `cropping`: crops cut along the tomogram's axes, which are not turned, likewise
+- `inside`: which voxels of a tomogram an array or a file of its extent marks
+- `region`: the part of a tomogram that is looked at
 """

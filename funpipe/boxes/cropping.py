@@ -2,7 +2,7 @@
 
 What lies outside the tomogram gets the mean of what lies inside, under the window that
 crops are seen through. What is far brighter or darker than all else in a crop, as beads
-of gold are, is taken out: see `_without_outliers`.
+of gold are, is taken out: see `without_outliers`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,14 @@ from funpipe.space.transfer import placed
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["Boxes", "CropPiece", "crop_pieces", "cropped_boxes", "crops_of"]
+__all__ = [
+    "Boxes",
+    "CropPiece",
+    "crop_pieces",
+    "cropped_boxes",
+    "crops_of",
+    "without_outliers",
+]
 
 _OUTLYING = 4.0  # times what nearly all voxels are within; of Gaussian noise 8.7 σ
 _RARE = 0.03  # of a crop's voxels, at the most, are outliers
@@ -179,7 +186,7 @@ def crops_of(source: Source, support: Support) -> Crops:
         for i in block.places:
             there = _slices(start[i] - block.low, stop[i] - block.low)
             inside = _slices(start[i] - first[i], stop[i] - first[i])
-            values = _without_outliers(block.levelled.values[there], support.bulk)
+            values = without_outliers(block.levelled.values[there], support.bulk)
             w = windows[min(i, len(windows) - 1)][inside]
             crops.values[i][inside] = _settled(values, w)
     return crops
@@ -219,7 +226,7 @@ def _settled(values: NDArray[np.float32], w: NDArray[np.float32]) -> NDArray[Any
     return values / np.float32(math.sqrt(square)) if square > 0 else values
 
 
-def _without_outliers(values: NDArray[np.float32], bulk: int) -> NDArray[np.float32]:
+def without_outliers(values: NDArray[np.float32], bulk: int) -> NDArray[np.float32]:
     """Return values with the median in place of outliers, and close around them.
 
     Outliers are further from the median than four times the limit that all but 3 % of

@@ -35,6 +35,7 @@ __all__ = [
     "check_some",
     "common_scale",
     "in_tomogram",
+    "open_all",
     "open_tomogram",
     "open_tomograms",
     "some_of",
@@ -231,6 +232,28 @@ def open_tomograms(
                 sources.append(closed)
     _check_scales(sources)
     return sources, [name for name in named if name not in names]
+
+
+def open_all(tomogram: Any, scale: float | None, tilt: Tilt) -> list[Source]:
+    """Open a tomogram, or all of a mapping, before there are particles.
+
+    Parameters
+    ----------
+    tomogram, scale, tilt
+        See `open_tomograms`; of many, files stay closed until they are read.
+    """
+    nothing = Molecules(np.zeros((0, 3)))
+    if not isinstance(tomogram, Mapping):
+        return [open_tomogram(tomogram, nothing, scale, tilt)]
+    scale = _checked_scale(scale)
+    sources = []
+    for name, each in _by_text(tomogram).items():
+        with in_tomogram(name):
+            given = _given(each, scale, tilt)
+            source = _open(given, nothing)
+        sources.append(source._replace(array=given.array, name=name))
+    _check_scales(sources)
+    return sources
 
 
 def common_scale(sources: list[Source]) -> float:

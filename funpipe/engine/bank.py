@@ -37,7 +37,7 @@ from funpipe.space.symmetry import symmetry_group
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
-__all__ = ["Bank", "masked", "template_bank"]
+__all__ = ["Bank", "masked", "template_bank", "turned_templates"]
 
 Array: TypeAlias = NDArray[Any]
 Window: TypeAlias = tuple[float, float, float]
@@ -179,7 +179,9 @@ def template_bank(
         stages = ((len(k), 1.0),)
     rotations = grid.rotations[covered.rotations]
     searched = k[: covered.waves]
-    turned = np.concatenate([_turned(each, searched, rotations) for each in fields])
+    turned = np.concatenate(
+        [turned_templates(each, searched, rotations) for each in fields]
+    )
     power = turned.real**2 + turned.imag**2
     counted = power.mean(axis=0, dtype=np.float64)
     if noise is not None:
@@ -241,7 +243,9 @@ def with_dense(bank: Bank) -> Bank:
             return bank
         cells = _of_fewer(cells, tried)
     rotations = Rotation.from_quat(cells.quaternions)
-    turned = np.concatenate([_turned(each, waves, rotations) for each in bank.fields])
+    turned = np.concatenate(
+        [turned_templates(each, waves, rotations) for each in bank.fields]
+    )
     power = turned.real**2 + turned.imag**2
     weights = np.ones(len(waves))
     if bank.noise is not None:
@@ -311,7 +315,7 @@ def _everything(waves: int, grid: RotationGrid, window: Window) -> Coverage:
     return Coverage(waves, 1.0, np.arange(len(grid.rotations)), 0.0, tuple(axes))
 
 
-def _turned(fields: Fields, k: Array, rotations: Rotation) -> Array:
+def turned_templates(fields: Fields, k: Array, rotations: Rotation) -> Array:
     """Return T_R(k) for all rotations, (r, N)."""
     parts = np.array_split(rotations.as_matrix(), 1 + len(rotations) * len(k) // 2**18)
     return np.concatenate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["SETTINGS", "Settings"]
+__all__ = ["SETTINGS", "SWEEP", "Settings", "Sweep"]
 
 
 class Settings(NamedTuple):
@@ -65,3 +65,31 @@ class Settings(NamedTuple):
 
 SETTINGS = Settings()
 """Those of the package's own engine."""
+
+
+class Sweep(NamedTuple):
+    """How a whole tomogram is searched."""
+
+    part: float = 0.98
+    """Of the turned templates' power, what the functions that are correlated hold.
+    More: more correlations, and limits that discard more."""
+    exact_part: float = 0.998
+    """The same where nothing may be missed, and what is left out has to be bounded."""
+    functions: int = 1000
+    """The most of them."""
+    powers: int = 2
+    """How often random sums of templates are sharpened to singular vectors. More: as
+    much power in fewer functions."""
+    coarser: float = 3.0
+    """Of the spacing of rotations, that of those that are tried first. More: fewer of
+    them, and more places at which all are tried."""
+    around: float = 1.5
+    """Of the spacing of rotations, how far those lie that are scored again around the
+    best."""
+    missed: float = 1e-3
+    """The chance that each limit discards a pose of the least score. Less: more places
+    are followed."""
+
+
+SWEEP = Sweep()
+"""Those of the package's own search."""

@@ -12,7 +12,7 @@ import io
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,12 @@ from funpipe.io.formats import Format
 __all__ = [
     "FIRST",
     "FORMAT",
+    "Contours",
     "indices",
     "made",
     "put",
     "read",
+    "read_contours",
     "read_points",
     "recognises",
     "scale_of",
@@ -109,6 +111,49 @@ def read_points(
         raise FileError(name, f": point {row + 1} is not finite: {table[row, 2:]}")
     parts = table[:, :2].astype(np.int64)
     return table[:, 2:], {"object": parts[:, 0], "contour": parts[:, 1]}, _scale(model)
+
+
+class Contours(NamedTuple):
+    """The closed contours of a model that have an inside, and what it says of them."""
+
+    points: list[NDArray[np.float64]]
+    """Of each, (n, 3), x y z in pixels, three or more."""
+    objects: list[int]
+    """Which object each is of, from 0."""
+    others: dict[str, int]
+    """How many contours there are besides, by why they have no inside."""
+    scale: float | None
+    """nm per pixel."""
+    size: tuple[int, int, int]
+    """Pixels of the volume that it was drawn on, z y x, where it says so."""
+
+
+def read_contours(name: str) -> Contours:
+    """Return the closed contours of a model.
+
+    A contour is closed where neither its object is of open contours or scattered
+    points, nor it is open itself.
+    """
+    model = _model(name)
+    points, objects, others = [], [], dict.fromkeys(("open", "scattered", "short"), 0)
+    for i, each in enumerate(model.objects):
+        flags = each.header.flags
+        for j, contour in enumerate(each.contours):
+            corners = np.asarray(contour.points, float)
+            if not np.isfinite(corners).all():
+                at = f": contour {j + 1} of object {i + 1} is not finite"
+                raise FileError(name, at)
+            if flags.scattered:
+                others["scattered"] += 1
+            elif flags.open or contour.header.flags.open:
+                others["open"] += 1
+            elif len(corners) < 3:
+                others["short"] += len(corners) > 0
+            else:
+                points.append(corners)
+                objects.append(i)
+    size = (model.header.zmax, model.header.ymax, model.header.xmax)
+    return Contours(points, objects, others, _scale(model), size)
 
 
 def _model(name: str) -> Any:

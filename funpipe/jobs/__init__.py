@@ -2,6 +2,7 @@
 
 - `preparing`: `prepare`: templates and masks resolved to arrays
 - `searching`: where and how poses are looked for: the options of a search, one value
+- `regions`: where in a tomogram particles are looked for; `contoured`: in a model
 - `planning`: the arguments of an alignment checked, before any work starts
 - `findings`: what looks wrong in them, and costs little to see
 - `sharing`: what goes to a worker in another process, and what it does there

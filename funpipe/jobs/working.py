@@ -69,6 +69,8 @@ class Job:
     """Makes of a part for other processes one that needs no file of the folder."""
     facts: Callable[[], tuple[Any, list[str]]]
     """Makes what determines all results, and a hash of what determines each chunk's."""
+    unit: str = "particle"
+    """What a chunk's indices count."""
 
 
 def results(job: Job, how: Running) -> Generator[Result, None, None]:
@@ -83,12 +85,12 @@ def results(job: Job, how: Running) -> Generator[Result, None, None]:
     todo = list(itertools.compress(job.chunks, map(operator.not_, there)))
     count = sum(len(each.indices) for each in job.chunks)
     left = sum(len(each.indices) for each in todo)
-    _LOG.info("%s: %d particles in %d chunks", job.name, count, len(there))
+    _LOG.info("%s: %d %ss in %d chunks", job.name, count, job.unit, len(there))
     if kept is not None:
         where = f"{sum(there)} of {len(there)} chunks from {kept.folder}"
         _LOG.info("%s: resumed %s", job.name, where)
     bar = tqdm(
-        total=count, initial=count - left, unit="particle", disable=not how.progress
+        total=count, initial=count - left, unit=job.unit, disable=not how.progress
     )
     missing = list(itertools.compress(keys, map(operator.not_, there)))
     keep = partial(_keep, bar, [len(each.indices) for each in todo], kept, missing)

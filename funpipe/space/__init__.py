@@ -4,6 +4,7 @@
 - `symmetry`: point groups, and searches with one of each that look the same
 - `curves`: smooth curves by arc length, and frames along them
 - `surfaces`: points spread over surfaces, and their normals
+- `contours`: closed contours in planes, and what they outline
 - `fourier`: exact resampling, transfer functions of filters
 - `microscope`: checks of a microscope's settings, and of tilts'
 - `optics`: contrast transfer of the microscope, and what dose leaves of a wave

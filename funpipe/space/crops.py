@@ -37,6 +37,7 @@ __all__ = [
     "crop_shape",
     "lattice",
     "lattice_power",
+    "reach_of_template",
     "spectra",
     "support_of",
     "whole_box",
@@ -118,7 +119,7 @@ def support_of(templates: Array, window: tuple[float, float, float]) -> Support:
     Support(periods=(8.0, 8.0, 8.0), radius=inf, box=(8, 8, 8), bulk=512)
     """
     z, y, x = templates.shape[1:]
-    reach = max(_reach(each) for each in templates)
+    reach = max(reach_of_template(each) for each in templates)
     largest = np.abs(templates).max(axis=(1, 2, 3), keepdims=True)
     bulk = int((np.abs(templates) > _BULK * largest).sum(axis=(1, 2, 3)).min())
     if reach + max(window) > min(z, y, x) / 2:
@@ -134,7 +135,7 @@ def whole_box(box: tuple[int, ...]) -> Support:
     return Support((float(z), float(y), float(x)), math.inf, (z, y, x))
 
 
-def _reach(template: Array) -> float:
+def reach_of_template(template: Array) -> float:
     """Return the radius, in voxels, of the ball that a template fills."""
     distance = radius(template.shape).ravel()
     order = np.argsort(-distance)

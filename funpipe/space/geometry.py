@@ -33,6 +33,8 @@ __all__ = [
     "rotation_grid",
     "rotation_vector",
     "turned_grid",
+    "whole_count",
+    "whole_grid",
 ]
 
 Shape: TypeAlias = tuple[int, ...]
@@ -182,7 +184,7 @@ def rotation_grid(
     >>> len(rotation_grid("all", "O").rotations)
     369
     """
-    return _whole_grid(rotations, name).up_to(symmetry)
+    return _grid_of(rotations, name).up_to(symmetry)
 
 
 def rotation_count(rotations: Any, name: str = "rotations") -> float:
@@ -200,7 +202,7 @@ def rotation_count(rotations: Any, name: str = "rotations") -> float:
     if isinstance(rotations, Rotation):
         return 1.0 if rotations.single else float(len(rotations))
     if isinstance(rotations, str) and rotations == "all":
-        return 8 * math.pi**2 / math.radians(_ALL_SPACING) ** 3
+        return whole_count(_ALL_SPACING)
     pairs = _pairs(name, rotations)
     if len(pairs) == 3:
         return math.prod(2.0 * _steps(*pair) + 1 for pair in pairs)
@@ -211,7 +213,7 @@ def rotation_count(rotations: Any, name: str = "rotations") -> float:
     return max(7.0, 4 / 3 * math.pi * radius * radius * radius)  # or infinity
 
 
-def _whole_grid(rotations: Any, name: str) -> RotationGrid:
+def _grid_of(rotations: Any, name: str) -> RotationGrid:
     from scipy.spatial.transform import Rotation
 
     if rotations is None:
@@ -274,19 +276,30 @@ _COARSE_SPACING = 20.0
 
 def coarse_grid(symmetry: str = "C1") -> RotationGrid:
     """Return few rotations that cover all, to start a refinement from."""
-    rotations = _all_rotations(_COARSE_SPACING)
-    return RotationGrid(rotations, _COARSE_SPACING).up_to(symmetry)
+    return whole_grid(_COARSE_SPACING, symmetry)
+
+
+def whole_grid(spacing: float, symmetry: str = "C1") -> RotationGrid:
+    """Return rotations that cover all evenly, so many degrees apart."""
+    return RotationGrid(_all_rotations(spacing), spacing).up_to(symmetry)
+
+
+def whole_count(spacing: float) -> float:
+    """Return how many rotations cover all, so many degrees apart.
+
+    The volume of SO(3), measured in rotation vectors, is 8π² rad³.
+    """
+    return 8 * math.pi**2 / math.radians(spacing) ** 3
 
 
 def _all_rotations(spacing: float) -> Rotation:
     """Return rotations that cover SO(3) evenly: super-Fibonacci spirals.
 
-    The volume of SO(3), measured in rotation vectors, is 8π² rad³. The spirals are
-    those of M. Alexa, CVPR 2022, 8291.
+    The spirals are those of M. Alexa, CVPR 2022, 8291.
     """
     from scipy.spatial.transform import Rotation
 
-    count = math.ceil(8 * math.pi**2 / math.radians(spacing) ** 3)
+    count = math.ceil(whole_count(spacing))
     s = np.arange(count) + 0.5
     inner, outer = np.sqrt(s / count), np.sqrt(1 - s / count)
     alpha = 2 * np.pi * s / math.sqrt(2)

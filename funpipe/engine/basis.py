@@ -1,0 +1,229 @@
+"""Turned templates of a whole search as sums of few functions.
+
+With G(k) = g(k) F(k) what is seen of a place, g = √W or what `Seen` says, and the
+turned template as it would be seen, the score at the top of `funpipe.engine.matching`
+is
+
+    score(R) = Re Σ conj(s_R) G / √Σ |G|²,     s_R = b T_R / √Σ |b T_R|².
+
+The s_R of all rotations lie in a space of few dimensions, as many as there are waves
+times volume in a ball of the template's reach. Of its orthonormal functions u_j, the
+first singular vectors of all s_R, the first K hold the part p of their power:
+
+    Re Σ conj(s_R) G ≈ Σ_j a_Rj c_j,     c_j = Re Σ conj(u_j) G,     Σ_j a_Rj² = p_R,
+
+and of the c_j follow the scores of all rotations, and a bound for all of them,
+√Σ c_j² (A.-L. Cauchy and H. A. Schwarz), and what is left out.
+
+Singular vectors are those of random sums of the s_R (N. Halko, P. G. Martinsson and
+J. A. Tropp, SIAM Review 53, 217, 2011).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from funpipe.engine.bank import turned_templates
+from funpipe.engine.coverage import neighbours, net
+from funpipe.engine.settings import SWEEP
+from funpipe.engine.spectra import template_fields
+from funpipe.space.crops import (
+    Crops,
+    Support,
+    crop_shape,
+    reach_of_template,
+    windows_of,
+)
+from funpipe.space.fourier import half_ball
+from funpipe.space.geometry import RotationGrid
+from funpipe.space.spectra import can_compile
+
+__all__ = ["Basis", "Seen", "ball_of", "search_basis", "seen_of"]
+
+Array: TypeAlias = NDArray[Any]
+
+
+class Seen(NamedTuple):
+    """What tilt series and noise leave, as functions of vectors (3, ...), 1/voxel."""
+
+    template: Callable[[Array], Array]
+    """b, by which the template's waves are multiplied."""
+    data: Callable[[Array], Array]
+    """g, by which the tomogram's are; 0 where nothing was measured."""
+
+
+class Basis(NamedTuple):
+    """All of a search that does not depend on the place."""
+
+    side: int
+    """Voxels of a crop along each axis, odd, about the place that is looked at."""
+    window: NDArray[np.float32]
+    """(side, side, side), how voxels of a crop count."""
+    finest: float
+    """The shortest period, voxels."""
+    k: NDArray[np.float64]
+    """(N, 3), waves of a crop, periods per voxel."""
+    g: NDArray[np.float32]
+    """(N,), of the tomogram at these waves."""
+    rows: NDArray[np.complex64]
+    """(m · r, N), s_R, template by template."""
+    functions: NDArray[np.complex64]
+    """(K, N), u_j."""
+    coefficients: NDArray[np.float32]
+    """(m · r, K), a_Rj."""
+    held: NDArray[np.float32]
+    """(m · r,), √p_R, how s_R and its part in these functions correlate."""
+    near: NDArray[np.intp]
+    """(r, some), the rotations around each, and itself."""
+    coarse: NDArray[np.intp]
+    """Some of the rows, of which one is near each."""
+    step: float
+    """Voxels between the places that are looked at first."""
+
+    @property
+    def numbers(self) -> float:
+        """Return how many independent numbers a crop has at the waves that are seen.
+
+        Waves of a window that is smaller than the crop depend on each other.
+        """
+        waves = 2 * np.count_nonzero(self.g)
+        return float(waves * np.square(self.window).mean(dtype=np.float64))
+
+
+def ball_of(templates: Array) -> Support:
+    """Return the ball that masked templates stay in however they are turned.
+
+    Crops of it have an odd number of voxels, and waves of their own lattice.
+    """
+    radius = max(reach_of_template(each) for each in templates)
+    z, y, x = templates.shape[1:]
+    first = Support((1.0, 1.0, 1.0), radius, (z, y, x))
+    side = max(crop_shape(first, np.eye(3)[None]))
+    side += 1 - side % 2
+    while scipy.fft.next_fast_len(side, real=True) != side:
+        side += 2
+    bulk = int(
+        (np.abs(templates) > 0.3 * np.abs(templates).max()).sum() / len(templates)
+    )
+    return Support((float(side),) * 3, radius, (z, y, x), bulk)
+
+
+def search_basis(
+    templates: Array,
+    grid: RotationGrid,
+    finest: float,
+    *,
+    support: Support,
+    seen: Seen,
+    step: float,
+    part: float = SWEEP.part,
+    compiled: bool | None = None,
+) -> Basis:
+    """Prepare a search.
+
+    Parameters
+    ----------
+    templates : (m, z, y, x) array
+        The templates, masked.
+    grid : RotationGrid
+        The rotations to try.
+    finest : float
+        The finest period that counts, in voxels.
+    support : Support
+        What of a place counts, from `ball_of`.
+    seen : Seen
+        What of it is seen.
+    step : float
+        Voxels between the places that are looked at first.
+    part : float
+        Of the turned templates' power, what the functions hold.
+    compiled : bool, optional
+        Whether numba compiles what it can; by default if it is there.
+    """
+    compiled = can_compile() if compiled is None else compiled
+    side = int(support.periods[0])
+    k = half_ball((side,) * 3, finest) / side
+    furthest = float(np.linalg.norm(k, axis=1).max())
+    b, g = seen.template(k.T), seen.data(k.T)
+    rows = np.concatenate(
+        [
+            _rows(template_fields(each, furthest, compiled=compiled), k, grid, b)
+            for each in templates
+        ]
+    )
+    functions, coefficients = _decomposed(rows, part)
+    held = np.linalg.norm(coefficients, axis=1)
+    coarse = _coarse(grid, len(templates))
+    return Basis(
+        side,
+        _window(side, support),
+        finest,
+        k,
+        g.astype(np.float32),
+        rows,
+        functions,
+        coefficients,
+        held,
+        neighbours(grid.rotations, SWEEP.around * (grid.spacing or 0.0)),
+        coarse,
+        step,
+    )
+
+
+def _rows(fields: Any, k: Array, grid: RotationGrid, b: Array) -> NDArray[np.complex64]:
+    rows = turned_templates(fields, k, grid.rotations)
+    rows *= b.astype(np.float32)
+    sizes = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows /= np.where(sizes > 0, sizes, 1)
+    return rows
+
+
+def _window(side: int, support: Support) -> NDArray[np.float32]:
+    shape = (1, side, side, side)
+    crops = Crops(np.zeros(shape, np.float32), np.zeros((1, 3)), np.eye(3)[None])
+    return windows_of(crops, support)[0]
+
+
+def _decomposed(rows: Array, part: float) -> tuple[Array, Array]:
+    """Return the functions that hold as much of all rows as is asked, and how much."""
+    X = rows.view(np.float32)
+    most = min(*X.shape, SWEEP.functions)
+    random = np.random.default_rng(0)
+    sums = random.standard_normal((X.shape[1], min(most + 16, X.shape[1])))
+    basis = sums.astype(np.float32)
+    for _ in range(SWEEP.powers):
+        basis = np.linalg.qr(X.T @ (X @ basis))[0]
+    coefficients = X @ basis
+    values, turn = np.linalg.eigh(coefficients.T.astype(np.float64) @ coefficients)
+    order = np.argsort(-values)
+    held = np.cumsum(values[order]) / len(X)
+    count = min(int(np.searchsorted(held, part)) + 1, most)
+    turn = turn[:, order[:count]].astype(np.float32)
+    functions = np.ascontiguousarray((basis @ turn).T)
+    return functions.view(np.complex64), coefficients @ turn
+
+
+def _coarse(grid: RotationGrid, m: int) -> NDArray[np.intp]:
+    chosen, _ = net(grid, SWEEP.coarser * (grid.spacing or 0.0))
+    r = len(grid.rotations)
+    return (np.arange(m)[:, None] * r + chosen).ravel()
+
+
+def seen_of(crops: Array, basis: Basis) -> NDArray[np.complex64]:
+    """Return G / √Σ |G|² of crops, (n, side, side, side); (n, N), or 0 of nothing."""
+    side, half = basis.side, basis.side // 2
+    edge = basis.window * (1 - basis.window)
+    levels = np.einsum("nzyx,zyx->n", crops, edge / edge.sum())
+    crops = (crops - levels[:, None, None, None]) * basis.window
+    z, y, x = np.round(basis.k * side).astype(int).T
+    F = scipy.fft.rfftn(crops, axes=(1, 2, 3))[:, z, y, x]
+    phase = np.exp(2j * np.pi * half * basis.k.sum(axis=1)).astype(np.complex64)
+    G = F * (phase * basis.g)
+    size = np.linalg.norm(G, axis=1, keepdims=True)
+    G = np.where(size > 0, G / np.maximum(size, 1e-30), 0)
+    return np.ascontiguousarray(G, np.complex64)

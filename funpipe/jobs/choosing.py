@@ -1,0 +1,149 @@
+"""Which of the peaks of a search are picks."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from funpipe.base import arguments as check
+from funpipe.base.molecules import Molecules
+from funpipe.base.wording import fail
+from funpipe.jobs.chance import Null, false_share, null_of
+from funpipe.jobs.clustering import best_apart, near_pairs
+from funpipe.jobs.sweeping import Found
+
+__all__ = ["Wanted", "apart_from", "best_picks", "chosen", "null_among", "wanted"]
+
+FALSE = 0.05
+"""The part of all picks that may be false, where nothing else limits them."""
+
+_LIKELY = 0.2  # of picks, the part that may be false where null peaks are left out
+_MORE = 2  # times as many as are wanted climb: their order may change
+
+
+class Wanted(NamedTuple):
+    """Which of the peaks are picks, as asked; see `funpipe.search`."""
+
+    most: int | None
+    """Of a tomogram."""
+    threshold: float | None
+    false: float | None
+    distance: float | None
+    """nm."""
+
+
+def wanted(count: Any, threshold: Any, false: Any, distance: Any) -> Wanted:
+    """Check which picks are asked for, and make one value of it."""
+    if count is not None:
+        count = check.positive_integer("count", count)
+    if threshold is not None:
+        threshold = _part("threshold", "a score", threshold)
+    if false is not None:
+        false = _part("false_discovery_rate", "a part", false)
+    elif count is None and threshold is None:
+        false = FALSE
+    apart = check.optional_positive("distance", distance)
+    return Wanted(count, threshold, false, apart)
+
+
+def _part(name: str, what: str, value: Any) -> float:
+    found = check.number(name, value)
+    if not 0 < found < 1:
+        fail(name, f"{what} above 0 and below 1", value)
+    return found
+
+
+def apart_from(found: Found, distance: float) -> Found:
+    """Return peaks that are so many voxels apart, the best first."""
+    one = np.zeros(len(found.scores), np.intp)
+    kept = best_apart(found.scores, near_pairs(found.where, one, distance))
+    return found.take(kept[np.argsort(-found.scores[kept], kind="stable")])
+
+
+def null_among(found: list[Found], of_null: list[Found], distance: float) -> Null:
+    """Return the null of a search, without its peaks where particles are likely.
+
+    There the tomogram is not as elsewhere, and no pick is false.
+
+    Parameters
+    ----------
+    found, of_null : lists of Found
+        Of each tomogram the search's peaks and those of templates of random phases.
+    distance : float
+        Voxels, within which a peak is at a particle.
+    """
+    scores = -np.sort(-np.concatenate([each.scores for each in found]))
+    least = max(each.least for each in (*found, *of_null))
+    left = of_null
+    for again in (True, False):
+        null = null_of(
+            np.concatenate([each.scores for each in left]), least, found[0].numbers
+        )
+        likely = scores[false_share(scores, null) <= _LIKELY]
+        if not (again and len(likely)):
+            break
+        left = [
+            theirs.take(_away(theirs, mine.take(mine.scores >= likely[-1]), distance))
+            for theirs, mine in zip(of_null, found, strict=True)
+        ]
+    return null
+
+
+def _away(some: Found, others: Found, apart: float) -> NDArray[np.bool_]:
+    if not len(others.where) or not len(some.where):
+        return np.ones(len(some.where), bool)
+    distance, _ = scipy.spatial.KDTree(others.where).query(some.where)
+    return np.asarray(distance > apart)
+
+
+class Chosen(NamedTuple):
+    """The peaks of a tomogram that are aligned."""
+
+    found: Found
+    false: NDArray[np.float64]
+    """(n,), of the picks of all tomograms down to each, the part that is false; NaN
+    where nobody asked."""
+
+
+def chosen(found: list[Found], null: Null | None, asked: Wanted) -> list[Chosen]:
+    """Return the peaks of each tomogram that go on, the best first."""
+    scores = np.concatenate([each.scores for each in found])
+    order = np.argsort(-scores, kind="stable")
+    share = np.full(len(scores), np.nan)
+    if null is not None:
+        share[order] = false_share(scores[order], null)
+    ends = np.cumsum([len(each.scores) for each in found])[:-1]
+    result = []
+    for each, false in zip(found, np.split(share, ends), strict=True):
+        kept = np.arange(len(false))
+        if asked.false is not None:
+            kept = kept[false <= asked.false]
+        if asked.most is not None:
+            kept = kept[: _MORE * asked.most]
+        result.append(Chosen(each.take(kept), false[kept]))
+    return result
+
+
+def best_picks(
+    picks: Molecules, tomograms: NDArray[Any], distance: float, asked: Wanted
+) -> Molecules:
+    """Return aligned picks that are so many nm apart, as many as are wanted.
+
+    The best come first; ``tomograms`` says in which each is.
+    """
+    score = picks.features["score"]
+    owner = np.unique(tomograms, return_inverse=True)[1]
+    order = best_apart(score, near_pairs(picks.positions, owner, distance))
+    order = order[np.argsort(-score[order], kind="stable")]
+    if asked.threshold is not None:
+        order = order[score[order] >= asked.threshold]
+    if asked.most is not None:
+        rank = np.zeros(len(order), np.intp)
+        for each in np.unique(owner):
+            mine = owner[order] == each
+            rank[mine] = np.arange(mine.sum())
+        order = order[rank < asked.most]
+    return picks[order]

@@ -1,0 +1,300 @@
+"""Search: particles found in whole tomograms by what they look like."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from funpipe.algebra.verbs import verb
+from funpipe.base import arguments as check
+from funpipe.base.caller import warn
+from funpipe.base.molecules import Molecules
+from funpipe.boxes.tiles import ball_diameter
+from funpipe.jobs.aligning import align
+from funpipe.jobs.chance import Null, with_random_phases
+from funpipe.jobs.checkpoints import check_folder
+from funpipe.jobs.choosing import (
+    Chosen,
+    Wanted,
+    apart_from,
+    best_picks,
+    chosen,
+    null_among,
+    wanted,
+)
+from funpipe.jobs.recording import SearchRecord, check_record, write_record
+from funpipe.jobs.score_maps import write_maps
+from funpipe.jobs.sweep_planning import Given, looked_for
+from funpipe.jobs.sweeping import Found, LookedFor, swept
+from funpipe.jobs.working import running
+from funpipe.space.tilts import as_tilt
+
+__all__ = ["PICKED", "search"]
+
+PICKED = (
+    *("score", "z_score", "false_discovery_rate", "template"),
+    *("shift_error", "angle_error", "converged"),
+)
+"""The features of picks."""
+
+_SEED = 1  # of random phases
+
+
+@verb
+def search(
+    tomogram: Any,
+    *,
+    template: Any,
+    mask: Any = None,
+    scale: float | None = None,
+    tilt: Any = None,
+    rotations: Any = "all",
+    spacing: float | None = None,
+    resolution: float | None = None,
+    symmetry: str = "C1",
+    distance: float | None = None,
+    count: int | None = None,
+    threshold: float | None = None,
+    false_discovery_rate: float | None = None,
+    region: Any = None,
+    whiten: bool = False,
+    exact: bool = False,
+    record: str | os.PathLike[str] | None = None,
+    maps: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Molecules:
+    """Find particles in a tomogram, or in many, that look like a template.
+
+    Parameters
+    ----------
+    tomogram : array-like, path, Tomogram, or mapping from names to such
+        Axes z, y, x; of a file some blocks are read at a time.
+    template, mask, scale, tilt, symmetry
+        See `align`. Of several templates the best one counts at each place.
+    rotations : "all", or as in `align`
+        The rotations to try.
+    spacing : float, optional
+        Degrees between them, of all; by default the resolution over the template's
+        diameter, in radians (R. A. Crowther et al., Proceedings of the Royal Society A
+        317, 319, 1970).
+    resolution : float, optional
+        The finest period used, in nm; by default a fifth of the template's diameter, or
+        two voxels where that is more.
+    distance : float, optional
+        nm: of picks no farther apart the better one stays; by default the diameter of a
+        ball as large as the template.
+    count : int, optional
+        The most picks of a tomogram: its best.
+    threshold : float, optional
+        The least score.
+    false_discovery_rate : float, optional
+        Which part of all picks may be false, 0 to 1: the list is as long as that
+        allows, see `funpipe.jobs.chance`. It takes another search, for templates
+        with random phases. By default 0.05, where there is no other limit.
+    region : optional
+        Where to look: an array or a file, 0 outside; one of labels and which of them
+        count, ``(labels, 3)``; a slab, ``(lowest, highest)`` in nm along z; an IMOD
+        model, the inside of its closed contours; of many tomograms also a mapping.
+    whiten : bool
+        Whether frequencies count by how little of the tomogram they hold: better where
+        noise is not white.
+    exact : bool
+        Whether nothing that scores enough at a voxel and a rotation may be missed;
+        takes some hundred times as long.
+    record : path, optional
+        A file, ``.json``, that is written: what was searched, what each stage left, and
+        the scores of all peaks; `funpipe.plot.search_scores` draws it.
+    maps : path, optional
+        A folder, there or not yet, for ``score.mrc``, the best score at each place,
+        ``orientation.mrc``, the number of its rotation, and ``orientations.csv`` with
+        those; of many tomograms a folder in it for each. All rotations are then tried
+        at all places, which takes some times as long.
+    executor, checkpoint, progress
+        See `align`; progress is by tiles of the tomogram.
+
+    Returns
+    -------
+    Molecules
+        The picks, the best first, at the optimum of `align` from where they were found,
+        with the features ``score``, the correlation as in `align`; ``z_score``, in
+        standard deviations of the score of a pose in white noise; where it was
+        estimated ``false_discovery_rate``, which part of the picks down to this one are
+        false; ``template``, ``shift_error`` (nm), ``angle_error`` (degrees),
+        ``converged``, see `align`; and of many tomograms ``tomogram``, its name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Before any work starts, if an argument is wrong or two do not go together, or
+        the tomogram is not finite where it is looked at.
+
+    Warns
+    -----
+    UserWarning
+        If nothing is found.
+
+    Notes
+    -----
+    Rotations and places are tried in stages, see `funpipe.engine.sweep`. Each discards
+    what is unlikely to score enough: of poses with the least score, which white noise
+    has a thousand times in a tomogram, one in a thousand, and of better ones less. What
+    is left is logged under the name ``funpipe``.
+
+    With a `tilt_series` places count as at the tomogram's middle until they are
+    aligned. Places within the template's radius of a bead of gold are left out.
+
+    Examples
+    --------
+    >>> import funpipe as fp
+    >>> blob = fp.from_gaussian((9.0, 9.0, 9.0), sigma=(0.8, 1.2, 1.6))
+    >>> there = fp.Molecules([[14.0, 12.0, 14.0], [17.0, 28.0, 22.0]])
+    >>> tomogram = fp.simulate.tomogram(blob(1.0), there, (32, 40, 36), 1.0, noise=0.1)
+    >>> picks = search(
+    ...     tomogram, template=blob, scale=1.0, spacing=30, count=2, progress=False
+    ... )
+    >>> picks[picks.positions[:, 0].argsort()].positions.round()
+    array([[14., 12., 14.],
+           [17., 28., 22.]])
+    """
+    how = running(executor=executor, checkpoint=checkpoint, progress=progress)
+    asked = wanted(count, threshold, false_discovery_rate, distance)
+    written = Written(check_record(record), check_folder("maps", maps))
+    tilts = as_tilt("tilt", tilt)
+    looked, given = looked_for(
+        Given(tomogram, template, mask, scale, tilts, region, how),
+        asked,
+        rotations=rotations,
+        spacing=spacing,
+        resolution=resolution,
+        symmetry=check.symmetry("symmetry", symmetry),
+        whiten=check.flag("whiten", whiten),
+        exact=check.flag("exact", exact),
+        maps=written.maps is not None,
+    )
+    voxel = given.scale
+    apart = (asked.distance or ball_diameter(looked.support.bulk) * voxel) / voxel
+    found = [apart_from(swept(each, looked, how), apart) for each in given.places]
+    null = None
+    if asked.false is not None:
+        phases = with_random_phases(given.prepared, _SEED)
+        other = looked._replace(templates=phases, exact=False, maps=False)
+        of_null = [apart_from(swept(each, other, how), apart) for each in given.places]
+        null = null_among(found, of_null, apart)
+    some = chosen(found, null, asked)
+    if written.maps is not None:
+        names = [each.source.name for each in given.places]
+        whole = [each.map for each in found]
+        write_maps(written.maps, names, whole, looked.grid, voxel)
+    if written.record is not None:
+        said = _record(given, looked, asked, apart, symmetry, found, some, null)
+        write_record(said, written.record)
+    picks = _aligned(given, looked, found, some)
+    if asked.false is None:
+        picks = _without(picks, "false_discovery_rate")
+    owner = picks.features.get("tomogram", np.zeros(len(picks)))
+    picks = best_picks(picks, owner, apart * voxel, asked)
+    if not len(picks):
+        warn("search found nothing: no peak is above the threshold")
+    return picks
+
+
+class Written(NamedTuple):
+    """What is written beside the picks."""
+
+    record: str | None
+    maps: str | None
+
+
+def _aligned(
+    given: Given, looked: LookedFor, found: list[Found], some: list[Chosen]
+) -> Molecules:
+    """Return picks at the optimum of their poses, with their features."""
+    from scipy.spatial.transform import Rotation
+
+    sources = [each.source for each in given.places]
+    sizes = [len(each.false) for each in some]
+    where = np.concatenate([each.found.where for each in some]) * given.scale
+    rows = np.concatenate([each.found.rows for each in some])
+    names: dict[str, NDArray[Any]] = {}
+    if isinstance(given.tomogram, Mapping):
+        names["tomogram"] = np.repeat([str(each.name) for each in sources], sizes)
+    if not len(rows):
+        nothing = dict.fromkeys(PICKED, np.zeros(0))
+        return Molecules(np.zeros((0, 3)), None, {**names, **nothing})
+    turns = looked.grid.rotations.as_quat()[rows % len(looked.grid.rotations)]
+    around = looked.grid.spacing or 0.0
+    aligned = align(
+        given.tomogram,
+        Molecules(where, Rotation.from_quat(turns), names),
+        template=given.template,
+        mask=given.mask,
+        scale=given.stated,
+        tilt=given.tilt,
+        resolution=looked.finest * given.scale,
+        whiten=looked.whiten,
+        max_shifts=min(1.5, looked.support.radius / 4) * given.scale,
+        rotations=(around, around / 2) if around else None,
+        estimate="mode",
+        preflight=False,
+        executor=given.how.executor,
+        checkpoint=given.how.checkpoint,
+        progress=given.how.progress,
+    )
+    score = aligned.features["score"]
+    table = {
+        **names,
+        "score": score,
+        "z_score": score * np.sqrt(np.repeat([each.numbers for each in found], sizes)),
+        "false_discovery_rate": np.concatenate([each.false for each in some]),
+        **{name: aligned.features[name] for name in PICKED[3:]},
+    }
+    return Molecules(aligned.positions, aligned.rotations, table)
+
+
+def _without(picks: Molecules, name: str) -> Molecules:
+    rest = {key: each for key, each in picks.features.items() if key != name}
+    return Molecules(picks.positions, picks.rotations, rest)
+
+
+def _record(
+    given: Given,
+    looked: LookedFor,
+    asked: Wanted,
+    apart: float,
+    symmetry: str,
+    found: list[Found],
+    some: list[Chosen],
+    null: Null | None,
+) -> SearchRecord:
+    sources = [each.source for each in given.places]
+    scores = np.concatenate([each.scores for each in found]).astype(float)
+    picked = np.concatenate([each.found.scores for each in some]).astype(float)
+    return SearchRecord(
+        tuple(each.name or each.path or "" for each in sources),
+        tuple(each.shape for each in sources),
+        tuple(each.region.describe() for each in given.places),
+        given.scale,
+        looked.finest * given.scale,
+        looked.grid.spacing,
+        len(looked.grid.rotations),
+        len(looked.templates),
+        symmetry,
+        looked.whiten,
+        looked.exact,
+        max(each.functions for each in found),
+        apart * given.scale,
+        tuple(each.counts for each in found),
+        max(each.least for each in found),
+        -np.sort(-scores),
+        -np.sort(-picked),
+        None if null is None else null.scores,
+        None if null is None else (null.many, null.least, null.beta),
+        asked.false,
+    )

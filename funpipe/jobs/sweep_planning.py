@@ -1,0 +1,180 @@
+"""The arguments of a search, checked before any work starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funpipe.base import arguments as check
+from funpipe.base.errors import Argument, WrongValueError
+from funpipe.base.wording import fail
+from funpipe.boxes.opening import Source, common_scale, in_tomogram, open_all
+from funpipe.boxes.region import Region
+from funpipe.boxes.tiles import scanned
+from funpipe.engine.basis import ball_of
+from funpipe.jobs.choosing import Wanted
+from funpipe.jobs.preparing import Prepared, masked_templates, prepare_all
+from funpipe.jobs.regions import region_of
+from funpipe.jobs.sweeping import LookedFor, Place
+from funpipe.jobs.working import Running
+from funpipe.space.geometry import RotationGrid, rotation_grid, whole_grid
+from funpipe.space.tilts import Tilt
+
+__all__ = ["Given", "looked_for"]
+
+_FINE = 5.0  # periods in a template's diameter, where nothing is said
+_WIDEST = 30.0  # degrees between rotations, where nothing is said
+_SPACINGS = 1.0, 90.0  # degrees, the least and the most
+_PEAKS = 1000.0  # of white noise, which say how often chance scores how much
+_GRID = 0.8  # of a score, what it may be at the nearest of what is tried
+
+_NO_IMAGES = np.zeros((0, 0, 0, 0), np.float32)
+
+
+class Given(NamedTuple):
+    """The arguments of a search that its alignment takes too, checked."""
+
+    tomogram: Any
+    template: Any
+    mask: Any
+    stated: float | None
+    """The scale, as given."""
+    tilt: Tilt
+    region: Any
+    how: Running
+    scale: float = 0.0
+    """nm per voxel."""
+    prepared: Prepared = Prepared(_NO_IMAGES, _NO_IMAGES)
+    places: tuple[Place, ...] = ()
+
+
+def looked_for(
+    given: Given,
+    asked: Wanted,
+    *,
+    rotations: Any,
+    spacing: Any,
+    resolution: Any,
+    symmetry: str,
+    whiten: bool,
+    exact: bool,
+    maps: bool,
+) -> tuple[LookedFor, Given]:
+    """Check the arguments of `search`, and make of them what it works with."""
+    fine = check.optional_positive("resolution", resolution)
+    sources = open_all(given.tomogram, given.stated, given.tilt)
+    voxel = common_scale(sources)
+    prepared = prepare_all(given.template, given.mask, voxel)
+    templates = masked_templates(prepared)
+    support = ball_of(templates)
+    finest = _finest(fine, support.radius, voxel)
+    grid = _grid(rotations, spacing, symmetry, finest / (2 * support.radius))
+    side = int(support.periods[0])
+    _check_cost(len(templates) * len(grid.rotations), side, finest, grid, voxel)
+    for source in sources:
+        _check_fits(source, side)
+    places = tuple(
+        _place(source, region_of(each, source.shape, voxel))
+        for each, source in zip(_regions(given.region, sources), sources, strict=True)
+    )
+    looked = LookedFor(
+        templates,
+        grid,
+        finest,
+        support,
+        whiten,
+        exact,
+        maps,
+        max(_PEAKS, 2.0 * (asked.most or 0)),
+        None if asked.threshold is None else _GRID * asked.threshold,
+    )
+    return looked, given._replace(scale=voxel, prepared=prepared, places=places)
+
+
+def _finest(resolution: float | None, radius: float, scale: float) -> float:
+    """Return the finest period, voxels."""
+    if resolution is None:
+        return max(2.0, 2 * radius / _FINE)
+    if resolution < 2 * scale * (1 - 1e-6):
+        fail("resolution", f"{2 * scale:.6g} nm or more, two voxels", resolution)
+    if resolution > radius * scale:
+        wanted = f"{radius * scale:.3g} nm or less, half of what the template reaches"
+        fail("resolution", wanted, resolution)
+    return resolution / scale
+
+
+def _grid(rotations: Any, spacing: Any, symmetry: str, angle: float) -> RotationGrid:
+    """Return the rotations; without a spacing those of all are an angle apart."""
+    if not (isinstance(rotations, str) and rotations == "all"):
+        if spacing is not None:
+            wanted = "None where rotations are not 'all': those have their own"
+            fail("spacing", wanted, spacing)
+        return rotation_grid(rotations, symmetry)
+    if spacing is None:
+        return whole_grid(min(math.degrees(angle), _WIDEST), symmetry)
+    apart = check.positive("spacing", spacing)
+    if not _SPACINGS[0] <= apart <= _SPACINGS[1]:
+        fail("spacing", "from {:g} to {:g} degrees".format(*_SPACINGS), spacing)
+    return whole_grid(apart, symmetry)
+
+
+def _check_cost(
+    rows: int, side: int, finest: float, grid: RotationGrid, scale: float
+) -> None:
+    """Refuse what would not fit into memory."""
+    waves = 2 / 3 * math.pi * (side / finest) ** 3
+    needed, there = 24 * waves * rows, check.memory()
+    if needed > there / 2:
+        raise WrongValueError(
+            Argument("resolution"),
+            f" must be coarser, or spacing larger: {rows:,} turned templates at "
+            f"{waves:,.0f} waves take {needed / 1e9:,.1f} GB, and there are "
+            f"{there / 1e9:,.0f}; {finest * scale:.3g} nm and {grid.spacing or 0:.3g} "
+            "degrees are too fine for this template",
+            name="resolution",
+            value=finest * scale,
+        )
+
+
+def _check_fits(source: Source, side: int) -> None:
+    if min(source.shape) < side:
+        with in_tomogram(source.name):
+            raise ValueError(
+                f"template must fit into the tomogram of {source.shape} voxels with "
+                f"what is seen around it, {side} voxels along each axis at "
+                f"{source.scale:.6g} nm per voxel"
+            )
+
+
+def _regions(region: Any, sources: list[Source]) -> list[Any]:
+    """Return what is given of each tomogram."""
+    if not isinstance(region, Mapping):
+        return [region] * len(sources)
+    named = {str(name): each for name, each in region.items()}
+    there = [str(each.name) for each in sources]
+    if wrong := sorted(set(named) - set(there)):
+        fail("region", f"of tomograms that there are, {there}", wrong)
+    return [named.get(name) for name in there]
+
+
+def _place(source: Source, region: Region) -> Place:
+    """Look at a tomogram's voxels; refuse what is not finite where it is searched."""
+    with in_tomogram(source.name):
+        opened = source.opened()
+        region.count()  # for its errors
+        scan = scanned(opened)
+        if scan.bad is not None:
+            low, high = scan.bad
+            block = np.asarray(opened.array[tuple(map(slice, low, high + 1))])
+            inside = region.block(tuple(low.tolist()), tuple((high + 1).tolist()))
+            if (inside & ~np.isfinite(block)).any():
+                z, y, x = (f"{a} to {b}" for a, b in zip(low, high, strict=True))
+                raise ValueError(
+                    "tomogram must be finite, but has NaN or infinity in "
+                    f"{scan.bad_voxels:,} voxels at z {z}, y {y}, x {x}: leave them "
+                    "out by region"
+                )
+    return Place(source, scan, region)

@@ -1,0 +1,342 @@
+"""A tomogram swept tile by tile for turned templates, here or by an executor."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from funpipe.base.threads import one_thread
+from funpipe.boxes.chunks import Chunk, chunk_keys, opened
+from funpipe.boxes.opening import Source, in_tomogram
+from funpipe.boxes.region import Region
+from funpipe.boxes.tiles import (
+    Plan,
+    Scan,
+    Tile,
+    nearest_voxels,
+    plan_tiles,
+    read_tile,
+    tile_chunks,
+)
+from funpipe.engine.basis import Basis, Seen, search_basis
+from funpipe.engine.chances import Limits, limits_of, score_of_chance
+from funpipe.engine.exactly import sweep_exactly
+from funpipe.engine.rescoring import nothing_scored, rescored
+from funpipe.engine.settings import SWEEP
+from funpipe.engine.sweep import Tiling, sweep, tiling
+from funpipe.jobs.running import Task
+from funpipe.jobs.working import Job, Result, Running, results
+from funpipe.space.crops import Support
+from funpipe.space.geometry import RotationGrid
+from funpipe.space.tilts import Tilt
+from funpipe.space.transfer import per_voxel, placed, transfer_of
+
+__all__ = ["Found", "LookedFor", "Map", "Place", "swept"]
+
+_LOG = logging.getLogger("funpipe")
+
+
+class LookedFor(NamedTuple):
+    """What tomograms are swept for; lengths in voxels."""
+
+    templates: NDArray[np.float32]
+    """Masked, (m, z, y, x)."""
+    grid: RotationGrid
+    finest: float
+    """The shortest period."""
+    support: Support
+    whiten: bool
+    exact: bool
+    maps: bool
+    """Whether all rotations are tried at all places, and their best is kept."""
+    expected: float
+    """How many peaks white noise may have: what scores less is not kept."""
+    least: float | None
+    """The least score, over that."""
+
+
+class Place(NamedTuple):
+    """A tomogram, and where in it to look."""
+
+    source: Source
+    scan: Scan
+    """What its voxels are like."""
+    region: Region
+
+
+class Map(NamedTuple):
+    """The best of all rotations, place by place."""
+
+    scores: NDArray[np.float32]
+    """(z, y, x), a step apart from voxel 0 on; 0 where nothing was looked at."""
+    rows: NDArray[np.int32]
+    """Which of the turned templates; −1 there."""
+    step: float
+    """Voxels."""
+
+
+class Found(NamedTuple):
+    """Peaks of a tomogram's scores."""
+
+    where: NDArray[np.float64]
+    """(n, 3), voxels."""
+    scores: NDArray[np.float32]
+    rows: NDArray[np.intp]
+    """Which of the turned templates, template by template."""
+    counts: tuple[int, ...]
+    """Places looked at, left by the bound, by the coarse rotations, and peaks."""
+    least: float
+    """The least score of what is kept."""
+    numbers: float
+    """See `funpipe.engine.basis.Basis.numbers`."""
+    functions: int
+    """How many were correlated."""
+    map: Map | None = None
+
+    def take(self, chosen: Any) -> Found:
+        """Return some of the peaks."""
+        where, scores, rows = (each[chosen] for each in self[:3])
+        return self._replace(where=where, scores=scores, rows=rows)
+
+
+def swept(place: Place, looked: LookedFor, how: Running) -> Found:
+    """Return where in a tomogram templates may be, the best of each surroundings.
+
+    Parameters
+    ----------
+    place : Place
+        The tomogram, and where in it.
+    looked : LookedFor
+        What is looked for.
+    how : Running
+        Where the work runs, and what is kept and shown of it.
+    """
+    source, scan, region = place
+    side = int(looked.support.periods[0])
+    step = 1.0 if looked.exact else max(1.0, math.floor(looked.finest) / 2)
+    z, y, x = source.shape
+    plan = plan_tiles((z, y, x), step, side // 2)
+    chunks = tile_chunks(source, plan)
+    with one_thread():
+        seen = _seen(source, scan, looked, plan)
+        basis = search_basis(
+            looked.templates,
+            looked.grid,
+            looked.finest,
+            support=looked.support,
+            seen=seen,
+            step=step,
+            part=SWEEP.exact_part if looked.exact else SWEEP.part,
+        )
+        poses = plan.places_of_all() * len(basis.rows)
+        least = score_of_chance(basis.numbers, poses, _POSES * looked.expected)
+        least = least if looked.least is None else looked.least
+        limits = limits_of(basis, least, SWEEP.missed)
+        if looked.maps:
+            limits = limits._replace(bound=-1.0, coarse=-1.0)
+    swept_by = Sweeper(plan, limits, least, looked, region, scan)
+    job = Job(
+        "search",
+        chunks,
+        _parts,
+        partial(_task, basis, seen.data, swept_by),
+        partial(_alone, by=swept_by),
+        partial(_facts, swept_by, chunks),
+        unit="tile",
+    )
+    with closing(results(job, how)) as found:
+        parts = list(found)
+    where, scores, rows = (
+        np.concatenate([each[name] for each in parts])
+        for name in ("where", "scores", "rows")
+    )
+    counts = np.sum([each["counts"] for each in parts], axis=0).tolist()
+    _LOG.info(
+        "search: of %d places %d were left by the bound, %d by the first rotations, "
+        "and %d peaks; one of a score of %.3g is lost with a chance of 1 in %d",
+        *counts,
+        swept_by.least,
+        round(1 / (2 * SWEEP.missed)),
+    )
+    whole = _stitched(parts, plan) if looked.maps else None
+    known = swept_by.least, basis.numbers, len(basis.functions)
+    return Found(where, scores, rows, tuple(counts), *known, whole)
+
+
+def _facts(by: Sweeper, chunks: list[Chunk]) -> tuple[Any, list[str]]:
+    """Return what determines peaks, and of each tile."""
+    return by._replace(region=by.region.facts()), chunk_keys(chunks)
+
+
+def _stitched(parts: list[Result], plan: Plan) -> Map:
+    """Return the map of all tiles."""
+    shape = [math.floor((n - 1) / plan.step) + 1 for n in plan.shape]
+    scores, rows = np.zeros(shape, np.float32), np.full(shape, -1, np.int32)
+    for each in parts:
+        there = tuple(
+            slice(int(low), int(low) + n)
+            for low, n in zip(each["low"], each["field"].shape, strict=True)
+        )
+        seen = each["field"] > -1
+        scores[there][seen], rows[there][seen] = each["field"][seen], each["best"][seen]
+    return Map(scores, rows, plan.step)
+
+
+_POSES = 30.0  # that are above a limit with each peak, places and rotations around it
+
+
+def _seen(source: Source, scan: Scan, looked: LookedFor, plan: Plan) -> Seen:
+    """Return what tilts and noise leave, as at the middle of the tomogram."""
+    extent = float(min(looked.support.periods)) * source.scale
+    tilt = per_voxel(placed(source.tilt, np.zeros((1, 3)), extent), source.scale)
+    noise = _noise(source, scan, looked, plan, tilt) if looked.whiten else None
+    return Seen(partial(_part_of, tilt, noise, 0), partial(_part_of, tilt, noise, 1))
+
+
+def _part_of(tilt: Tilt, noise: Any, which: int, vectors: Any) -> Any:
+    """Return b or g of `funpipe.engine.basis` at vectors (3, ...)."""
+    flat = vectors.reshape(3, 1, -1)
+    done = transfer_of(tilt, flat)
+    if done.amplitude is None:
+        found = np.sqrt(done.weight)
+    else:
+        found = (done.amplitude * done.weight, done.weight)[which]
+    if noise is not None:
+        length = np.sqrt(np.square(flat).sum(axis=0))
+        found = found / np.sqrt(np.interp(length, *noise))
+    return found.reshape(vectors.shape[1:])
+
+
+_SAMPLE = 8  # tiles that the noise is measured in
+
+
+def _noise(
+    source: Source, scan: Scan, looked: LookedFor, plan: Plan, tilt: Tilt
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean power of the tomogram's waves that are seen, by |k|."""
+    chosen = np.unique(np.linspace(0, len(plan.first) - 1, _SAMPLE).astype(int))
+    some = [tile_chunks(source, plan)[i] for i in chosen]
+    side = looked.support.periods[0]
+    edges = (np.arange(1, int(side) // 2 + 2) - 0.5) / side
+    total, count = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
+    for each in opened(some):
+        tile = read_tile(each, plan, looked.support, scan).values
+        tapered = tile
+        for axis, n in enumerate(tile.shape):
+            taper = np.hanning(n + 2)[1:-1].astype(np.float32)
+            tapered = tapered * taper.reshape(
+                [-1 if i == axis else 1 for i in range(3)]
+            )
+        power = np.square(np.abs(scipy.fft.rfftn(tapered)))
+        axes = [*map(np.fft.fftfreq, tile.shape[:2]), np.fft.rfftfreq(tile.shape[2])]
+        k = np.stack(np.meshgrid(*axes, indexing="ij"))
+        seen = _part_of(tilt, None, 1, k) > 0
+        shell = np.digitize(np.sqrt(np.square(k).sum(axis=0)), edges) - 1
+        inside = seen & (shell >= 0) & (shell < len(total))
+        total += np.bincount(shell[inside], power[inside], len(total))
+        count += np.bincount(shell[inside], minlength=len(count))
+    mean = total / np.maximum(count, 1)
+    mean = np.maximum(mean, 1e-6 * mean.max() or 1.0)
+    return (edges[1:] + edges[:-1]) / 2, mean / mean.max()
+
+
+class Sweeper(NamedTuple):
+    """All that a tile's peaks depend on, its voxels apart."""
+
+    plan: Plan
+    limits: Limits
+    least: float
+    looked: LookedFor
+    region: Any
+    scan: Scan
+
+
+class ReadTile(NamedTuple):
+    """A tile for those who cannot read its tomogram."""
+
+    tile: Tile
+    name: str | None
+
+
+def _parts(some: Sequence[Chunk], folder: Path | None) -> Iterable[Source]:
+    return opened(some, folder)
+
+
+def _alone(part: Source, *, by: Sweeper) -> ReadTile:
+    with in_tomogram(part.name):
+        tile = read_tile(part, by.plan, by.looked.support, by.scan)
+    return ReadTile(tile, part.name)
+
+
+def _task(basis: Basis, data: Callable[[Any], Any], by: Sweeper) -> Task:
+    with one_thread():
+        tiles = tiling(basis, by.plan.places, data)
+    return partial(_sweep, basis=basis, tiles=tiles, by=by)
+
+
+def _sweep(
+    part: Source | ReadTile,
+    *,
+    basis: Basis,
+    tiles: Tiling,
+    by: Sweeper,
+    go_on: Callable[[], None],
+) -> Result:
+    """Return the peaks of a tile."""
+    if isinstance(part, Source):
+        part = _alone(part.reopened(), by=by)
+    go_on()
+    tile, first, free = part.tile
+    plan, looked = by.plan, by.looked
+    wanted = plan.own(first) & free & _in_region(first, plan, by.region)
+    found, counts = nothing_scored(), (0, 0, 0, 0)
+    faint = _FAINT * 2 * np.count_nonzero(basis.g) * np.square(basis.window).sum()
+    field = np.zeros((0, 0, 0), np.float32)
+    best, low = np.zeros((0, 0, 0), np.int32), np.zeros(3, np.intp)
+    if wanted.any() and tile.any():
+        options: dict[str, Any] = {"faint": float(faint), "go_on": go_on}
+        if looked.exact:
+            found, counts = sweep_exactly(
+                tile, wanted, basis, tiles, by.least, **options
+            )
+        else:
+            peaks = sweep(tile, wanted, basis, tiles, by.limits, **options)
+            where = nearest_voxels(peaks.where, plan.step)
+            found = rescored(tile, where, peaks.rows, basis, by.least)
+            counts = peaks.counts
+            if looked.maps:
+                field, best = peaks.scores, peaks.best.astype(np.int32)
+                low = first + peaks.low
+    return {
+        "where": found.where + nearest_voxels(first, plan.step),
+        "scores": found.scores,
+        "rows": found.rows,
+        "counts": np.array(counts),
+        "field": field,
+        "best": best,
+        "low": low,
+    }
+
+
+_FAINT = 1e-4  # of the power of a place, where the tomogram is white noise
+
+
+def _in_region(first: Any, plan: Plan, region: Region) -> NDArray[np.bool_]:
+    """Tell which places of a tile lie in a region."""
+    axes = [
+        nearest_voxels(start + np.arange(n), plan.step)
+        for start, n in zip(first, plan.places, strict=True)
+    ]
+    low = [int(each[0]) for each in axes]
+    high = [int(each[-1]) + 1 for each in axes]
+    block = region.block(tuple(low), tuple(high))
+    return block[np.ix_(*(each - each[0] for each in axes))]
