@@ -61,6 +61,7 @@ def of_crowd(size: Any, name: str, noise: float, made: list[Any]) -> dict[str, A
             tilt=scene.tilt,
             spacing=40.0 if size.tiny else SPACING,
             count=3 * len(true),
+            false_discovery_rate=0.99,
             **OPTIONS,
         )
         judged = scenes.judged(found, true)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from scenes import SCALE
 
 import funpipe as fp
 from funpipe.engine.bank import masked
-from funpipe.space.crops import Support, support_of
+from funpipe.engine.basis import ball_of
 from funpipe.space.fourier import fourier_vectors
-from funpipe.space.geometry import _all_rotations, radius
+from funpipe.space.geometry import radius, whole_grid
 from funpipe.space.tilts import as_tilt
 from funpipe.space.transfer import TiltSeries, per_voxel
 
@@ -34,7 +33,7 @@ def ball(template: np.ndarray) -> np.ndarray:
 
 def rotations(spacing: float) -> Any:
     """Return what "all" is at a spacing."""
-    return _all_rotations(spacing)
+    return whole_grid(spacing).rotations
 
 
 def by_pytme(
@@ -86,15 +85,8 @@ def seen_of(tilt: Any) -> tuple[Any, Any]:
     return left, per_voxel(there, SCALE).measured
 
 
-def support_for(template: np.ndarray) -> Support:
-    """Return the ball that a masked template stays in, in a crop of odd sides."""
-    found = support_of(template[None], (0.0, 0.0, 0.0))
-    side = math.ceil(2 * (found.radius + 2) - 1)
-    return found._replace(periods=(float(side + 1 - side % 2),) * 3)
-
-
 def by_force(volume: Any, template: Any, mask: Any, tilt: Any, turns: Any) -> Scores:
     left, measured = seen_of(tilt)
     under = masked(template, mask)
     options = {"left": left, "measured": measured}
-    return exhaustive(volume, under, turns, support_for(under), FINEST, **options)
+    return exhaustive(volume, under, turns, ball_of(under[None]), FINEST, **options)

@@ -13,7 +13,7 @@ def speed(results: Results) -> str:
         counted = row["voxels"] * row["rotations"] / row["s"]
         rows.append(
             (
-                row["shape"],
+                f"{row['shape']}{', and false ones told' if row.get('null') else ''}",
                 f"{row['rotations']:,}",
                 f"{two(row['s'])} s",
                 f"{two(1e-9 * counted)} · 10⁹",

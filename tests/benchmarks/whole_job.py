@@ -95,6 +95,7 @@ def funpipe_searched(folder: Path, count: int, **options: Any) -> float:
         tilt=TILT,
         rotations="all",
         count=count,
+        record=folder / "record.json",
         progress=False,
         **options,
     )
