@@ -1,7 +1,7 @@
 """How many picks of a score are there by chance: what a null search tells.
 
-Templates of the same power, mask and rotations, but random phases, are searched for in
-the same tomogram. Of white noise a pose scores above s with a probability that goes
+Noise that is as the templates are but for its phases, see `with_random_phases`, is
+searched for in the same tomogram, by the same rotations. Of white noise a pose scores above s with a probability that goes
 nearly as (1 − s²)^β, β half of the numbers that a crop has; so the null's peaks above
 the lowest that are taken are as many as
 
@@ -20,8 +20,9 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.engine.bank import masked
-from funpipe.jobs.preparing import Prepared
+from funpipe.jobs.preparing import Prepared, masked_templates
+from funpipe.space.fourier import fourier_vectors
+from funpipe.space.geometry import radius
 
 __all__ = ["Null", "false_share", "null_of", "with_random_phases"]
 
@@ -89,7 +90,12 @@ def false_share(scores: Array, null: Null) -> NDArray[np.float64]:
 
 
 def with_random_phases(prepared: Prepared, seed: int) -> NDArray[np.float32]:
-    """Return templates as masked templates, with their power and random phases.
+    """Return noise that is as templates are, shell by shell, (m, z, y, x).
+
+    White noise is brought in turn to the masked template's mean square at each |k| and
+    at each distance from the centre, so that only phases are those of noise: what lies
+    where, how strong, and how finely it varies, is the template's. Of itself and its
+    negative it is the one that is more like the template.
 
     Parameters
     ----------
@@ -99,11 +105,30 @@ def with_random_phases(prepared: Prepared, seed: int) -> NDArray[np.float32]:
         Of the phases.
     """
     random = np.random.default_rng(seed)
-    found = []
-    for template, mask in zip(*prepared, strict=True):
-        F = scipy.fft.rfftn(masked(template, mask).astype(np.float64))
-        phases = scipy.fft.rfftn(random.standard_normal(template.shape))
-        phases /= np.maximum(np.abs(phases), 1e-30)
-        other = scipy.fft.irfftn(np.abs(F) * phases, s=template.shape)
-        found.append(masked(other.astype(np.float32), mask))
-    return np.stack(found)
+    return np.stack([_like(each, random) for each in masked_templates(prepared)])
+
+
+_ROUNDS = 20  # after which neither changes by 1 %
+
+
+def _like(template: Array, random: np.random.Generator) -> NDArray[np.float32]:
+    shape = template.shape
+    k = np.sqrt(np.square(fourier_vectors(shape, 1 / max(shape))).sum(axis=0))
+    shells, balls = np.rint(k).astype(int), np.rint(radius(shape)).astype(int)
+    power = _mean_square(scipy.fft.rfftn(template), shells)
+    square = _mean_square(template, balls)
+    found = random.standard_normal(shape)
+    for _ in range(_ROUNDS):
+        F = scipy.fft.rfftn(found)
+        F *= np.sqrt(power / np.maximum(_mean_square(F, shells), 1e-30))[shells]
+        found = scipy.fft.irfftn(F, s=shape)
+        found *= np.sqrt(square / np.maximum(_mean_square(found, balls), 1e-30))[balls]
+    sign = -1 if float(np.vdot(found, template)) < 0 else 1
+    return (sign * found).astype(np.float32)
+
+
+def _mean_square(values: Array, number: Array) -> NDArray[np.float64]:
+    """Return the mean of |values|² of each number."""
+    flat = number.ravel()
+    total = np.bincount(flat, np.square(np.abs(values)).ravel())
+    return total / np.maximum(np.bincount(flat), 1)

@@ -183,8 +183,7 @@ def search(
     found = [apart_from(swept(each, looked, how), apart) for each in given.places]
     null = None
     if asked.false is not None:
-        phases = with_random_phases(given.prepared, _SEED)
-        other = looked._replace(templates=phases, exact=False, maps=False)
+        other = _other(looked, with_random_phases(given.prepared, _SEED))
         of_null = [apart_from(swept(each, other, how), apart) for each in given.places]
         null = null_among(found, of_null, apart)
     some = chosen(found, null, asked)
@@ -203,6 +202,16 @@ def search(
     if not len(picks):
         warn("search found nothing: no peak is above the threshold")
     return picks
+
+
+def _other(looked: LookedFor, templates: NDArray[np.float32]) -> LookedFor:
+    """Return the search of a null."""
+    return looked._replace(
+        templates=templates,
+        exact=False,
+        maps=False,
+        least=None,
+    )
 
 
 class Written(NamedTuple):
