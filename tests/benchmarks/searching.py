@@ -49,6 +49,7 @@ from funpipe.jobs.recording import read_record
 from funpipe.jobs.sweep_planning import Given, looked_for
 from funpipe.jobs.sweeping import swept
 from funpipe.jobs.working import running
+from funpipe.space.geometry import radius
 from funpipe.space.tilts import as_tilt
 
 SPACING, COARSER = 12.78, 15.0  # degrees
@@ -236,7 +237,7 @@ def same(size: Any) -> list[dict[str, Any]]:
                     "exhaustive s": took,
                     "copies among the first": copies_first(found, true),
                     "exhaustive copies among the first": copies_first(there, true),
-                    **compared(found, there),
+                    **compared(found, there, scores.best, true),
                 }
             )
     return rows
@@ -274,26 +275,45 @@ def copies_first(picks: fp.Molecules, true: fp.Molecules) -> float:
     return float(scenes.judged(picks[: len(true)], true).right.sum() / len(true))
 
 
-def compared(found: fp.Molecules, there: fp.Molecules) -> dict[str, float]:
-    """Compare picks with peaks.
+def compared(
+    found: fp.Molecules, there: fp.Molecules, scores: np.ndarray, true: fp.Molecules
+) -> dict[str, float]:
+    """Compare picks with peaks, the nearest one with each.
 
-    A peak is found where a pick is within two voxels; what is nearer than the distance
-    to a better pick is not there because of that one.
+    A peak is found where a pick is within three voxels. Besides all there are those of
+    copies, and of the others those that are the highest place within the distance, and
+    no shoulder of a higher peak further away.
     """
-    if not len(found):
-        return {"found": 0.0, "found or beaten": 0.0}
-    tree = cKDTree(found.positions)
-    away, which = tree.query(there.positions)
-    near = away <= 2 * SCALE
-    ours, theirs = found.features["score"], there.features["score"]
-    beaten = [
-        bool(some) and ours[some].max() >= theirs[i]
-        for i, some in enumerate(tree.query_ball_point(there.positions, DISTANCE))
-    ]
-    ratio = ours[which[near]] / theirs[near] - 1
+    near, ratio = np.zeros(len(there), bool), np.full(len(there), -1.0)
+    score = there.features["score"]
+    if len(found):
+        away, which = cKDTree(found.positions).query(there.positions)
+        near = away <= 3 * SCALE
+        ratio = found.features["score"][which] / score - 1
+    copies = scenes.judged(there, true).right
+    alone = ~copies & highest_around(there, scores)
     return {
-        "found": float(near.mean()),
-        "found or beaten": float((near | np.array(beaten)).mean()),
-        "score above, median": float(np.median(ratio)) if near.any() else math.nan,
-        "score above, least": float(ratio.min()) if near.any() else math.nan,
+        "found": part(near),
+        "found, of copies": part(near[copies]),
+        "others": int(alone.sum()),
+        "found, of others": part(near[alone]),
+        "as high within 1 %": part(abs(ratio[near]) < 0.01),
+        "score above, median": float(np.median(ratio[near])) if near.any() else -1.0,
+        "score above, least": float(ratio[near].min(initial=0)),
     }
+
+
+def part(some: np.ndarray) -> float:
+    return float(some.mean()) if len(some) else 1.0
+
+
+def highest_around(there: fp.Molecules, scores: np.ndarray) -> np.ndarray:
+    """Tell which peaks are the highest place within the distance."""
+    reach = math.ceil(DISTANCE / SCALE)
+    padded = np.pad(scores, reach, constant_values=-1)
+    side = 2 * reach + 1
+    inside = radius((side,) * 3) <= DISTANCE / SCALE
+    voxels = np.round(there.positions / SCALE).astype(int)
+    blocks = [padded[tuple(slice(i, i + side) for i in at)] for at in voxels]
+    tops = np.array([block[inside].max() for block in blocks])
+    return tops <= there.features["score"] * (1 + 1e-6)
