@@ -546,7 +546,7 @@ def test_inspect_reads_real_files(name, capsys):
 # What goes wrong.
 
 
-@pytest.mark.parametrize("command", ["align", "convert", "inspect", "demo"])
+@pytest.mark.parametrize("command", ["align", "search", "convert", "inspect", "demo"])
 def test_the_help_of_each_command_tells_all_its_options(command, capsys):
     assert run(command, "--help") == 0
     text = capsys.readouterr().out

@@ -11,6 +11,8 @@ from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe import Iteration, plot
+from funpipe.jobs.chance import null_of
+from funpipe.jobs.recording import SearchRecord, write_record
 
 pytest.importorskip("matplotlib", reason="the extra plot is not installed")
 
@@ -38,6 +40,30 @@ MASKED = fp.fsc(
     SIGNAL + FIRST, SIGNAL + SECOND, scale=0.5, mask=fp.cosine_edge(1.0) @ fp.sphere(3)
 )
 CONES = fp.conical_fsc(SIGNAL + FIRST, SIGNAL + SECOND, scale=0.5, directions=7)
+NULL = np.linspace(0.2, 0.4, 200) ** 1.5
+PEAKS = np.concatenate([[0.6, 0.5, 0.5, 0.45], NULL[::-1]])
+RECORD = SearchRecord(
+    tomograms=("TS_01",),
+    shapes=((20, 30, 40),),
+    regions=("everywhere",),
+    scale=1.0,
+    resolution=4.0,
+    spacing=12.0,
+    rotations=7112,
+    templates=1,
+    symmetry="C1",
+    whiten=False,
+    exact=False,
+    functions=80,
+    distance=20.0,
+    counts=((24000, 2400, 240, 204),),
+    least=0.05,
+    scores=PEAKS,
+    picked=PEAKS[:4],
+    null=NULL,
+    tail=tuple(null_of(NULL, 0.05, 100))[1:4],
+    false_discovery_rate=0.05,
+)
 
 
 def texts(ax):
@@ -59,6 +85,7 @@ DRAWN = {  # each with its data, and what it needs
     "scores": lambda **ax: plot.scores(MOLECULES, **ax),
     "moves": lambda **ax: plot.moves(MOLECULES, **ax),
     "orientations": lambda **ax: plot.orientations(MOLECULES, **ax),
+    "search_scores": lambda **ax: plot.search_scores(RECORD, **ax),
     "picks": lambda **ax: plot.picks(np.zeros((20,) * 3), MOLECULES, scale=1.0, **ax),
 }
 
@@ -252,6 +279,47 @@ def test_scores_are_a_histogram_and_the_null_is_as_if_as_many():
     assert other.get_xlabel() == "angle"
 
 
+def test_the_scores_of_a_search_are_drawn_with_those_taken_and_the_null(tmp_path):
+    ax = plot.search_scores(RECORD)
+    everything, taken, null = (each.get_data() for each in ax.patches)
+    edges = null.edges
+    np.testing.assert_array_equal(null.values, np.histogram(NULL, edges)[0])
+    np.testing.assert_array_equal(everything.values, np.histogram(PEAKS, edges)[0])
+    np.testing.assert_array_equal(taken.values, np.histogram(PEAKS[:4], edges)[0])
+    np.testing.assert_array_equal(everything.baseline, taken.values)
+    assert legend(ax)[:2] == [
+        "204 peaks",
+        "4 taken, of 0.45 or more; 1.8 % expected to be false",
+    ]
+    path = tmp_path / "searched.json"
+    write_record(RECORD, path)
+    assert legend(plot.search_scores(path)) == legend(ax)
+
+
+def test_the_tail_of_the_null_is_what_is_expected_in_a_bar():
+    ax = plot.search_scores(RECORD)
+    wide = np.diff(ax.patches[0].get_data().edges)[0]
+    s, expected = line(ax, "its tail, as fitted").get_data()
+    count, least, beta = RECORD.tail
+    above = [
+        count * ((1 - (s + sign * wide / 2) ** 2) / (1 - least**2)) ** beta
+        for sign in (-1, 1)
+    ]
+    np.testing.assert_allclose(expected, above[0] - above[1], rtol=1e-6)
+    assert any(each.get_xdata()[0] == 0.45 for each in ax.lines)  # the threshold
+
+
+def test_a_search_without_a_null_and_without_picks_has_its_peaks_alone():
+    bare = RECORD._replace(null=None, tail=None, picked=PEAKS[:0])
+    ax = plot.search_scores(bare)
+    assert legend(ax) == ["204 peaks"] and not ax.lines
+    some = plot.search_scores(bare._replace(picked=PEAKS[:2]))
+    assert legend(some)[1] == "2 taken, of 0.5 or more"
+    nothing = RECORD._replace(scores=PEAKS[:0], picked=PEAKS[:0], null=NULL[:0])
+    with pytest.raises(ValueError, match="record must have one peak or more, not none"):
+        plot.search_scores(nothing)
+
+
 def test_moves_are_points_with_the_errors_that_are_stated():
     ax = plot.moves(MOLECULES)
     there = np.concatenate(
@@ -350,6 +418,28 @@ def test_picks_are_circles_over_the_mean_of_a_slice():
     assert len(np.unique(circles.get_edgecolor(), axis=0)) == 2  # colours by score
 
 
+def test_particles_that_a_slice_cuts_are_drawn_thin_as_large_as_the_cut():
+    places = [[5.0, 3.0, 10.0], [8.0, 20.0, 2.0], [15.0, 1.0, 1.0]]
+    some = fp.Molecules(places, features={"score": [1.0, 2.0, 3.0]})
+    ax = plot.picks(
+        np.zeros((20, 30, 40)),
+        some,
+        scale=1.0,
+        z=5.0,
+        thickness=2.0,
+        diameter=5.0,
+        color="score",
+    )
+    whole, cut = ax.collections
+    np.testing.assert_array_equal(whole.get_offsets(), [[10.0, 3.0]])
+    np.testing.assert_array_equal(cut.get_offsets(), [[2.0, 20.0]])
+    # Its centre is 2 nm beyond the slice: 2 sqrt(2.5² − 2²) nm of it are seen.
+    np.testing.assert_allclose(cut.get_widths(), 3.0)
+    assert cut.get_linewidths()[0] < whole.get_linewidths()[0]
+    assert whole.get_clim() == cut.get_clim() == (1.0, 3.0)
+    assert "1 of 3 particles" in ax.get_title()
+
+
 def test_a_large_slice_is_made_coarser_and_says_the_same_places():
     volume = np.zeros((2, 2100, 30), np.float32)
     volume[:, 3:6, 6:9] = 9.0
@@ -403,6 +493,8 @@ def test_a_large_slice_is_made_coarser_and_says_the_same_places():
             lambda: plot.scores(MOLECULES, feature=[]),
             "feature must be the name of a fe",
         ),
+        (lambda: plot.search_scores(PEAKS), "record must be a SearchRecord, or the pa"),
+        (lambda: plot.search_scores("no.json"), "No such file"),
         (lambda: plot.moves(np.zeros((1, 3))), "numbers as the feature 'shift'"),
         (lambda: plot.moves(MOLECULES[:0]), "one particle or more, not none"),
         (lambda: plot.iterations([]), "several must be one or more of the iterations"),
@@ -421,5 +513,5 @@ def test_a_large_slice_is_made_coarser_and_says_the_same_places():
     ],
 )
 def test_what_is_wrong_is_one_clear_error(call, text):
-    with pytest.raises((TypeError, ValueError), match=text):
+    with pytest.raises((TypeError, ValueError, OSError), match=text):
         call()

@@ -83,5 +83,5 @@ def test_the_readme_reads_in_five_minutes_and_its_links_lead_somewhere() -> None
     text = README.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 140
     links = re.findall(r"\]\(([^)]+)\)", text)
-    assert len(links) == 15
+    assert len(links) == 16
     assert [each for each in links if not (README.parent / each).exists()] == []

@@ -8,6 +8,7 @@ the position of its first voxel, so that it travels and is kept as those.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,12 +17,11 @@ from numpy.typing import NDArray
 
 from funpipe.base.molecules import Molecules
 from funpipe.boxes.chunks import Chunk
-from funpipe.boxes.cropping import without_outliers
 from funpipe.boxes.opening import Source
 from funpipe.io.voxels import read_block
-from funpipe.space.crops import Support
 
 __all__ = [
+    "Filled",
     "Plan",
     "Scan",
     "Tile",
@@ -80,7 +80,7 @@ class Plan(NamedTuple):
         return sum(int(self.own(each).sum()) for each in self.first)
 
 
-def plan_tiles(shape: Shape, step: float, half: int) -> Plan:
+def plan_tiles(shape: Shape, step: float, half: int, reach: int = 1) -> Plan:
     """Divide a tomogram.
 
     Parameters
@@ -91,6 +91,8 @@ def plan_tiles(shape: Shape, step: float, half: int) -> Plan:
         Voxels between places, a multiple of ½.
     half : int
         Voxels about a place that have to be there.
+    reach : int
+        Voxels from a place to others that are looked at from there.
 
     Examples
     --------
@@ -98,8 +100,7 @@ def plan_tiles(shape: Shape, step: float, half: int) -> Plan:
     >>> plan.places, len(plan.first), plan.places_of_all()
     ((24, 54, 60), 2, 36000)
     """
-    reach = half + math.ceil(step / 2) + 1
-    margin = 2 * math.ceil(reach / step / 2)
+    margin = 2 * math.ceil((half + 1 + reach) / step / 2)
     axes, places = [], []
     for size in shape:
         low = 2 * math.floor(half / step / 2)
@@ -133,14 +134,12 @@ class Tile(NamedTuple):
 
     values: NDArray[np.float32]
     """Of a mean of about 0 and a spread of about 1; what lies outside the tomogram or
-    is not finite is 0, and beads of gold are as the median."""
+    is not finite is 0."""
     first: NDArray[np.intp]
     """(3,), number of its first place."""
-    free: NDArray[np.bool_]
-    """Of its places, those that are not at a bead of gold."""
 
 
-def read_tile(source: Source, plan: Plan, support: Support, scan: Scan) -> Tile:
+def read_tile(source: Source, plan: Plan, scan: Scan) -> Tile:
     """Read the tile that a tomogram's one particle is at."""
     (corner,) = source.molecules.positions
     first = np.round(corner / source.scale / plan.step).astype(np.intp)
@@ -150,26 +149,9 @@ def read_tile(source: Source, plan: Plan, support: Support, scan: Scan) -> Tile:
     tile = np.zeros(plan.voxels, np.float32)
     block = np.asarray(read_block(source.array, low, high))
     known = np.where(np.isfinite(block), block, scan.mean).astype(np.float64)
-    values = ((known - scan.mean) / scan.spread).astype(np.float32)
-    bulk = int(support.bulk * values.size / math.prod(support.periods))
-    clean = without_outliers(values, bulk)
     inside = tuple(map(slice, low - start, high - start))
-    tile[inside] = clean
-    beads = np.zeros(plan.voxels, bool)
-    beads[inside] = clean != values
-    return Tile(tile, first, _away_from(beads, plan, support.radius))
-
-
-def _away_from(beads: Array, plan: Plan, reach: float) -> NDArray[np.bool_]:
-    """Tell which places of a tile are farther than so many voxels from all beads."""
-    if not beads.any():
-        return np.ones(plan.places, bool)
-    away = scipy.ndimage.distance_transform_edt(~beads) > reach
-    axes = [
-        np.minimum(nearest_voxels(np.arange(n), plan.step), size - 1)
-        for n, size in zip(plan.places, plan.voxels, strict=True)
-    ]
-    return np.asarray(away[np.ix_(*axes)])
+    tile[inside] = (known - scan.mean) / scan.spread
+    return Tile(tile, first)
 
 
 def ball_diameter(voxels: float) -> float:
@@ -200,6 +182,28 @@ class Scan(NamedTuple):
     """How many those are."""
 
 
+@dataclass(frozen=True)
+class Filled:
+    """A volume with a number in place of what is not finite."""
+
+    array: Any
+    value: float
+
+    @property
+    def shape(self) -> Any:
+        """Return its voxels, z, y, x."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> Any:
+        """Return the type of its numbers."""
+        return self.array.dtype
+
+    def __getitem__(self, where: Any) -> NDArray[Any]:
+        block = np.asarray(self.array[where])
+        return np.where(np.isfinite(block), block, block.dtype.type(self.value))
+
+
 def scanned(source: Source) -> Scan:
     """Look at all voxels of a tomogram, some sections at a time."""
     size = max(1, _SCANNED // math.prod(source.shape[1:]))
@@ -214,8 +218,8 @@ def scanned(source: Source) -> Scan:
         if not finite.all():
             where = np.argwhere(~finite)
             bad += len(where)
-            lows.append((*where.min(axis=0), z, 0, 0))
-            highs.append((*where.max(axis=0), z, 0, 0))
+            lows.append(where.min(axis=0) + np.array([z, 0, 0]))
+            highs.append(where.max(axis=0) + np.array([z, 0, 0]))
             block = block[finite]
         if not block.size:
             continue

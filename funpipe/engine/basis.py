@@ -82,7 +82,7 @@ class Basis(NamedTuple):
     """(r, some), the rotations around each, and itself."""
     coarse: NDArray[np.intp]
     """Some of the rows, of which one is near each."""
-    step: float
+    step: float = 1.0
     """Voxels between the places that are looked at first."""
 
     @property
@@ -93,6 +93,11 @@ class Basis(NamedTuple):
         """
         waves = 2 * np.count_nonzero(self.g)
         return float(waves * np.square(self.window).mean(dtype=np.float64))
+
+    def around(self, rows: Array) -> NDArray[np.intp]:
+        """Return rows of the same template around rows, (..., some), and themselves."""
+        template, rotation = np.divmod(rows, len(self.near))
+        return np.asarray(template[..., None] * len(self.near) + self.near[rotation])
 
 
 def ball_of(templates: Array) -> Support:
@@ -120,7 +125,6 @@ def search_basis(
     *,
     support: Support,
     seen: Seen,
-    step: float,
     part: float = SWEEP.part,
     compiled: bool | None = None,
 ) -> Basis:
@@ -138,8 +142,6 @@ def search_basis(
         What of a place counts, from `ball_of`.
     seen : Seen
         What of it is seen.
-    step : float
-        Voxels between the places that are looked at first.
     part : float
         Of the turned templates' power, what the functions hold.
     compiled : bool, optional
@@ -171,7 +173,6 @@ def search_basis(
         held,
         neighbours(grid.rotations, SWEEP.around * (grid.spacing or 0.0)),
         coarse,
-        step,
     )
 
 

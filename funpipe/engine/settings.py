@@ -75,6 +75,9 @@ class Sweep(NamedTuple):
     More: more correlations, and limits that discard more."""
     exact_part: float = 0.998
     """The same where nothing may be missed, and what is left out has to be bounded."""
+    aliased: float = 0.03
+    """Of the power of what is correlated, what may lie beyond the waves of the places
+    that are looked at. More: fewer places, and scores at them that are less exact."""
     functions: int = 1000
     """The most of them."""
     powers: int = 2

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from funpipe.engine.basis import Basis
 from funpipe.engine.chances import Limits
+from funpipe.engine.settings import SWEEP
 from funpipe.space.geometry import offsets
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "coefficients_at",
     "kernels_of",
     "peaks_of",
+    "step_for",
     "sweep",
     "tiling",
     "transform_of",
@@ -66,7 +68,8 @@ class Swept(NamedTuple):
     where: NDArray[np.intp]
     """(n, 3), in steps from the tile's first voxel."""
     rows: NDArray[np.intp]
-    """Which of the turned templates."""
+    """(n, `_MODES`), which of the turned templates: the best, the best of those that
+    are not near it, and so on."""
     counts: tuple[int, int, int, int]
     """Places that were looked at; left by the bound; by the coarse rotations; peaks."""
     scores: NDArray[np.float32]
@@ -76,6 +79,30 @@ class Swept(NamedTuple):
     """(z, y, x), its row."""
     low: NDArray[np.intp]
     """(3,)"""
+
+
+def step_for(basis: Basis) -> float:
+    """Return the distance of places that kernels allow, a multiple of ½ voxel.
+
+    A coarser grid has waves up to 1 / 2 step along each axis alone. Kernels have some
+    beyond those of the resolution, more the fewer voxels they are seen through.
+    """
+    step = max(1.0, math.floor(basis.finest) / 2)
+    some = basis.functions[:: max(1, len(basis.functions) // _LOOKED_AT)]
+    shape = (2 * basis.side,) * 3
+    spectra = scipy.fft.rfftn(kernels_of(some, basis), s=shape, axes=(1, 2, 3))
+    power = np.square(np.abs(spectra)).sum(axis=0)
+    power[..., 1:] *= 2
+    axes = np.meshgrid(*_axes(shape), indexing="ij", sparse=True)
+    while step > 1:
+        z, y, x = (np.abs(axis) < 0.5 / step for axis in axes)
+        if power[~(z & y & x)].sum() <= SWEEP.aliased * power.sum():
+            break
+        step -= 0.5
+    return step
+
+
+_LOOKED_AT = 16  # functions, evenly spread
 
 
 def tiling(basis: Basis, coarse: Shape, data: Callable[[Array], Array]) -> Tiling:
@@ -110,18 +137,22 @@ def tiling(basis: Basis, coarse: Shape, data: Callable[[Array], Array]) -> Tilin
 
 def _waves(coarse: Shape, fine: Shape) -> list[NDArray[np.float64]]:
     """Return the waves of a coarse grid, periods per voxel, x ≥ 0 alone."""
-    full = np.fft.fftfreq(coarse[0], fine[0] / coarse[0])
-    across = np.fft.fftfreq(coarse[1], fine[1] / coarse[1])
-    half = np.fft.rfftfreq(coarse[2], fine[2] / coarse[2])
-    return [np.asarray(full), np.asarray(across), np.asarray(half)]
+    steps = (fine[i] / coarse[i] for i in range(3))
+    return [axis / step for axis, step in zip(_axes(coarse), steps, strict=True)]
+
+
+def _axes(shape: Shape) -> list[NDArray[np.float64]]:
+    """Return ``scipy.fft.rfftn``'s frequencies, periods per voxel."""
+    z, y, x = shape
+    found = np.fft.fftfreq(z), np.fft.fftfreq(y), np.fft.rfftfreq(x)
+    return [np.asarray(axis, float) for axis in found]
 
 
 def _within(coarse: Shape) -> NDArray[np.bool_]:
     """Tell which waves are below Nyquist's of the coarse grid."""
-    z, y, x = coarse
-    axes = [np.abs(np.fft.fftfreq(n)) < 0.5 for n in (z, y)]
-    inside = np.meshgrid(*axes, np.fft.rfftfreq(x) < 0.5, indexing="ij", sparse=True)
-    return np.asarray(inside[0] & inside[1] & inside[2])
+    axes = [np.abs(axis) < 0.5 for axis in _axes(coarse)]
+    z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
+    return np.asarray(z & y & x)
 
 
 def transform_of(kernel: Array, tiles: Tiling) -> NDArray[np.complex64]:
@@ -207,7 +238,24 @@ def sweep(
     field, rows = scores.reshape(power.shape), best.reshape(power.shape)
     where = np.argwhere(peaks_of(field) & (field >= limits.fine))
     left = (counts[0], counts[1], counts[2], len(where))
-    return Swept(where + low, rows[tuple(where.T)], left, field, rows, low)
+    modes = [
+        _modes(c[tuple(each.T)], basis)
+        for each in np.array_split(where, 1 + len(where) // _COLUMNS)
+    ]
+    return Swept(where + low, np.concatenate(modes), left, field, rows, low)
+
+
+_MODES = 3  # rotations of a peak that are followed
+
+
+def _modes(c: Array, basis: Basis) -> NDArray[np.intp]:
+    scores = c @ basis.coefficients.T
+    here, found = np.arange(len(c)), []
+    for _ in range(_MODES):
+        best = scores.argmax(axis=1)
+        found.append(best)
+        scores[here[:, None], basis.around(best)] = -np.inf
+    return np.stack(found, axis=1)
 
 
 def peaks_of(scores: Array) -> NDArray[np.bool_]:

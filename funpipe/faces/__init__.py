@@ -7,7 +7,7 @@
 - `viewing`: volumes and particles as layers of napari
 - `demo`: the main job on a real structure in simulated noise; its map is in ``data``
 - `inspect_list`, `inspect_file`: what a list, and any file, holds, in a few lines
-- `command_options`, `command_tilts`, `command_line`: ``python -m funpipe``, what can be
-  asked for, what it is told of tilts, and
-  what is done
+- `command_options`, `command_groups`: ``python -m funpipe``, what can be asked for
+- `command_values`, `command_tilts`, `command_lists`: what it is told, and by what files
+- `command_search`, `command_line`: what is done
 """

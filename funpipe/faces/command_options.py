@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import Any, NoReturn
 
 from funpipe.base.wording import printable
+from funpipe.faces.command_groups import (
+    add_read_list,
+    add_rotations,
+    add_running,
+    add_scale,
+    add_template,
+    add_tilts,
+    add_written_list,
+    finite_number,
+    voxel_size,
+    whole_number,
+)
 from funpipe.io.particles import FORMATS
 from funpipe.jobs.searching import ESTIMATES
 
@@ -29,6 +40,14 @@ examples:
   python -m funpipe align run_data.star --tomograms rec/ \\
       --tomograms-star tomograms.star --template map.mrc --mask mask.mrc \\
       --rotations all --symmetry D7 --out aligned.star"""
+_SEARCHES = """\
+examples:
+  python -m funpipe search TS_01.mrc TS_02.mrc \\
+      --template 'gaussian_filter(0.5) @ from_file("ribosome.mrc")' \\
+      --mask 'soft_otsu(sigma=2.0, radius=1.0)' --tilts tomograms.star \\
+      --false-discovery-rate 0.05 --record searched.json --out picks.star
+  python -m funpipe search TS_01.mrc --template map.mrc --tilt -60 60 \\
+      --region cells.mrc 2 3 --count 500 --out picks.star"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,6 +63,12 @@ _ALIGN: dict[str, Any] = {
     "description": "Align the particles of a list to a template, and write the list\n"
     "with their new poses.\n\n" + _PIPELINE,
     "epilog": _EXAMPLES,
+}
+_SEARCH: dict[str, Any] = {
+    "help": "find particles in whole tomograms by a template",
+    "description": "Find the particles in whole tomograms that look like a template,\n"
+    "and write a list of them with their poses, the best first.\n\n" + _PIPELINE,
+    "epilog": _SEARCHES,
 }
 _CONVERT: dict[str, Any] = {
     "help": "turn a particle list into one of another program",
@@ -73,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, add, texts in (
         ("align", _add_align, _ALIGN),
+        ("search", _add_search, _SEARCH),
         ("convert", _add_convert, {**_CONVERT, "description": _lists()}),
         ("inspect", _add_inspect, _INSPECT),
         ("demo", _add_demo, _DEMO),
@@ -108,74 +134,24 @@ def _add_align(command: _Parser) -> None:
     command.add_argument(
         "--out", required=True, metavar="FILE", help="aligned list; its ending says how"
     )
-    what = command.add_argument_group("what is looked for")
-    what.add_argument(
-        "--template",
-        required=True,
-        action="append",
-        metavar="PIPELINE",
-        help="volume, structure (.pdb .cif), or pipeline; given several times, each "
-        "particle gets the one that fits best",
-    )
-    what.add_argument(
-        "--mask",
-        metavar="PIPELINE",
-        help="volume, or pipeline; a converter is applied to the template (default: "
-        "no mask)",
-    )
-    what.add_argument(
-        "--symmetry",
-        default="C1",
-        metavar="GROUP",
-        help="of the template: C1, C2, ... D2, ... T, O, I (default: %(default)s)",
-    )
+    add_template(command, "particle")
     search = command.add_argument_group("the search")
     search.add_argument(
         "--max-shift",
-        type=_finite,
+        type=finite_number,
         nargs="+",
         metavar="NM",
         help="largest shift, nm: one number, or three along z, y, x of the particle "
         "(default: 1, or half the box)",
     )
-    search.add_argument(
-        "--rotations",
-        nargs="+",
-        metavar="DEGREES",
-        help="'all'; or MAXIMUM STEP, rotations by up to so much; or three such pairs, "
-        "about z, y and x (default: none)",
-    )
+    add_rotations(search, None)
     search.add_argument(
         "--resolution",
-        type=_finite,
+        type=finite_number,
         metavar="NM",
         help="finest period that is used, nm (default: two voxels)",
     )
-    tilts = search.add_mutually_exclusive_group()
-    tilts.add_argument(
-        "--tilt",
-        type=_finite,
-        nargs=2,
-        metavar=("LOWEST", "HIGHEST"),
-        help="range of the tilt series, degrees (default: nothing is missing)",
-    )
-    tilts.add_argument(
-        "--tilts",
-        action="append",
-        metavar="FILE",
-        help="what a program wrote of the tilt series, with dose and defocus: .tlt, "
-        ".xf, .defocus, .mdoc, .aln, _CTF.txt, .xml, .star; given several times, they "
-        "are of one tilt series; of many tomograms RELION's tomograms.star",
-    )
-    search.add_argument(
-        "--tilt-axis",
-        choices=("y", "x"),
-        default="y",
-        help="what the specimen was tilted about (default: %(default)s)",
-    )
-    search.add_argument(
-        "--whiten", action="store_true", help="weigh frequencies by the noise in them"
-    )
+    add_tilts(search)
     search.add_argument(
         "--estimate",
         choices=ESTIMATES,
@@ -184,128 +160,107 @@ def _add_align(command: _Parser) -> None:
         "best one (default: %(default)s)",
     )
     files = command.add_argument_group("what the files do not say")
-    files.add_argument(
-        "--scale",
-        type=_scale,
+    add_scale(files)
+    add_read_list(files, "--list-scale")
+    add_written_list(files)
+    add_running(command)
+
+
+def _add_search(command: _Parser) -> None:
+    command.add_argument(
+        "tomograms",
+        nargs="+",
+        metavar="TOMOGRAM",
+        help="volume; picks go by its file's name; or RELION's tomograms.star, which "
+        "names volumes and tells of their tilts",
+    )
+    command.add_argument(
+        "--out", required=True, metavar="FILE", help="picks; its ending says how"
+    )
+    add_template(command, "place")
+    search = command.add_argument_group("the search")
+    add_rotations(search, ["all"])
+    search.add_argument(
+        "--spacing",
+        type=finite_number,
+        metavar="DEGREES",
+        help="between rotations, of all (default: the resolution over the template's "
+        "diameter)",
+    )
+    search.add_argument(
+        "--resolution",
+        type=finite_number,
         metavar="NM",
-        help="nm per voxel of the tomograms (default: what their headers say)",
+        help="finest period that is used, nm (default: a fifth of the template's "
+        "diameter, or two voxels)",
     )
-    _add_list_options(files, "--list-scale")
-    running = command.add_argument_group("how it runs")
-    running.add_argument(
-        "--checkpoint",
+    add_tilts(search)
+    search.add_argument(
+        "--region",
+        nargs="+",
+        metavar="WHERE",
+        help="where to look: LOWEST HIGHEST, nm of z; or a volume that is 0 outside, "
+        "an IMOD model with closed contours, or a folder of volumes named like "
+        "the tomograms; of volumes maybe with the LABELS in them that count, FILE 2 3",
+    )
+    search.add_argument(
+        "--exact",
+        action="store_true",
+        help="leave out nothing that may score enough; some hundred times as long",
+    )
+    picks = command.add_argument_group("which places are picks")
+    picks.add_argument(
+        "--false-discovery-rate",
+        type=finite_number,
+        metavar="PART",
+        help="part of all picks that may be false, 0 to 1 (default: 0.05, where there "
+        "is no other limit)",
+    )
+    picks.add_argument(
+        "--threshold",
+        type=finite_number,
+        metavar="SCORE",
+        help="the least score, 0 to 1",
+    )
+    picks.add_argument(
+        "--count", type=whole_number, metavar="N", help="the most picks of a tomogram"
+    )
+    picks.add_argument(
+        "--distance",
+        type=finite_number,
+        metavar="NM",
+        help="picks are farther apart, nm (default: the template's diameter)",
+    )
+    more = command.add_argument_group("what else is written")
+    more.add_argument(
+        "--record",
+        metavar="FILE",
+        help="what was searched and how scores are spread, as .json",
+    )
+    more.add_argument(
+        "--maps",
         metavar="DIR",
-        help="folder where what is finished is kept; the same command finds it there "
-        "and goes on",
+        help="folder for the scores and orientations of all places, as .mrc",
     )
-    running.add_argument(
-        "--no-progress", action="store_true", help="show no progress bar"
-    )
+    files = command.add_argument_group("what the files do not say")
+    add_scale(files)
+    files.set_defaults(list_scale=None)
+    add_written_list(files)
+    add_running(command)
 
 
 def _add_convert(command: _Parser) -> None:
     command.add_argument("particles", metavar="IN", help="particle list")
     command.add_argument("out", metavar="OUT", help="where to")
-    _add_list_options(command, "--scale")
-
-
-def _add_list_options(group: Any, scale: str) -> None:
-    """Add what a particle list does not say, of the one read and the one written."""
-    group.set_defaults(scale_option=scale)
-    group.add_argument(
-        scale,
-        dest="list_scale",
-        type=_scale,
-        metavar="NM",
-        help="nm per voxel of the list's coordinates (default: what the list says)",
-    )
-    group.add_argument(
-        "--out-scale",
-        type=_scale,
-        metavar="NM",
-        help="nm per voxel of the coordinates written (default: as they are read, or "
-        "of the tomograms)",
-    )
-    group.add_argument(
-        "--format",
-        choices=tuple(FORMATS),
-        help="of the list that is read (default: what its content or ending says)",
-    )
-    group.add_argument(
-        "--out-format",
-        choices=tuple(FORMATS),
-        help="of the list that is written (default: what its ending says)",
-    )
-    group.add_argument(
-        "--like",
-        metavar="FILE",
-        help="list to write one like: its columns and their order, its optics groups, "
-        "its scale (default: the one that is read)",
-    )
-    group.add_argument(
-        "--tomograms-star",
-        type=_sizes,
-        metavar="FILE",
-        help="RELION's tomograms file, for coordinates that are counted from the "
-        "tomogram's centre (RELION 5, EMAN2) or are parts of its size (Warp's picks); "
-        "or the tomogram itself; or its size in the list's voxels, as Z,Y,X; or "
-        "'centred', to count from the centre here too",
-    )
-    first: dict[str, Any] = {"type": float, "choices": (0, 0.5, 1)}
-    group.add_argument(
-        "--first",
-        **first,
-        help="what a Dynamo, STOPGAP or EM list that is read calls the centre of the "
-        "first voxel (default: Dynamo 0.5, the others 1)",
-    )
-    group.add_argument(
-        "--out-first", **first, help="likewise of the list that is written"
-    )
-    group.add_argument(
-        "--box",
-        nargs=2,
-        type=_finite,
-        metavar=("VOXELS", "NM"),
-        help="size and scale of the other program's reference: positions are at voxel "
-        "n // 2 of it there, and at its centre (n - 1) / 2 here, in csv and parquet",
-    )
-
-
-_SMALLEST, _LARGEST = 1e-6, 1e6  # nm per voxel, far beyond any microscope
-
-
-def _scale(text: str) -> float:
-    """Return nm per voxel; what no volume could have is a mistake."""
-    scale = _finite(text)
-    if not _SMALLEST <= scale <= _LARGEST:
-        raise argparse.ArgumentTypeError(
-            f"scale must be from {_SMALLEST:g} to {_LARGEST:g} nm per voxel, not {text}"
-        )
-    return scale
-
-
-def _finite(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"must be a finite number, not {text!r}")
-    return value
-
-
-def _sizes(text: str) -> Any:
-    """Return the size of all tomograms where a text is one, else the text."""
-    sizes = text.split(",")
-    three = len(sizes) == 3 and all(each.strip().isdecimal() for each in sizes)
-    return tuple(map(int, sizes)) if three else text
+    add_read_list(command, "--scale")
+    add_written_list(command)
 
 
 def _add_inspect(command: _Parser) -> None:
     command.add_argument("file", metavar="FILE", help="of any format that is read")
     command.add_argument(
         "--scale",
-        type=_scale,
+        type=voxel_size,
         metavar="NM",
         help="nm per voxel, where the file does not say it",
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from funpipe.io.volumes import volume_stem
 
-__all__ = ["tomogram_files"]
+__all__ = ["alike", "tomogram_files"]
 
 
 def tomogram_files(
@@ -76,12 +76,36 @@ def tomogram_files(
     return found
 
 
+def alike(name: str, others: Mapping[str, str]) -> list[str]:
+    """Return which of others a name may mean: one, where it is clear.
+
+    Others go by names. It is the one of just this name, or else the one of the longest
+    name in this, or else all whose names hold this one; each with no letter or digit
+    right before or after.
+
+    Examples
+    --------
+    >>> alike("TS_1_half1", {"TS_1": "a", "TS_10": "b"}), alike("x", {"TS_1": "a"})
+    (['a'], [])
+    """
+    if name in others:
+        return [others[name]]
+    held = sorted((each for each in others if _holds(name, each)), key=len)[-1:]
+    found = held or [each for each in others if _holds(each, name)]
+    return [others[each] for each in found]
+
+
+def _holds(longer: str, shorter: str) -> bool:
+    """Tell whether a name holds another one that stands alone in it."""
+    alone = rf"(?<![0-9A-Za-z]){re.escape(shorter)}(?![0-9A-Za-z])"
+    return re.search(alone, longer) is not None
+
+
 def _file(where: str, name: str, volumes: dict[Path, str]) -> Path:
     last = re.split(r"[/\\]", name)[-1]
     stem = volume_stem(last) or last
     same = [path for path, each in volumes.items() if each == stem]
-    alone = rf"(?<![0-9A-Za-z]){re.escape(stem)}(?![0-9A-Za-z])"
-    found = same or [path for path, each in volumes.items() if re.search(alone, each)]
+    found = same or [path for path, each in volumes.items() if _holds(each, stem)]
     if not found:
         raise ValueError(f"the tomogram {name!r} has no file in {where}")
     if len(found) > 1:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
-from funpipe.base.caller import warn
 from funpipe.base.digests import digest
 from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import fail
@@ -32,7 +31,7 @@ from funpipe.boxes.opening import (
 )
 from funpipe.engine.matching import ENGINE
 from funpipe.engine.seam import Engine
-from funpipe.jobs.findings import seen
+from funpipe.jobs.findings import seen, warn_of_findings
 from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import Alignment, find_planned, find_poses
 from funpipe.jobs.preparing import masked_templates, prepare_all
@@ -228,9 +227,8 @@ def align(
     leaving = check_inside(sources, box, planned.radius)
     warn_of_leaving(leaving, len(particles))
     warn_of_empty(planned.empty)
-    if preflight and (findings := seen(planned)):
-        listed = "\n".join(f"- {each}" for each in findings)
-        warn(f"preflight, see funpipe.check:\n{listed}")
+    if preflight:
+        warn_of_findings(seen(planned))
     return apply_alignment(particles, find_planned(planned, how))
 
 

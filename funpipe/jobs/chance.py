@@ -1,9 +1,9 @@
 """How many picks of a score are there by chance: what a null search tells.
 
 Noise that is as the templates are but for its phases, see `with_random_phases`, is
-searched for in the same tomogram, by the same rotations. Of white noise a pose scores above s with a probability that goes
-nearly as (1 − s²)^β, β half of the numbers that a crop has; so the null's peaks above
-the lowest that are taken are as many as
+searched for in the same tomogram, by the same rotations. Of white noise a pose scores
+above s with a probability that goes nearly as (1 − s²)^β, β half of the numbers that a
+crop has; so the null's peaks above the lowest that are taken are as many as
 
     n₀(s) = n ((1 − s²) / (1 − s₀²))^β,     1 / β = mean of ln (1 − s₀²) / (1 − s²),
 

@@ -12,7 +12,7 @@ from funpipe.base import arguments as check
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import fail
 from funpipe.jobs.chance import Null, false_share, null_of
-from funpipe.jobs.clustering import best_apart, near_pairs
+from funpipe.jobs.clustering import best_apart, near_pairs, tomogram_numbers
 from funpipe.jobs.sweeping import Found
 
 __all__ = ["Wanted", "apart_from", "best_picks", "chosen", "null_among", "wanted"]
@@ -127,15 +127,13 @@ def chosen(found: list[Found], null: Null | None, asked: Wanted) -> list[Chosen]
     return result
 
 
-def best_picks(
-    picks: Molecules, tomograms: NDArray[Any], distance: float, asked: Wanted
-) -> Molecules:
+def best_picks(picks: Molecules, distance: float, asked: Wanted) -> Molecules:
     """Return aligned picks that are so many nm apart, as many as are wanted.
 
-    The best come first; ``tomograms`` says in which each is.
+    The best come first.
     """
     score = picks.features["score"]
-    owner = np.unique(tomograms, return_inverse=True)[1]
+    owner = tomogram_numbers(picks, "tomogram")
     order = best_apart(score, near_pairs(picks.positions, owner, distance))
     order = order[np.argsort(-score[order], kind="stable")]
     if asked.threshold is not None:

@@ -13,9 +13,11 @@ import numpy as np
 import scipy
 
 from funpipe.base.arguments import Image
+from funpipe.base.caller import warn
 from funpipe.base.molecules import Molecules
 from funpipe.boxes.opening import Source, common_scale
 from funpipe.jobs.planning import Plan
+from funpipe.jobs.preparing import Prepared, masked_templates
 from funpipe.space.geometry import centre
 
 __all__ = ["Finding", "seen"]
@@ -53,12 +55,26 @@ def seen(planned: Plan) -> list[Finding]:
     by_default = planned.search.max_shifts is None  # nobody is blamed for it
     templates = planned.templates
     return [
-        *_scales(planned.sources),
-        *_tight_mask(*planned.prepared),
+        *seen_of_templates(planned.sources, planned.prepared),
         *([] if by_default else _small_box(templates, planned.sampling.window)),
-        *_off_centre(templates, common_scale(planned.sources)),
         *_doubles(planned.sources),
     ]
+
+
+def seen_of_templates(sources: list[Source], prepared: Prepared) -> list[Finding]:
+    """Return what looks wrong in tomograms' scales, templates and masks."""
+    return [
+        *_scales(sources),
+        *_tight_mask(*prepared),
+        *_off_centre(masked_templates(prepared), common_scale(sources)),
+    ]
+
+
+def warn_of_findings(findings: list[Finding]) -> None:
+    """Warn of findings, all at once."""
+    if findings:
+        listed = "\n".join(f"- {each}" for each in findings)
+        warn(f"preflight, see funpipe.check:\n{listed}")
 
 
 def _scales(sources: list[Source]) -> list[Finding]:

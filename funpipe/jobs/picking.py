@@ -14,7 +14,8 @@ from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.caller import warn
 from funpipe.base.molecules import Molecules
-from funpipe.boxes.tiles import ball_diameter
+from funpipe.boxes.opening import Tomogram
+from funpipe.boxes.tiles import Filled, ball_diameter
 from funpipe.jobs.aligning import align
 from funpipe.jobs.chance import Null, with_random_phases
 from funpipe.jobs.checkpoints import check_folder
@@ -195,10 +196,10 @@ def search(
         said = _record(given, looked, asked, apart, symmetry, found, some, null)
         write_record(said, written.record)
     picks = _aligned(given, looked, found, some)
+    picks = picks[_inside(picks, given)]
     if asked.false is None:
         picks = _without(picks, "false_discovery_rate")
-    owner = picks.features.get("tomogram", np.zeros(len(picks)))
-    picks = best_picks(picks, owner, apart * voxel, asked)
+    picks = best_picks(picks, apart * voxel, asked)
     if not len(picks):
         warn("search found nothing: no peak is above the threshold")
     return picks
@@ -240,7 +241,7 @@ def _aligned(
     turns = looked.grid.rotations.as_quat()[rows % len(looked.grid.rotations)]
     around = looked.grid.spacing or 0.0
     aligned = align(
-        given.tomogram,
+        _filled(given),
         Molecules(where, Rotation.from_quat(turns), names),
         template=given.template,
         mask=given.mask,
@@ -265,6 +266,31 @@ def _aligned(
         **{name: aligned.features[name] for name in PICKED[3:]},
     }
     return Molecules(aligned.positions, aligned.rotations, table)
+
+
+def _filled(given: Given) -> Any:
+    """Return the tomograms, with a number in place of what is not finite."""
+    if all(each.scan.bad is None for each in given.places):
+        return given.tomogram
+    found = {}
+    for source, scan, _ in given.places:
+        array = source.array if scan.bad is None else source.opened().array
+        array = array if scan.bad is None else Filled(array, scan.mean)
+        found[str(source.name)] = Tomogram(array, source.scale, source.tilt)
+    many = isinstance(given.tomogram, Mapping)
+    return found if many else next(iter(found.values()))
+
+
+def _inside(picks: Molecules, given: Given) -> NDArray[np.bool_]:
+    """Tell which picks are still in the region, and in the tomogram."""
+    voxels = np.rint(picks.positions / given.scale).astype(int)
+    names = picks.features.get("tomogram", np.full(len(picks), "None"))
+    regions = {str(each.source.name): each.region for each in given.places}
+    found = [
+        regions[str(name)].block(tuple(voxel), tuple(voxel + 1)).all()
+        for name, voxel in zip(names, voxels, strict=True)
+    ]
+    return np.array(found, bool)
 
 
 def _without(picks: Molecules, name: str) -> Molecules:

@@ -10,12 +10,13 @@ import numpy as np
 
 from funpipe.base import arguments as check
 from funpipe.base.errors import Argument, WrongValueError
-from funpipe.base.wording import fail
+from funpipe.base.wording import fail, listed
 from funpipe.boxes.opening import Source, common_scale, in_tomogram, open_all
 from funpipe.boxes.region import Region
 from funpipe.boxes.tiles import scanned
 from funpipe.engine.basis import ball_of
 from funpipe.jobs.choosing import Wanted
+from funpipe.jobs.findings import seen_of_templates, warn_of_findings
 from funpipe.jobs.preparing import Prepared, masked_templates, prepare_all
 from funpipe.jobs.regions import region_of
 from funpipe.jobs.sweeping import LookedFor, Place
@@ -76,6 +77,7 @@ def looked_for(
     _check_cost(len(templates) * len(grid.rotations), side, finest, grid, voxel)
     for source in sources:
         _check_fits(source, side)
+    warn_of_findings(seen_of_templates(sources, prepared))
     places = tuple(
         _place(source, region_of(each, source.shape, voxel))
         for each, source in zip(_regions(given.region, sources), sources, strict=True)
@@ -154,9 +156,12 @@ def _regions(region: Any, sources: list[Source]) -> list[Any]:
     if not isinstance(region, Mapping):
         return [region] * len(sources)
     named = {str(name): each for name, each in region.items()}
-    there = [str(each.name) for each in sources]
+    there = [each.name for each in sources if each.name is not None]
     if wrong := sorted(set(named) - set(there)):
-        fail("region", f"of tomograms that there are, {there}", wrong)
+        raise ValueError(
+            f"region names {listed(wrong)}, of which there is no tomogram; there is "
+            f"{listed(there) or 'but one, without a name'}"
+        )
     return [named.get(name) for name in there]
 
 

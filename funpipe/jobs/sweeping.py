@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from funpipe.base.threads import one_thread
 from funpipe.boxes.chunks import Chunk, chunk_keys, opened
+from funpipe.boxes.cropping import without_outliers
 from funpipe.boxes.opening import Source, in_tomogram
 from funpipe.boxes.region import Region
 from funpipe.boxes.tiles import (
@@ -30,13 +31,13 @@ from funpipe.boxes.tiles import (
 from funpipe.engine.basis import Basis, Seen, search_basis
 from funpipe.engine.chances import Limits, limits_of, score_of_chance
 from funpipe.engine.exactly import sweep_exactly
-from funpipe.engine.rescoring import nothing_scored, rescored
+from funpipe.engine.rescoring import REACH, nothing_scored, rescored
 from funpipe.engine.settings import SWEEP
-from funpipe.engine.sweep import Tiling, sweep, tiling
+from funpipe.engine.sweep import Tiling, step_for, sweep, tiling
 from funpipe.jobs.running import Task
 from funpipe.jobs.working import Job, Result, Running, results
 from funpipe.space.crops import Support
-from funpipe.space.geometry import RotationGrid
+from funpipe.space.geometry import RotationGrid, radius
 from funpipe.space.tilts import Tilt
 from funpipe.space.transfer import per_voxel, placed, transfer_of
 
@@ -121,28 +122,27 @@ def swept(place: Place, looked: LookedFor, how: Running) -> Found:
         Where the work runs, and what is kept and shown of it.
     """
     source, scan, region = place
-    side = int(looked.support.periods[0])
-    step = 1.0 if looked.exact else max(1.0, math.floor(looked.finest) / 2)
-    z, y, x = source.shape
-    plan = plan_tiles((z, y, x), step, side // 2)
-    chunks = tile_chunks(source, plan)
+    shape = source.shape[0], source.shape[1], source.shape[2]
+    half = int(looked.support.periods[0]) // 2
     with one_thread():
-        seen = _seen(source, scan, looked, plan)
+        seen = _seen(place, looked, plan_tiles(shape, 1.0, half))
         basis = search_basis(
             looked.templates,
             looked.grid,
             looked.finest,
             support=looked.support,
             seen=seen,
-            step=step,
             part=SWEEP.exact_part if looked.exact else SWEEP.part,
         )
+        basis = basis._replace(step=1.0 if looked.exact else step_for(basis))
+        plan = plan_tiles(shape, basis.step, half, REACH)
         poses = plan.places_of_all() * len(basis.rows)
         least = score_of_chance(basis.numbers, poses, _POSES * looked.expected)
         least = least if looked.least is None else looked.least
         limits = limits_of(basis, least, SWEEP.missed)
         if looked.maps:
-            limits = limits._replace(bound=-1.0, coarse=-1.0)
+            limits = limits._replace(bound=0.0, coarse=-1.0)
+    chunks = tile_chunks(source, plan)
     swept_by = Sweeper(plan, limits, least, looked, region, scan)
     job = Job(
         "search",
@@ -194,11 +194,12 @@ def _stitched(parts: list[Result], plan: Plan) -> Map:
 _POSES = 30.0  # that are above a limit with each peak, places and rotations around it
 
 
-def _seen(source: Source, scan: Scan, looked: LookedFor, plan: Plan) -> Seen:
+def _seen(place: Place, looked: LookedFor, plan: Plan) -> Seen:
     """Return what tilts and noise leave, as at the middle of the tomogram."""
+    source = place.source
     extent = float(min(looked.support.periods)) * source.scale
     tilt = per_voxel(placed(source.tilt, np.zeros((1, 3)), extent), source.scale)
-    noise = _noise(source, scan, looked, plan, tilt) if looked.whiten else None
+    noise = _noise(place, looked, plan, tilt) if looked.whiten else None
     return Seen(partial(_part_of, tilt, noise, 0), partial(_part_of, tilt, noise, 1))
 
 
@@ -220,16 +221,16 @@ _SAMPLE = 8  # tiles that the noise is measured in
 
 
 def _noise(
-    source: Source, scan: Scan, looked: LookedFor, plan: Plan, tilt: Tilt
+    place: Place, looked: LookedFor, plan: Plan, tilt: Tilt
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean power of the tomogram's waves that are seen, by |k|."""
     chosen = np.unique(np.linspace(0, len(plan.first) - 1, _SAMPLE).astype(int))
-    some = [tile_chunks(source, plan)[i] for i in chosen]
+    some = [tile_chunks(place.source, plan)[i] for i in chosen]
     side = looked.support.periods[0]
     edges = (np.arange(1, int(side) // 2 + 2) - 0.5) / side
     total, count = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
     for each in opened(some):
-        tile = read_tile(each, plan, looked.support, scan).values
+        tile = read_tile(each, plan, place.scan).values
         tapered = tile
         for axis, n in enumerate(tile.shape):
             taper = np.hanning(n + 2)[1:-1].astype(np.float32)
@@ -273,7 +274,7 @@ def _parts(some: Sequence[Chunk], folder: Path | None) -> Iterable[Source]:
 
 def _alone(part: Source, *, by: Sweeper) -> ReadTile:
     with in_tomogram(part.name):
-        tile = read_tile(part, by.plan, by.looked.support, by.scan)
+        tile = read_tile(part, by.plan, by.scan)
     return ReadTile(tile, part.name)
 
 
@@ -295,9 +296,9 @@ def _sweep(
     if isinstance(part, Source):
         part = _alone(part.reopened(), by=by)
     go_on()
-    tile, first, free = part.tile
+    tile, first = part.tile
     plan, looked = by.plan, by.looked
-    wanted = plan.own(first) & free & _in_region(first, plan, by.region)
+    wanted = plan.own(first) & _in_region(first, plan, by.region)
     found, counts = nothing_scored(), (0, 0, 0, 0)
     faint = _FAINT * 2 * np.count_nonzero(basis.g) * np.square(basis.window).sum()
     field = np.zeros((0, 0, 0), np.float32)
@@ -312,10 +313,12 @@ def _sweep(
             peaks = sweep(tile, wanted, basis, tiles, by.limits, **options)
             where = nearest_voxels(peaks.where, plan.step)
             found = rescored(tile, where, peaks.rows, basis, by.least)
+            found = found.take(_inside(found.where, first, plan))
             counts = peaks.counts
             if looked.maps:
                 field, best = peaks.scores, peaks.best.astype(np.int32)
                 low = first + peaks.low
+    found = found.take(_away_from_beads(tile, found.where, looked.support))
     return {
         "where": found.where + nearest_voxels(first, plan.step),
         "scores": found.scores,
@@ -328,6 +331,27 @@ def _sweep(
 
 
 _FAINT = 1e-4  # of the power of a place, where the tomogram is white noise
+
+
+def _away_from_beads(
+    tile: NDArray[np.float32], where: NDArray[np.intp], support: Support
+) -> NDArray[np.bool_]:
+    """Tell which places have no bead of gold within the template's radius."""
+    half = int(support.periods[0]) // 2
+    inside = radius((2 * half + 1,) * 3) <= support.radius
+    found = np.ones(len(where), bool)
+    for i, each in enumerate(where):
+        crop = tile[tuple(slice(c - half, c + half + 1) for c in each)]
+        clean = without_outliers(crop, support.bulk)
+        found[i] = clean is crop or not (clean != crop)[inside].any()
+    return found
+
+
+def _inside(where: Any, first: Any, plan: Plan) -> NDArray[np.bool_]:
+    """Tell about which voxels of a tile all that is needed is in the tomogram."""
+    voxels = where + nearest_voxels(first, plan.step)
+    last = np.array(plan.shape) - 1 - plan.half
+    return np.asarray(((voxels >= plan.half) & (voxels <= last)).all(axis=1))
 
 
 def _in_region(first: Any, plan: Plan, region: Region) -> NDArray[np.bool_]:

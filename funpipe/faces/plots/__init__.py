@@ -10,6 +10,7 @@ notebook, ``ax.figure.savefig(path)`` writes it. What has several panels returns
 - `places`: `picks` in a tomogram
 - `grouped`: `classes`
 - `curves`: `fsc`, `scores`, `moves`, `iterations`
+- `searches`: `search_scores`
 - `directions`: `orientations`
 """
 
@@ -17,6 +18,7 @@ from funpipe.faces.plots.curves import fsc, iterations, moves, scores
 from funpipe.faces.plots.directions import orientations
 from funpipe.faces.plots.grouped import classes
 from funpipe.faces.plots.places import picks
+from funpipe.faces.plots.searches import search_scores
 from funpipe.faces.plots.volumes import (
     central_slices,
     masked,
@@ -34,6 +36,7 @@ __all__ = [
     "orientations",
     "picks",
     "scores",
+    "search_scores",
     "slices",
     "stages",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from funpipe.base.extras import require
 from funpipe.base.wording import fail
@@ -67,9 +67,9 @@ def add_colours(ax: Axes, shown: Any, label: str) -> None:
     figure.colorbar(shown, ax=ax, label=label, shrink=0.75)
 
 
-def add_legend(ax: Axes) -> None:
+def add_legend(ax: Axes, where: Literal["best", "upper right"] = "best") -> None:
     """Add a legend, small, that curves behind it shine through."""
-    legend = ax.legend(fontsize="x-small", framealpha=0.75, edgecolor="none")
+    legend = ax.legend(loc=where, fontsize="x-small", framealpha=0.75, edgecolor="none")
     for each in legend.legend_handles:
         if each is not None and hasattr(each, "get_sizes"):  # points, however faint
             each.set_alpha(1.0)

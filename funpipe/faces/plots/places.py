@@ -16,6 +16,7 @@ from funpipe.faces.plots.panels import RED, add_colours, axes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import EllipseCollection
 
 __all__ = ["picks"]
 
@@ -52,9 +53,11 @@ def picks(
         Of the slice, over which the tomogram is averaged, nm: particles within it are
         drawn.
     diameter : float, optional
-        Of the circles, nm; by default a 25th of the longest side.
+        Of a particle, nm: the circles', and where the slice reaches into a particle
+        whose centre is beyond, it is drawn thin, as large as it is cut. By default
+        circles are a 25th of the longest side.
     color : str, optional
-        A feature of numbers that says the circles' colour.
+        A feature of numbers that says the circles' colour, on one scale for all slices.
     ax : matplotlib.axes.Axes, optional
         Where to draw.
 
@@ -103,11 +106,15 @@ def picks(
         vmin=low,
         vmax=high,
     )
-    inside = np.abs(positions[:, 0] - middle) <= half
-    coloured = None if values is None else values[inside]
-    _circle(ax, positions[inside], size or max(height, width) / 25, coloured)
+    beyond = np.maximum(np.abs(positions[:, 0] - middle) - half, 0)
+    inside = beyond == 0
+    sizes = np.full(len(positions), size or max(height, width) / 25)
+    circles = _circle(ax, positions, sizes, values, inside)
+    if size is not None:
+        cut = np.sqrt(np.maximum(size**2 - 4 * beyond**2, 0))
+        _circle(ax, positions, cut, values, ~inside & (cut > 0), 0.6)
     if values is not None and inside.any():
-        add_colours(ax, ax.collections[-1], str(color))
+        add_colours(ax, circles, str(color))
     ax.set_xlabel("x (nm)")
     ax.set_ylabel("y (nm)")
     ax.set_title(
@@ -129,26 +136,35 @@ def _feature(molecules: Molecules, name: str) -> NDArray[np.float64]:
 
 
 def _circle(
-    ax: Axes, positions: NDArray[Any], diameter: float, values: NDArray[Any] | None
-) -> None:
+    ax: Axes,
+    positions: NDArray[Any],
+    diameters: NDArray[Any],
+    values: NDArray[Any] | None,
+    some: NDArray[np.bool_],
+    width: float = 1.4,
+) -> EllipseCollection:
+    """Add circles around some of the positions, in the colours that all have."""
     from matplotlib.collections import EllipseCollection
 
-    sizes = np.full(len(positions), diameter)
     circles = EllipseCollection(
-        sizes,
-        sizes,
-        np.zeros(len(positions)),
+        diameters[some],
+        diameters[some],
+        np.zeros(some.sum()),
         units="xy",
-        offsets=positions[:, :0:-1].reshape(-1, 2),
+        offsets=positions[some, :0:-1].reshape(-1, 2),
         offset_transform=ax.transData,
         facecolors="none",
         edgecolors=RED if values is None else None,  # where None is, values say
-        linewidths=1.4,
+        linewidths=width,
     )
     if values is not None:
-        circles.set_array(values)
+        known = values[np.isfinite(values)]
+        circles.set_array(values[some])
         circles.set_cmap("autumn_r")  # none of it is grey
+        if len(known):
+            circles.set_clim(known.min(), known.max())
     ax.add_collection(circles, autolim=False)
+    return circles
 
 
 def _slab(source: Any, middle: float, half: float) -> NDArray[np.float64]:
