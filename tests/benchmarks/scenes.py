@@ -317,6 +317,12 @@ def judged(picks: fp.Molecules, true: fp.Molecules, near: float = NEAR) -> Judge
     return Judged(right, copy, distances, angles, len(true))
 
 
+def inside(true: fp.Molecules, shape: tuple[int, ...], half: int) -> np.ndarray:
+    """Tell which copies have so many voxels of a tomogram on all sides."""
+    voxels = true.positions / SCALE
+    return ((voxels >= half) & (voxels <= np.array(shape) - 1 - half)).all(axis=1)
+
+
 def of_what(picks: fp.Molecules, scene: Scene, template: str) -> np.ndarray:
     """Say of each pick what lies there: a kind, gold, or nothing."""
     found = np.full(len(picks), "nothing", object)

@@ -80,7 +80,7 @@ def crowd(results: Results) -> str:
     rows = [
         (
             f"{row['molecule']}, {row['noise']:g}",
-            row["copies"],
+            f"{row['copies']}, {100 * row['copies with all of a crop']:.0f} %",
             *(f"{row[key]:.2f}" for key in ("F1", "precision", "recall")),
             *(told(row, rate) for rate in (0.01, 0.05, 0.1)),
             errors(row),
@@ -88,7 +88,13 @@ def crowd(results: Results) -> str:
         )
         for row in all_rows(results, ("search-crowd",))
     ]
-    titles = ("template, noise", "copies", "best F1", "precision", "recall")
+    titles = (
+        "template, noise",
+        "copies, not cut off by a face",
+        "best F1",
+        "precision",
+        "recall",
+    )
     titles += tuple(f"said to be {n} % false: are, and recall" for n in (1, 5, 10))
     titles += ("error", "time each")
     name = "Crowded tomograms of 128 x 256 x 256 voxels: five kinds, membranes, gold"
