@@ -7,11 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
+
+from funpipe.simulate import asymmetric_molecule, blob_image, blob_spectrum
+from funpipe.space.crops import Crops, Support, spectra
+from funpipe.space.fourier import half_ball
+from funpipe.space.tilts import as_tilt
 
 BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
+from exhaustive import exhaustive
 from parts import PARTS, Size
 from results import RESULTS, Result, read_results, write_result
 from tables import FRONT, README, figures, speed, with_figures, with_speed
@@ -23,13 +31,15 @@ NEEDS = {
     **{
         f"weak-{noise}-{name}": "gemmi" for noise in (6, 10) for name in ("30S", "3j9i")
     },
+    **{each: "gemmi" for each in PARTS if each.startswith("search-")},
     "microtubule": "tifffile",
 }
+OTHERS = {"acryo", "relion", "pytme"}
 # A program, or real data.
 NEED_MORE = (
     "relion",
     "microtubule",
-    *(each for each in PARTS if each.startswith(("weak-", "tilts-"))),
+    *(each for each in PARTS if each.startswith(("weak-", "tilts-", "search-"))),
 )
 
 
@@ -41,7 +51,7 @@ def test_a_part_runs_with_few_particles_and_without_acryo(part):
     if part not in NEED_MORE:
         assert rows
     names = {name for row in rows for name in row}
-    assert not [name for name in names if "acryo" in name or "relion" in name]
+    assert not [name for name in names if set(name.split()) & OTHERS]
     for row in rows:
         assert row.get("ms", 1) > 0
         assert row.get("s", 1) > 0
@@ -120,3 +130,28 @@ def test_a_part_that_is_none_is_named_beside_those_there_are():
     )
     assert done.returncode == 2
     assert "engine-33: no such part; there are job-32" in done.stderr
+
+
+def test_brute_force_scores_as_the_score_is_defined():
+    random = np.random.default_rng(0)
+    tomogram = random.standard_normal((24, 22, 26)).astype(np.float32)
+    blobs = asymmetric_molecule(0, radius=2.0)
+    template = blob_image(blobs, (16,) * 3, 1.0)
+    support = Support((15.0,) * 3, 5.0, (16,) * 3)
+    rotations = Rotation.random(3, rng=1)
+    wedge = as_tilt("tilt", (-50, 50))
+    found = exhaustive(
+        tomogram, template, rotations, support, 3.5, left=wedge, measured=wedge
+    )
+    k = half_ball((15,) * 3, 3.5) / 15.0
+    W = wedge(k.T)
+    T = np.stack([blob_spectrum(blobs, k, 1.0, each) for each in rotations])
+    for place in ((7, 7, 7), (12, 10, 15), (16, 14, 18)):
+        z, y, x = (slice(each - 7, each + 8) for each in place)
+        crop = Crops(tomogram[z, y, x][None], np.zeros((1, 3)), np.eye(3)[None])
+        F = spectra(crop, k, support)[0]
+        scores = (W * T.conj() * F).sum(axis=1).real
+        scores /= np.sqrt((W * np.abs(T) ** 2).sum(axis=1) * (W * np.abs(F) ** 2).sum())
+        assert found.rotation[place] == scores.argmax()
+        np.testing.assert_allclose(found.best[place], scores.max(), rtol=2e-3)
+    assert (found.best[:7] == -1).all()

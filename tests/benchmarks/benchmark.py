@@ -10,7 +10,8 @@ which takes a quarter of an hour, prints its figures and keeps them as
 programs get the same data, with two threads each. Particles are sums of Gaussians, so
 that their truth has no interpolation error. Noise is in units of the template's
 standard deviation inside its mask. RELION 3.1 joins in where ``relion_refine`` is
-installed (Debian: ``apt-get install relion``).
+installed (Debian: ``apt-get install relion``), pytme where ``--pytme PYTHON`` names a
+Python that has it (``pip install pytme``, in an environment of its own).
 """
 
 from __future__ import annotations
@@ -66,13 +67,14 @@ def main(words=None):
     )
     parser.add_argument("--tiny", action="store_true", help="a few particles, no file")
     parser.add_argument("--alone", action="store_true", help="leave the peers out")
+    parser.add_argument("--pytme", metavar="PYTHON", help="that has pytme: it runs too")
     parser.add_argument("--table", action="store_true", help="write the READMEs' part")
     parser.add_argument("--results", type=Path, default=RESULTS, help="their folder")
     given = parser.parse_args(words)
     if given.table:
         write_tables(given.results)
         return
-    size = Size(tiny=given.tiny, peers=not given.alone)
+    size = Size(tiny=given.tiny, peers=not given.alone, pytme=given.pytme)
     for part in given.only:
         with conditions_of_run() as conditions:
             rows = PARTS[part](size)

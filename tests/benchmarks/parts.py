@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import classes
+import crowding
 import molecules
 import numpy as np
 import refining
+import searching
 import tilts
 from molecules import made
 from programs import (
@@ -61,6 +63,8 @@ class Size(NamedTuple):
     """Whether a few particles in small boxes do: to see that a part runs."""
     peers: bool = True
     """Whether acryo, and RELION where it is installed, run too."""
+    pytme: str | None = None
+    """The Python that pytme is installed for, if any: it runs too."""
 
     def count(self, full: int) -> int:
         return min(full, 3) if self.tiny else full
@@ -558,6 +562,12 @@ PARTS = {
     "classes": partial(classes.sorting, names=("30S",)),
     "refine": refining.reach,
     "refine-honest": refining.honest,
+    "search-rate": searching.rate,
+    "search-growth": searching.growth,
+    "search-pytme": searching.beside_pytme,
+    "search-same": searching.same,
+    "search-crowd": crowding.crowd,
+    "search-crowd-peers": crowding.crowd_peers,
     "clean": clean,
     "falling": falling,
     "relion": relion,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from results import Result, read_results
+import search_tables
+from cells import Results, all_rows, mean, pair, section, two, whole, wrapped
+from results import read_results
 
 HERE = Path(__file__).resolve().parent
 README = HERE / "README.md"
@@ -18,7 +19,6 @@ FIGURES = re.compile(
 )
 SPEED = re.compile(r"(?<=## How fast\n\n).*?(?=\n\n## )", re.DOTALL)
 
-Results = dict[str, Result]
 JOBS = ("job-32", "job-32-4", "job-48", "job-64", "job-96-4")
 ENGINES = ("engine-32", "engine-48")
 BOUNDS = {"bound-chosen": "chosen on", "bound-held-out": "held out"}
@@ -58,6 +58,7 @@ def figures(results: Results) -> str:
         refining,
         honesty,
         sorted_classes,
+        *search_tables.MAKERS,
         clean,
         other,
         many,
@@ -382,46 +383,3 @@ def machines(results: Results) -> str:
         for c in (result.conditions for result in results.values())
     )
     return wrapped(f"On {'; and '.join(said)}.")
-
-
-# Words and tables.
-
-
-def all_rows(results: Results, parts: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [row for part in parts if part in results for row in results[part].rows]
-
-
-def mean(result: Result, name: str) -> float | None:
-    values = result.column(name)
-    return float(np.mean(values)) if values else None
-
-
-def two(value: float | None) -> str:
-    """Return a number of two digits, without an exponent."""
-    if value is None:
-        return ""
-    digits = 1 - int(np.floor(np.log10(abs(value)))) if value else 0
-    return f"{round(value, digits):.{max(0, digits)}f}"
-
-
-def whole(value: float | None) -> str:
-    """Return a large number of two digits, thousands apart."""
-    if value is None:
-        return ""
-    return two(value) if value < 10 else f"{int(float(f'{value:.2g}')):,}"
-
-
-def pair(row: dict[str, Any], angle: str, distance: str) -> str:
-    return f"{two(row[angle])}°, {two(row[distance])}" if angle in row else ""
-
-
-def section(title: str, titles: tuple[str, ...], rows: list[Any]) -> str:
-    if not rows:
-        return ""
-    lines = [titles, ("---",) * len(titles), *rows]
-    table = "\n".join("| " + " | ".join(map(str, each)) + " |" for each in lines)
-    return f"## {title}\n\n{table}"
-
-
-def wrapped(text: str) -> str:
-    return textwrap.fill(text, 88, break_long_words=False, break_on_hyphens=False)

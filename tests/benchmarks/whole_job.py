@@ -84,6 +84,26 @@ def funpipe_averaged(
     return time.perf_counter() - start
 
 
+def funpipe_searched(folder: Path, count: int, **options: Any) -> float:
+    import funpipe as fp
+
+    start = time.perf_counter()
+    found = fp.search(
+        folder / "tomogram.mrc",
+        template=fp.from_file(folder / "template.mrc"),
+        mask=fp.from_file(folder / "mask.mrc"),
+        tilt=TILT,
+        rotations="all",
+        count=count,
+        record=folder / "record.json",
+        progress=False,
+        **options,
+    )
+    seconds = time.perf_counter() - start
+    found.to_csv(folder / "found.csv")
+    return seconds
+
+
 def funpipe_cut(folder: Path, count: int, *, shape: int) -> float:
     import funpipe as fp
 
@@ -141,7 +161,7 @@ def idle(folder: Path, count: int) -> float:
 PROGRAMS = {
     each.__name__: each
     for each in (
-        *(funpipe_aligned, funpipe_averaged, funpipe_cut),
+        *(funpipe_aligned, funpipe_averaged, funpipe_cut, funpipe_searched),
         *(acryo_aligned, acryo_averaged),
         idle,
     )
