@@ -41,7 +41,12 @@ REACH = 2
 
 
 def rescored(
-    tile: Array, where: Array, basis: Basis, kernels: Array, least: float
+    tile: Array,
+    where: Array,
+    power: Array,
+    basis: Basis,
+    kernels: Array,
+    least: float,
 ) -> Rescored:
     """Return the best pose around places.
 
@@ -55,6 +60,8 @@ def rescored(
     where : (n, 3) array
         The voxels that are nearest to the places; crops about those up to `REACH`
         beside them, and one more, are inside.
+    power : (n,) array
+        What is seen there in all, about.
     basis : Basis
         What is looked for.
     kernels : (K, side, side, side) array
@@ -62,10 +69,10 @@ def rescored(
     least : float
         Poses with a lower score are left out.
     """
-    found = [
-        _best(tile, _climbed(tile, where[i : i + _TOGETHER], basis, kernels), basis)
-        for i in range(0, len(where), _TOGETHER)
-    ]
+    parts = [slice(i, i + _TOGETHER) for i in range(0, len(where), _TOGETHER)]
+    floor = _NEARLY * least * np.sqrt(power)
+    some = [_climbed(tile, where[i], floor[i], basis, kernels) for i in parts]
+    found = [_best(tile, each, basis) for each in some if len(each)]
     if not found:
         return nothing_scored()
     all_of = Rescored(*map(np.concatenate, zip(*found, strict=True)))
@@ -73,14 +80,18 @@ def rescored(
 
 
 def _climbed(
-    tile: Array, where: Array, basis: Basis, kernels: Array
+    tile: Array, where: Array, floor: Array, basis: Basis, kernels: Array
 ) -> NDArray[np.intp]:
-    """Return the best voxels around some, (n, `_SCORED`, 3)."""
+    """Return the best voxels around some, (n, `_SCORED`, 3).
+
+    Those with nothing above their floor are left out.
+    """
     axis = np.arange(-1, 2)
     beside = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
     flat = kernels.reshape(len(kernels), -1).T
     where, going = where.copy(), np.arange(len(where))
     found = np.repeat(where[:, None], _SCORED, axis=1)
+    high = np.ones(len(where), bool)
     for _ in range(REACH):
         around = where[going, None] + beside
         crops = _crops(tile, around.reshape(-1, 3), basis.side)
@@ -88,13 +99,14 @@ def _climbed(
         scores = (c @ basis.coefficients.T).max(axis=1).reshape(len(going), -1)
         order = np.argsort(-scores, axis=1)[:, :_SCORED]
         found[going] = around[np.arange(len(going))[:, None], order]
+        high[going] = scores.max(axis=1) >= floor[going]
         best = found[going, 0]
-        on = (best != where[going]).any(axis=1)
+        on = (best != where[going]).any(axis=1) & high[going]
         where[going] = best
         going = going[on]
         if not len(going):
             break
-    return found
+    return found[high]
 
 
 def _best(tile: Array, where: Array, basis: Basis) -> Rescored:
@@ -105,6 +117,7 @@ def _best(tile: Array, where: Array, basis: Basis) -> Rescored:
 
 
 _SCORED = 4  # voxels of the 27
+_NEARLY = 0.95  # of a score, what is known of it before it is scored in full
 
 
 def exact(tile: Array, where: Array, basis: Basis) -> Rescored:

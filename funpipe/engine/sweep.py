@@ -69,6 +69,8 @@ class Swept(NamedTuple):
 
     where: NDArray[np.intp]
     """(n, 3), in steps from the tile's first voxel."""
+    power: NDArray[np.float32]
+    """(n,), Σ |G|²."""
     counts: tuple[int, int, int, int]
     """Places that were looked at; left by the bound; by the coarse rotations; peaks."""
     scores: NDArray[np.float32]
@@ -238,7 +240,7 @@ def sweep(
     field, rows = scores.reshape(power.shape), best.reshape(power.shape)
     where = np.argwhere(peaks_of(field) & (field >= limits.fine))
     left = (counts[0], counts[1], counts[2], len(where))
-    return Swept(where + low, left, field, rows, low)
+    return Swept(where + low, power[tuple(where.T)], left, field, rows, low)
 
 
 def peaks_of(scores: Array) -> NDArray[np.bool_]:

@@ -144,8 +144,8 @@ def search(
     Notes
     -----
     Rotations and places are tried in stages, see `funpipe.engine.sweep`. Each discards
-    what is unlikely to score enough: of poses with the least score, which white noise
-    has a thousand times in a tomogram, one in a thousand, and of better ones less. What
+    what is unlikely to score enough: of poses with a score that white noise has some
+    hundred times in a tomogram one in a thousand, and of better ones fewer. What
     is left is logged under the name ``funpipe``.
 
     With a `tilt_series` places count as at the tomogram's middle until they are

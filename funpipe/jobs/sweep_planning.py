@@ -35,7 +35,8 @@ __all__ = ["Given", "looked_for"]
 _FINE = 5.0  # periods in a template's diameter, where nothing is said
 _WIDEST = 30.0  # degrees between rotations, where nothing is said
 _SPACINGS = 1.0, 90.0  # degrees, the least and the most
-_PEAKS = 1000.0  # of white noise, which say how often chance scores how much
+_PEAKS = 600.0  # of white noise, which say how often chance scores how much
+_MORE = 2.0  # times as many as are wanted, likewise
 _GRID = 0.8  # of a score, what it may be at the nearest of what is tried
 
 _NO_IMAGES = np.zeros((0, 0, 0, 0), np.float32)
@@ -95,7 +96,7 @@ def looked_for(
         whiten,
         exact,
         maps,
-        max(_PEAKS, 2.0 * (asked.most or 0)),
+        _MORE * asked.most if asked.most and not asked.false else _PEAKS,
         None if asked.threshold is None else _GRID * asked.threshold,
     )
     return looked, given._replace(scale=voxel, prepared=prepared, places=places)
