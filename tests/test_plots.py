@@ -289,7 +289,7 @@ def test_the_scores_of_a_search_are_drawn_with_those_taken_and_the_null(tmp_path
     np.testing.assert_array_equal(everything.baseline, taken.values)
     assert legend(ax)[:2] == [
         "204 peaks",
-        "4 taken, of 0.45 or more; 1.8 % expected to be false",
+        "4 taken, of 0.45 or more; 1.9 % expected to be false",
     ]
     path = tmp_path / "searched.json"
     write_record(RECORD, path)

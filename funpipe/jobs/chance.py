@@ -29,8 +29,8 @@ __all__ = ["Null", "false_share", "null_of", "with_random_phases"]
 
 Array: TypeAlias = NDArray[Any]
 
-_PRIOR = 20  # peaks, which count beside those that there are: of how numbers fall off
-_LESS = 0.7  # of β, what is found in tomograms of noise
+_PRIOR = 10  # peaks, which count beside those that there are: of how numbers fall off
+_LESS = 0.6  # of β, what is found in tomograms of noise
 _TAIL = 300  # of the null's highest peaks, which say how it falls off
 
 
@@ -44,19 +44,26 @@ class Null(NamedTuple):
     least: float
     """s₀."""
     beta: float
+    searches: int = 1
+    """By how many searches of other noise its peaks are."""
+
+    def tail(self, scores: Array) -> NDArray[np.float64]:
+        """Return n₀ of some scores, as it falls off above s₀, 0 below."""
+        s = np.clip(np.asarray(scores, float), 0, 1 - 1e-9)
+        fall = (np.log1p(-np.square(s)) - np.log1p(-(self.least**2))) * self.beta
+        return np.where(s >= self.least, self.many * np.exp(fall), 0) / self.searches
 
     def above(self, scores: Array) -> NDArray[np.float64]:
         """Return how many are expected at some scores or above.
 
-        They are counted where there are many, and the tail's where there are few.
+        They are counted, or the tail's where that says more.
         """
-        s = np.clip(np.asarray(scores, float), 0, 1 - 1e-9)
-        fall = (np.log1p(-np.square(s)) - np.log1p(-(self.least**2))) * self.beta
+        s = np.asarray(scores, float)
         counted = np.searchsorted(-self.scores, -s, side="right")
-        return np.where(s >= self.least, self.many * np.exp(fall), counted)
+        return np.maximum(self.tail(s), counted / self.searches)
 
 
-def null_of(scores: Array, least: float, numbers: float) -> Null:
+def null_of(scores: Array, least: float, numbers: float, searches: int = 1) -> Null:
     """Return the null of its peaks' scores, all that are ``least`` or more.
 
     ``numbers`` are those of a crop, from which β follows where there are few peaks.
@@ -73,7 +80,7 @@ def null_of(scores: Array, least: float, numbers: float) -> Null:
     fallen = np.log1p(-(start**2)) - np.log1p(-np.square(tail))
     expected = _PRIOR / (_LESS * numbers / 2)
     beta = (len(tail) + _PRIOR) / max(float(fallen.sum()) + expected, 1e-9)
-    return Null(found, max(float(len(tail)), 0.5), float(start), beta)
+    return Null(found, max(float(len(tail)), 0.5), float(start), beta, searches)
 
 
 def false_share(scores: Array, null: Null) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
@@ -62,36 +63,53 @@ def apart_from(found: Found, distance: float) -> Found:
 
 
 def competing(
-    found: list[Found], of_null: list[Found], distance: float
+    found: list[Found], nulls: list[list[Found]], distance: float
 ) -> tuple[list[Found], Null]:
-    """Return a search's peaks that no peak of its null beats nearby, and that null.
+    """Return a search's peaks that no peak of its nulls beats nearby, and their null.
 
     Where a particle is, the null's templates may be like it, but less so than the
     search's. Where there is none, either is as likely to have the higher peak; and so
-    as many of the search's false peaks are left as of the null's (J. E. Elias and S. P.
+    as many of the search's false peaks are left as of a null's (J. E. Elias and S. P.
     Gygi, Nature Methods 4, 207, 2007).
 
     Parameters
     ----------
-    found, of_null : lists of Found
-        Of each tomogram the search's peaks and the null's.
+    found : list of Found
+        Of each tomogram the search's peaks.
+    nulls : list of lists of Found
+        The same of each null.
     distance : float
         Voxels, within which the higher peak is left.
     """
-    kept, left = [], []
-    for mine, theirs in zip(found, of_null, strict=True):
-        scores = np.concatenate([mine.scores, theirs.scores])
-        where = np.concatenate([mine.where, theirs.where])
-        pairs = near_pairs(where, np.zeros(len(scores), np.intp), distance)
-        best, count = best_apart(scores, pairs), len(mine.scores)
-        kept.append(mine.take(best[best < count]))
-        left.append(theirs.take(best[best >= count] - count))
+    left = [
+        _unbeaten(theirs, mine, distance)
+        for each in nulls
+        for theirs, mine in zip(each, found, strict=True)
+    ]
+    for each in nulls:
+        found = [
+            _unbeaten(mine, theirs, distance)
+            for mine, theirs in zip(found, each, strict=True)
+        ]
     null = null_of(
         np.concatenate([each.scores for each in left]),
-        max(each.least for each in (*found, *of_null)),
+        max(each.least for each in (*found, *left)),
         found[0].numbers,
+        len(nulls),
     )
-    return kept, null
+    return found, null
+
+
+def _unbeaten(some: Found, others: Found, distance: float) -> Found:
+    """Return peaks than which none of the others nearby is higher."""
+    if not len(some.where) or not len(others.where):
+        return some
+    near = scipy.spatial.KDTree(others.where).query_ball_point(some.where, distance)
+    kept = [
+        not len(each) or others.scores[each].max() < score
+        for each, score in zip(near, some.scores, strict=True)
+    ]
+    return some.take(np.array(kept))
 
 
 class Chosen(NamedTuple):

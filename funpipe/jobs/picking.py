@@ -46,7 +46,7 @@ PICKED = (
 )
 """The features of picks."""
 
-_SEED = 1  # of random phases
+_NULLS = 2  # searches for noise, of which any may be more or less like particles
 
 
 @verb
@@ -100,8 +100,10 @@ def search(
         The least score.
     false_discovery_rate : float, optional
         Which part of all picks may be false, 0 to 1: the list is as long as that
-        allows, see `funpipe.jobs.chance`. It takes another search, for templates
-        with random phases. By default 0.05, where there is no other limit.
+        allows, see `funpipe.jobs.chance`. That is what chance finds; what looks like
+        the template, as other molecules of its size may, comes on top. It takes two
+        more searches, for templates with random phases. By default 0.05, where there is
+        no other limit.
     region : optional
         Where to look: an array or a file, 0 outside; one of labels and which of them
         count, ``(labels, 3)``; a slab, ``(lowest, highest)`` in nm along z; an IMOD
@@ -186,17 +188,15 @@ def search(
     found = [apart_from(swept(each, looked, how), apart) for each in given.places]
     null = None
     if asked.false is not None:
-        other = looked._replace(
-            templates=with_random_phases(given.prepared, _SEED),
-            exact=False,
-            maps=False,
-            least=None,
-        )
-        of_null = [
-            apart_from(swept(each, other, how, "null of search"), apart)
-            for each in given.places
+        nulls = [
+            [
+                apart_from(swept(each, other, how, f"null {seed} of search"), apart)
+                for each in given.places
+            ]
+            for seed in range(1, _NULLS + 1)
+            for other in [_null(looked, with_random_phases(given.prepared, seed))]
         ]
-        found, null = competing(found, of_null, apart)
+        found, null = competing(found, nulls, apart)
     some = chosen(found, null, asked)
     if written.maps is not None:
         names = [each.source.name for each in given.places]
@@ -216,6 +216,10 @@ def search(
     if not len(picks):
         warn("search found nothing: no peak is above the threshold")
     return picks
+
+
+def _null(looked: LookedFor, templates: NDArray[np.float32]) -> LookedFor:
+    return looked._replace(templates=templates, exact=False, maps=False, least=None)
 
 
 class Written(NamedTuple):
@@ -345,6 +349,6 @@ def _record(
         -np.sort(-scores),
         -np.sort(-picked),
         None if null is None else null.scores,
-        None if null is None else (null.many, null.least, null.beta),
+        None if null is None else null[1:],
         asked.false,
     )

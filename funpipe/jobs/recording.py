@@ -54,8 +54,8 @@ class SearchRecord(NamedTuple):
     """(m,), those of them that were aligned."""
     null: NDArray[np.float64] | None = None
     """(k,), of the peaks of templates of random phases; None where there are none."""
-    tail: tuple[float, float, float] | None = None
-    """Of the null n, s₀ and β, see `funpipe.jobs.chance`."""
+    tail: tuple[float, float, float, int] | None = None
+    """Of the null n, s₀ and β, see `funpipe.jobs.chance`, and by how many searches."""
     false_discovery_rate: float | None = None
     """As asked."""
 

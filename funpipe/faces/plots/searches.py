@@ -129,10 +129,10 @@ def _said(record: SearchRecord, null: Null | None) -> str:
 
 def _add_null(ax: Axes, null: Null, edges: NDArray[Any]) -> None:
     """Add the null's peaks, and how many of its tail are expected in a bar."""
-    counts, _ = np.histogram(null.scores, edges)
+    counts = np.histogram(null.scores, edges)[0] / null.searches
     label = f"null: {len(null.scores):,} peaks of random phases"
     ax.stairs(counts, edges, color=RED, lw=1.3, label=label)
     wide = edges[1] - edges[0]
     s = np.linspace(null.least, max(edges[-1], null.least + wide), 200) + wide / 2
-    expected = null.above(s - wide / 2) - null.above(s + wide / 2)
+    expected = null.tail(s - wide / 2) - null.tail(s + wide / 2)
     ax.plot(s, expected, color=RED, lw=1.5, ls=":", label="its tail, as fitted")
