@@ -20,7 +20,7 @@ import molecules
 import numpy as np
 import scenes
 from programs import rms, timed
-from rivals import OPTIONS, ball, by_force, by_pytme, half_of, highest, rotations
+from rivals import OPTIONS, ball, by_force, by_pytme, highest, rotations
 from scenes import MASK, SCALE, Judged
 from searching import COARSER, SPACING, errors_of
 
@@ -36,7 +36,7 @@ def crowd(size: Any) -> list[dict[str, Any]]:
     made = [scenes.crowded(100 + i, **shape_of(size)) for i in range(size.count(4))]
     made = made[:1] if size.tiny else made
     rows = []
-    for name in ("30S",) if size.tiny else ("30S", "3j9i"):
+    for name in scenes.TEMPLATES[:1] if size.tiny else scenes.TEMPLATES:
         for noise in (3.0,) if size.tiny else (3.0, 6.0):
             row = {"molecule": name, "noise": noise, "tomograms": len(made)}
             rows.append(row | of_crowd(size, name, noise, made))
@@ -49,8 +49,7 @@ def shape_of(size: Any) -> dict[str, Any]:
 
 def of_crowd(size: Any, name: str, noise: float, made: list[Any]) -> dict[str, Any]:
     template = scenes.image(scenes.body(name))
-    half = half_of(template, scenes.mask_of(template))
-    took, told, right, what, z, within = [], [], [], [], [], []
+    took, told, right, what, z = [], [], [], [], []
     stated: list[Any] = []
     for i, scene in enumerate(made):
         true = scene.copies[name]
@@ -72,10 +71,8 @@ def of_crowd(size: Any, name: str, noise: float, made: list[Any]) -> dict[str, A
         z.append(found.features["z_score"])
         what.append(scenes.of_what(found, scene, name))
         stated.append(found.features["shift_error"])
-        within.append(scenes.inside(true, scene.signal.shape, half))
     every = pooled(right, z)
     row = {"copies": every.count, "picks": len(every.right), "s": float(np.mean(took))}
-    row["copies with all of a crop"] = float(np.concatenate(within).mean())
     row |= dict(zip(("F1", "precision", "recall"), every.best_f1(), strict=True))
     row |= errors_of(every)
     if name == "3j9i":

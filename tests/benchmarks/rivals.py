@@ -85,11 +85,6 @@ def seen_of(tilt: Any) -> tuple[Any, Any]:
     return left, per_voxel(there, SCALE).measured
 
 
-def half_of(template: np.ndarray, mask: np.ndarray) -> int:
-    """Return how many voxels have to be there on all sides of a place."""
-    return int(ball_of(masked(template, mask)[None]).periods[0]) // 2
-
-
 def by_force(volume: Any, template: Any, mask: Any, tilt: Any, turns: Any) -> Scores:
     left, measured = seen_of(tilt)
     under = masked(template, mask)
