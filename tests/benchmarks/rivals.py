@@ -62,8 +62,18 @@ def by_pytme(
         turns.as_matrix(),
         left(k) * within(k),
     )
-    scores = Scores(found.best, found.rotation)
+    scores = Scores(where_whole(found.best, template.shape), found.rotation)
     return found, highest(scores, turns, count)
+
+
+def where_whole(scores: np.ndarray, box: tuple[int, ...]) -> np.ndarray:
+    """Return scores of places where a box is whole, as `search` looks at; −1 others."""
+    kept = np.full_like(scores, -1)
+    whole = tuple(
+        slice(m // 2, n - m // 2) for n, m in zip(scores.shape, box, strict=True)
+    )
+    kept[whole] = scores[whole]
+    return kept
 
 
 def highest(scores: Scores, turns: Any, count: int) -> fp.Molecules:
@@ -89,4 +99,5 @@ def by_force(volume: Any, template: Any, mask: Any, tilt: Any, turns: Any) -> Sc
     left, measured = seen_of(tilt)
     under = masked(template, mask)
     options = {"left": left, "measured": measured}
-    return exhaustive(volume, under, turns, ball_of(under[None]), FINEST, **options)
+    found = exhaustive(volume, under, turns, ball_of(under[None]), FINEST, **options)
+    return found._replace(best=where_whole(found.best, template.shape))
