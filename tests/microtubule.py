@@ -211,3 +211,34 @@ def template(
 
 MASK = fp.cosine_edge(1.5) @ fp.cylinder(6.0, 21.0, axis="y")
 RESOLUTION = 2.5
+
+
+# 3. What is found without either's help.
+
+
+class OnWall(NamedTuple):
+    """Points by the tube that they are on."""
+
+    arc: np.ndarray
+    azimuth: np.ndarray
+    radius: np.ndarray
+
+    def wave(self, order: int, frequency: np.ndarray) -> np.ndarray:
+        """Return |Σ exp(−i (order · azimuth + 2π frequency · arc))|² / n."""
+        around = order * self.azimuth
+        along = 2 * np.pi * np.multiply.outer(frequency, self.arc)
+        total = np.exp(-1j * (around + along)).sum(axis=-1)
+        return np.abs(total) ** 2 / len(self.arc)
+
+
+def on_wall(tube: Tube, positions: np.ndarray) -> OnWall:
+    """Return where points are along the centreline, around it, and how far from it."""
+    arc = np.interp(positions[:, 1], tube.y, tube.arc)
+    zero = np.zeros(len(arc))
+    for _ in range(5):
+        point, along, up = tube.frames(arc, zero)
+        arc = arc + ((positions - point) * along).sum(axis=1)
+    point, along, up = tube.frames(arc, zero)
+    away = positions - point
+    z, x = (away * up).sum(axis=1), (away * np.cross(along, up)).sum(axis=1)
+    return OnWall(arc, np.arctan2(x, z), np.hypot(z, x))

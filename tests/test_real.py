@@ -30,6 +30,7 @@ from microtubule import (
     Wall,
     lattice_of,
     moved,
+    on_wall,
     sites,
     template,
     wall_of,
@@ -239,3 +240,48 @@ def test_polarity_shows_in_the_mean_and_not_in_each_subunit(runs, tube, lattice)
     error = better.std() / np.sqrt(len(better) / 4)
     assert better.mean() > 2 * error
     assert 0.55 < (better > 0).mean() < 0.9
+
+
+# Without any sites: the tomogram is searched for the patch.
+
+
+@pytest.fixture(scope="module")
+def picks() -> fp.Molecules:
+    return fp.search(
+        TOMOGRAM,
+        template=template(sum(RISE) / 2),
+        mask=MASK,
+        tilt=TILT,
+        resolution=4.0,
+        spacing=20.0,
+        distance=2.5,
+        count=150,
+        progress=False,
+    )
+
+
+def test_picks_of_a_search_lie_on_the_wall(picks, tube):
+    radius = on_wall(tube, picks.positions).radius
+    assert len(picks) == 150
+    assert 10.0 < np.median(radius) < 12.0
+    assert ((radius > 9.5) & (radius < 12.5)).mean() > 0.9
+
+
+def test_picks_of_a_search_have_the_layer_line_of_the_lattice(picks, tube):
+    """The control has the same positions along the tube, given to others around it."""
+    found = on_wall(tube, picks.positions)
+    power = found.wave(-STARTS, BAND)
+    assert RISE[0] - 0.04 < 1 / BAND[power.argmax()] < RISE[1] + 0.04
+    random = np.random.default_rng(0)
+    shuffled = [
+        found._replace(arc=random.permutation(found.arc)).wave(-STARTS, BAND).max()
+        for _ in range(20)
+    ]
+    assert power.max() > 5 * max(shuffled)
+
+
+def test_picks_of_a_search_look_outwards(picks, tube):
+    found = on_wall(tube, picks.positions)
+    _, _, outwards = tube.frames(found.arc, found.azimuth)
+    turned = (picks.rotations.apply([1, 0, 0]) * outwards).sum(axis=1)
+    assert np.degrees(np.arccos(np.median(turned))) < 10

@@ -194,19 +194,31 @@ def _decomposed(rows: Array, part: float) -> tuple[Array, Array]:
     """Return the functions that hold as much of all rows as is asked, and how much."""
     X = rows.view(np.float32)
     most = min(*X.shape, SWEEP.functions)
+    size = min(_FIRST, most)
+    while True:
+        functions, coefficients = _singular(X, size)
+        held = np.cumsum(np.square(coefficients, dtype=np.float64).sum(axis=0)) / len(X)
+        if held[-1] >= part or size == most:
+            break
+        size = min(2 * size, most)
+    count = min(int(np.searchsorted(held, part)) + 1, size)
+    functions = np.ascontiguousarray(functions[:count])
+    return functions.view(np.complex64), np.ascontiguousarray(coefficients[:, :count])
+
+
+_FIRST = 160  # functions that are tried
+
+
+def _singular(X: Array, count: int) -> tuple[Array, Array]:
+    """Return singular vectors, (count, n), and their part in rows, (m, count)."""
     random = np.random.default_rng(0)
-    sums = random.standard_normal((X.shape[1], min(most + 16, X.shape[1])))
-    basis = sums.astype(np.float32)
+    basis = random.standard_normal((X.shape[1], count), np.float32)
     for _ in range(SWEEP.powers):
         basis = np.linalg.qr(X.T @ (X @ basis))[0]
     coefficients = X @ basis
-    values, turn = np.linalg.eigh(coefficients.T.astype(np.float64) @ coefficients)
-    order = np.argsort(-values)
-    held = np.cumsum(values[order]) / len(X)
-    count = min(int(np.searchsorted(held, part)) + 1, most)
-    turn = turn[:, order[:count]].astype(np.float32)
-    functions = np.ascontiguousarray((basis @ turn).T)
-    return functions.view(np.complex64), coefficients @ turn
+    gram = coefficients.T.astype(np.float64) @ coefficients
+    turn = np.linalg.eigh(gram)[1][:, ::-1].astype(np.float32)
+    return (basis @ turn).T, coefficients @ turn
 
 
 def _coarse(grid: RotationGrid, m: int) -> NDArray[np.intp]:

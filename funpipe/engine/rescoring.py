@@ -43,15 +43,14 @@ REACH = 2
 def rescored(
     tile: Array,
     where: Array,
-    power: Array,
     basis: Basis,
-    kernels: Array,
     least: float,
 ) -> Rescored:
     """Return the best pose around places.
 
     From voxel to voxel, each time to that of 27 at which the part of the templates in
-    the basis scores best; at last all rotations are scored in full at some of those.
+    the basis scores best, of what is seen about the middle one; at last all rotations
+    are scored in full at some of those.
 
     Parameters
     ----------
@@ -60,18 +59,13 @@ def rescored(
     where : (n, 3) array
         The voxels that are nearest to the places; crops about those up to `REACH`
         beside them, and one more, are inside.
-    power : (n,) array
-        What is seen there in all, about.
     basis : Basis
         What is looked for.
-    kernels : (K, side, side, side) array
-        κ_j, see `funpipe.engine.sweep`.
     least : float
         Poses with a lower score are left out.
     """
     parts = [slice(i, i + _TOGETHER) for i in range(0, len(where), _TOGETHER)]
-    floor = _NEARLY * least * np.sqrt(power)
-    some = [_climbed(tile, where[i], floor[i], basis, kernels) for i in parts]
+    some = [_climbed(tile, where[i], _NEARLY * least, basis) for i in parts]
     found = [_best(tile, each, basis) for each in some if len(each)]
     if not found:
         return nothing_scored()
@@ -79,27 +73,26 @@ def rescored(
     return all_of.take(all_of.scores >= least)
 
 
-def _climbed(
-    tile: Array, where: Array, floor: Array, basis: Basis, kernels: Array
-) -> NDArray[np.intp]:
+def _climbed(tile: Array, where: Array, floor: float, basis: Basis) -> NDArray[np.intp]:
     """Return the best voxels around some, (n, `_SCORED`, 3).
 
-    Those with nothing above their floor are left out.
+    Those with nothing above the floor are left out.
     """
     axis = np.arange(-1, 2)
     beside = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
-    flat = kernels.reshape(len(kernels), -1).T
+    moves = np.exp(2j * np.pi * beside @ basis.k.T).astype(np.complex64)
+    functions = basis.functions.view(np.float32).T
     where, going = where.copy(), np.arange(len(where))
     found = np.repeat(where[:, None], _SCORED, axis=1)
     high = np.ones(len(where), bool)
     for _ in range(REACH):
-        around = where[going, None] + beside
-        crops = _crops(tile, around.reshape(-1, 3), basis.side)
-        c = crops.reshape(len(crops), -1) @ flat
+        G = _seen_in(tile, where[going], basis)
+        # Re Σ conj(u_j) G exp(2πi k·t)
+        c = (G[:, None] * moves).reshape(-1, len(basis.k)).view(np.float32) @ functions
         scores = (c @ basis.coefficients.T).max(axis=1).reshape(len(going), -1)
         order = np.argsort(-scores, axis=1)[:, :_SCORED]
-        found[going] = around[np.arange(len(going))[:, None], order]
-        high[going] = scores.max(axis=1) >= floor[going]
+        found[going] = where[going, None] + beside[order]
+        high[going] = scores.max(axis=1) >= floor
         best = found[going, 0]
         on = (best != where[going]).any(axis=1) & high[going]
         where[going] = best

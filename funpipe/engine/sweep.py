@@ -58,8 +58,6 @@ class Tiling(NamedTuple):
     """(half of the waves), g, or 0 where there is no part of a crop."""
     window: NDArray[np.complex64]
     """(half of the waves), conj of the transform of w², times side³ / 2."""
-    inside: NDArray[np.float32]
-    """(K, side, side, side), κ_j themselves."""
     across: tuple[NDArray[np.complex64], ...]
     """(side, waves) of each axis, by which kernels are transformed."""
 
@@ -69,8 +67,6 @@ class Swept(NamedTuple):
 
     where: NDArray[np.intp]
     """(n, 3), in steps from the tile's first voxel."""
-    power: NDArray[np.float32]
-    """(n,), Σ |G|²."""
     counts: tuple[int, int, int, int]
     """Places that were looked at; left by the bound; by the coarse rotations; peaks."""
     scores: NDArray[np.float32]
@@ -130,10 +126,9 @@ def tiling(basis: Basis, coarse: Shape, data: Callable[[Array], Array]) -> Tilin
         for offset, axis in zip(offsets((basis.side,) * 3), axes, strict=True)
     )
     nothing = np.zeros((0, *seen.shape), np.complex64)
-    inside = kernels_of(basis.functions, basis)
-    empty = Tiling(fine, coarse, nothing, seen, nothing, inside, across)
+    empty = Tiling(fine, coarse, nothing, seen, nothing, across)
     square = np.square(basis.window) * np.float32(basis.side**3 / 2)
-    kernels = [transform_of(each, empty) for each in inside]
+    kernels = [transform_of(each, empty) for each in kernels_of(basis.functions, basis)]
     return empty._replace(kernels=np.stack(kernels), window=transform_of(square, empty))
 
 
@@ -240,7 +235,7 @@ def sweep(
     field, rows = scores.reshape(power.shape), best.reshape(power.shape)
     where = np.argwhere(peaks_of(field) & (field >= limits.fine))
     left = (counts[0], counts[1], counts[2], len(where))
-    return Swept(where + low, power[tuple(where.T)], left, field, rows, low)
+    return Swept(where + low, left, field, rows, low)
 
 
 def peaks_of(scores: Array) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from funpipe.base.caller import warn
 from funpipe.base.molecules import Molecules
 from funpipe.boxes.opening import Tomogram
 from funpipe.boxes.tiles import Filled, ball_diameter
-from funpipe.jobs.aligning import align
+from funpipe.jobs.aligning import apply_alignment
 from funpipe.jobs.chance import Null, with_random_phases
 from funpipe.jobs.checkpoints import check_folder
 from funpipe.jobs.choosing import (
@@ -28,8 +28,11 @@ from funpipe.jobs.choosing import (
     competing,
     wanted,
 )
+from funpipe.jobs.planning import plan
+from funpipe.jobs.posing import find_planned
 from funpipe.jobs.recording import SearchRecord, check_record, write_record
 from funpipe.jobs.score_maps import write_maps
+from funpipe.jobs.searching import search_for
 from funpipe.jobs.sweep_planning import Given, looked_for
 from funpipe.jobs.sweeping import Found, LookedFor, swept
 from funpipe.jobs.working import running
@@ -237,8 +240,11 @@ def _aligned(
     given: Given, looked: LookedFor, found: list[Found], some: list[Chosen]
 ) -> Molecules:
     """Return picks at the optimum of their poses, with their features."""
+    from scipy.spatial.transform import Rotation
+
     sources = [each.source for each in given.places]
     sizes = [len(each.false) for each in some]
+    rows = np.concatenate([each.found.rows for each in some])
     where = np.concatenate([each.found.where for each in some]) * given.scale
     names: dict[str, NDArray[Any]] = {}
     if isinstance(given.tomogram, Mapping):
@@ -246,24 +252,26 @@ def _aligned(
     if not len(where):
         nothing = dict.fromkeys(PICKED, np.zeros(0))
         return Molecules(np.zeros((0, 3)), None, {**names, **nothing})
-    aligned = align(
+    turns = looked.grid.rotations.as_quat()[rows % len(looked.grid.rotations)]
+    around = looked.grid.spacing or 0.0
+    particles = Molecules(where, Rotation.from_quat(turns), names)
+    planned = plan(
         _filled(given),
-        Molecules(where, None, names),
+        particles,
+        search_for(
+            max_shifts=max_shift(looked.support.radius) * given.scale,
+            rotations=(around, around / 2) if around else None,
+            tilt=given.tilt,
+            resolution=looked.finest * given.scale,
+            whiten=looked.whiten,
+            estimate="mode",
+        ),
         template=given.template,
         mask=given.mask,
         scale=given.stated,
-        tilt=given.tilt,
-        resolution=looked.finest * given.scale,
-        whiten=looked.whiten,
-        max_shifts=max_shift(looked.support.radius) * given.scale,
-        rotations=given.rotations,
-        symmetry=looked.grid.symmetry,
-        estimate="mode",
-        preflight=False,
-        executor=given.how.executor,
-        checkpoint=given.how.checkpoint,
-        progress=given.how.progress,
+        tomogram_feature="tomogram",
     )
+    aligned = apply_alignment(particles, find_planned(planned, given.how))
     score = aligned.features["score"]
     table = {
         **names,

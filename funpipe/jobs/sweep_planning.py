@@ -140,8 +140,8 @@ def _check_cost(
             Argument("resolution"),
             f" must be coarser, or spacing larger: {rows:,} turned templates at "
             f"{waves:,.0f} waves take {needed / 1e9:,.1f} GB, and there are "
-            f"{there / 1e9:,.0f}; {finest * scale:.3g} nm and {grid.spacing or 0:.3g} "
-            "degrees are too fine for this template",
+            f"{there / 2e9:,.0f} to spare; {finest * scale:.3g} nm and "
+            f"{grid.spacing or 0:.3g} degrees are too fine for this template",
             name="resolution",
             value=finest * scale,
         )

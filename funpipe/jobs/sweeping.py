@@ -315,7 +315,7 @@ def _sweep(
         else:
             peaks = sweep(tile, wanted, basis, tiles, by.limits, **options)
             where = nearest_voxels(peaks.where, plan.step)
-            found = rescored(tile, where, peaks.power, basis, tiles.inside, by.least)
+            found = rescored(tile, where, basis, by.least)
             found = found.take(_inside(found.where, first, plan))
             counts = peaks.counts
             if looked.maps:
