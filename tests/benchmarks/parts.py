@@ -567,6 +567,7 @@ PARTS = {
     "search-pytme": searching.beside_pytme,
     "search-same": searching.same,
     "search-crowd": crowding.crowd,
+    "search-told": crowding.told,
     "search-crowd-peers": crowding.crowd_peers,
     "clean": clean,
     "falling": falling,

@@ -62,8 +62,18 @@ def by_pytme(
         turns.as_matrix(),
         left(k) * within(k),
     )
-    scores = Scores(found.best, found.rotation)
+    scores = Scores(where_whole(found.best, template.shape), found.rotation)
     return found, highest(scores, turns, count)
+
+
+def where_whole(scores: np.ndarray, box: tuple[int, ...]) -> np.ndarray:
+    """Return scores of places where a box is whole, as `search` looks at; −1 others."""
+    kept = np.full_like(scores, -1)
+    whole = tuple(
+        slice(m // 2, n - m // 2) for n, m in zip(scores.shape, box, strict=True)
+    )
+    kept[whole] = scores[whole]
+    return kept
 
 
 def highest(scores: Scores, turns: Any, count: int) -> fp.Molecules:
@@ -85,13 +95,9 @@ def seen_of(tilt: Any) -> tuple[Any, Any]:
     return left, per_voxel(there, SCALE).measured
 
 
-def half_of(template: np.ndarray, mask: np.ndarray) -> int:
-    """Return how many voxels have to be there on all sides of a place."""
-    return int(ball_of(masked(template, mask)[None]).periods[0]) // 2
-
-
 def by_force(volume: Any, template: Any, mask: Any, tilt: Any, turns: Any) -> Scores:
     left, measured = seen_of(tilt)
     under = masked(template, mask)
     options = {"left": left, "measured": measured}
-    return exhaustive(volume, under, turns, ball_of(under[None]), FINEST, **options)
+    found = exhaustive(volume, under, turns, ball_of(under[None]), FINEST, **options)
+    return found._replace(best=where_whole(found.best, template.shape))

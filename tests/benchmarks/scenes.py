@@ -4,7 +4,9 @@ The conditions were fixed before a search of any of them was seen. Molecules are
 of Gaussians of one voxel, at their true size but for two: the 30S and the 20S
 proteasome (3j9i) have the mass of their atoms, the others are as dense at the most as
 the proteasome. Copies are balls that hold 98 % of a molecule's mass, and a voxel more;
-they lie at random, do not touch, and are turned at random. Of a crowded tomogram:
+they lie at random, do not touch, and are turned at random; those that are looked for
+lie where a box about them is whole, which they did not have to at first. Of a crowded
+tomogram:
 
     30S            100 copies, ball of 11.8 nm
     3j9i           200                 9.2
@@ -40,6 +42,8 @@ from funpipe.space.fourier import fourier_vectors
 
 SCALE = 1.379  # nm a voxel
 BOX = 32
+WHOLE = (BOX / 2 + 1) * SCALE  # nm from a tomogram's face, where a box is whole
+TEMPLATES = "30S", "3j9i"  # of the crowd, that are looked for
 MASK = fp.soft_otsu(sigma=SCALE, radius=2 * SCALE)
 SHAPE = (128, 256, 256)
 CROWD = {
@@ -162,14 +166,17 @@ def unit_of(template: np.ndarray) -> float:
 
 
 def placed(
-    balls: Any, shape: tuple[int, ...], random: np.random.Generator, scale: float
+    balls: Any, margins: Any, shape: tuple[int, ...], random: np.random.Generator
 ) -> np.ndarray:
-    """Return centres, nm, of balls inside a tomogram that do not touch each other."""
-    size = (np.array(shape) - 1) * scale
+    """Return centres, nm, of balls that do not touch each other.
+
+    Margins are those of their centres to the tomogram's faces.
+    """
+    size = (np.array(shape) - 1) * SCALE
     places = np.empty((len(balls), 3))
-    for i, radius in enumerate(balls):
+    for i, (radius, margin) in enumerate(zip(balls, margins, strict=True)):
         for _ in range(TRIES):
-            place = random.uniform(radius, size - radius)
+            place = random.uniform(margin, size - margin)
             away = np.linalg.norm(places[:i] - place, axis=1)
             if (away >= np.array(balls[:i]) + radius).all():
                 break
@@ -194,7 +201,7 @@ def with_one_kind(
     Noise is in units of the template's standard deviation inside its mask.
     """
     blobs, random = body(name), np.random.default_rng(seed)
-    places = placed([ball_of(blobs)] * count, shape, random, SCALE)
+    places = placed([ball_of(blobs)] * count, [WHOLE] * count, shape, random)
     true = fp.Molecules(places, Rotation.random(count, rng=random))
     sigma = noise * unit_of(image(blobs))
     options = {"tilt": tilt, "noise": sigma, "seed": seed, "membranes": membranes}
@@ -209,9 +216,11 @@ def crowded(seed: int, shape: tuple[int, int, int] = SHAPE, part: float = 1.0) -
     beads = max(1, round(part * BEADS))
     random = np.random.default_rng(seed)
     order = sorted(names, key=balls.__getitem__, reverse=True)  # large ones first
-    radii = [balls[name] for name in order for _ in range(counts[name])]
-    radii += [GOLD.radius + SCALE] * beads
-    places = placed(radii, shape, random, SCALE)
+    kinds = [name for name in order for _ in range(counts[name])]
+    radii = [balls[name] for name in kinds] + [GOLD.radius + SCALE] * beads
+    margins = [WHOLE if name in TEMPLATES else balls[name] for name in kinds]
+    margins += radii[len(kinds) :]
+    places = placed(radii, margins, shape, random)
     copies, start = {}, 0
     for name in order:
         there = places[start : start + counts[name]]
@@ -315,12 +324,6 @@ def judged(picks: fp.Molecules, true: fp.Molecules, near: float = NEAR) -> Judge
     turns = true.rotations[copy[right]].inv() * picks.rotations[right]
     angles[right] = np.degrees(turns.magnitude())
     return Judged(right, copy, distances, angles, len(true))
-
-
-def inside(true: fp.Molecules, shape: tuple[int, ...], half: int) -> np.ndarray:
-    """Tell which copies have so many voxels of a tomogram on all sides."""
-    voxels = true.positions / SCALE
-    return ((voxels >= half) & (voxels <= np.array(shape) - 1 - half)).all(axis=1)
 
 
 def of_what(picks: fp.Molecules, scene: Scene, template: str) -> np.ndarray:

@@ -79,18 +79,19 @@ def same(results: Results) -> str:
 def crowd(results: Results) -> str:
     rows = [
         (
-            f"{row['molecule']}, {row['noise']:g}",
-            f"{row['copies']}, {100 * row['copies with all of a crop']:.0f} %",
+            f"{row['molecule']}, {row['noise']:g}{alone}",
+            row["copies"],
             *(f"{row[key]:.2f}" for key in ("F1", "precision", "recall")),
             *(told(row, rate) for rate in (0.01, 0.05, 0.1)),
             errors(row),
             f"{two(row['s'])} s",
         )
-        for row in all_rows(results, ("search-crowd",))
+        for part, alone in (("search-crowd", ""), ("search-told", ", alone"))
+        for row in all_rows(results, (part,))
     ]
     titles = (
         "template, noise",
-        "copies, not cut off by a face",
+        "copies",
         "best F1",
         "precision",
         "recall",

@@ -207,7 +207,7 @@ def same(size: Any) -> list[dict[str, Any]]:
     """Look for the peaks that brute force finds: all there, and as high?"""
     rows = []
     for name in size.names(("30S", "elongated", "in a membrane")):
-        side, spacing = (48, 60.0) if size.tiny else (128, COARSER)
+        side, spacing = (64, 60.0) if size.tiny else (128, COARSER)
         volume, true = scenes.with_one_kind(
             name,
             size.count(60),
@@ -253,15 +253,15 @@ def on_grid(
 ) -> fp.Molecules:
     """Return the peaks of a search from a score on, as they are before they climb."""
     how = running(progress=False)
-    options = {"rotations": "all", "resolution": WHERE["resolution"], "maps": False}
     looked, given = looked_for(
-        Given(volume, template, MASK, SCALE, as_tilt("tilt", TILT), None, how),
+        Given(volume, template, MASK, SCALE, as_tilt("tilt", TILT), "all", None, how),
         wanted(None, least, None, DISTANCE),
         spacing=spacing,
+        resolution=WHERE["resolution"],
         symmetry="C1",
         whiten=False,
         exact=exact,
-        **options,
+        maps=False,
     )
     found = swept(given.places[0], looked._replace(least=least), how)
     found = apart_from(found, DISTANCE / SCALE)
