@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 
@@ -316,6 +317,25 @@ def test_peaks_do_not_depend_on_how_the_work_is_done(tmp_path):
         assert fp.search(tmp_path / "t.mrc", executor=pool, **options) == first
 
 
+class Opaque:
+    """An array-like that does not pickle."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.lock = threading.Lock()
+
+    def __getitem__(self, where):
+        with self.lock:
+            return self.array[where]
+
+
+def test_what_does_not_travel_is_read_here():
+    options = {**OPTIONS, "count": 4}
+    first = fp.search(TOMOGRAM, **options)
+    with ProcessPoolExecutor(1) as pool:
+        assert fp.search(Opaque(TOMOGRAM), executor=pool, **options) == first
+
+
 def test_a_search_that_was_stopped_goes_on(tmp_path):
     options = {**OPTIONS, "count": 4, "checkpoint": tmp_path / "kept"}
     first = fp.search(TOMOGRAM, **options)
@@ -514,6 +534,14 @@ def test_bad_arguments_are_refused_before_any_work(options, text, monkeypatch):
     monkeypatch.setattr(arguments, "memory", lambda: 4e9)
     with pytest.raises(ValueError, match=text):
         fp.search(TOMOGRAM, **{**OPTIONS, **options})
+
+
+def test_tiles_that_do_not_fit_into_memory_are_refused(monkeypatch):
+    from funpipe.base import arguments
+
+    monkeypatch.setattr(arguments, "memory", lambda: 1e8)
+    with pytest.raises(ValueError, match=r"resolution must be coarser: \d+ functions"):
+        fp.search(TOMOGRAM, count=1, **OPTIONS)
 
 
 def test_a_scale_that_contradicts_the_header_is_said(tmp_path):

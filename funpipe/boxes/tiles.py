@@ -30,6 +30,7 @@ __all__ = [
     "Tile",
     "ball_diameter",
     "beads_in",
+    "first_place",
     "nearest_voxels",
     "plan_tiles",
     "read_tile",
@@ -144,10 +145,15 @@ class Tile(NamedTuple):
     """Of its places, those farther than the template's radius from all beads."""
 
 
+def first_place(source: Source, plan: Plan) -> NDArray[np.intp]:
+    """Return the number of the first place of a chunk's tile, (3,)."""
+    (corner,) = source.molecules.positions
+    return np.round(corner / source.scale / plan.step).astype(np.intp)
+
+
 def read_tile(source: Source, plan: Plan, support: Support, scan: Scan) -> Tile:
     """Read the tile that a tomogram's one particle is at."""
-    (corner,) = source.molecules.positions
-    first = np.round(corner / source.scale / plan.step).astype(np.intp)
+    first = first_place(source, plan)
     start = nearest_voxels(first, plan.step)
     low = np.maximum(start, 0)
     high = np.minimum(start + plan.voxels, plan.shape)

@@ -11,6 +11,10 @@ and what a crop has in all,
 
 V_f the tomogram's waves that are seen, the longest left out, of which a crop has none.
 Both are band-limited, so that they are evaluated on a coarser grid than the voxels.
+
+Of the places those go on that √Σ c_j², then the best of some coarse rotations, leaves
+above the limits of `funpipe.engine.chances`; of those all rotations are tried, and the
+peaks are scored in full by `funpipe.engine.rescoring`.
 """
 
 from __future__ import annotations

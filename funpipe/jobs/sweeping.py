@@ -14,14 +14,17 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from funpipe.base import arguments as check
+from funpipe.base.errors import Argument, WrongValueError
 from funpipe.base.threads import one_thread
-from funpipe.boxes.chunks import Chunk, chunk_keys, opened
+from funpipe.boxes.chunks import Chunk, chunk_keys, opened, stays
 from funpipe.boxes.opening import Source, in_tomogram
 from funpipe.boxes.region import Region
 from funpipe.boxes.tiles import (
     Plan,
     Scan,
     Tile,
+    first_place,
     nearest_voxels,
     plan_tiles,
     read_tile,
@@ -138,6 +141,7 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
         )
         basis = basis._replace(step=1.0 if looked.exact else step_for(basis))
         plan = plan_tiles(shape, basis.step, inside, half + REACH + 1)
+        _check_room(basis, plan)
         poses = plan.places_of_all() * len(basis.rows)
         least = score_of_chance(basis.numbers, poses, _POSES * looked.expected)
         least = least if looked.least is None else looked.least
@@ -149,7 +153,7 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
     job = Job(
         "search",
         chunks,
-        _parts,
+        partial(_parts, swept_by),
         partial(_task, basis, seen.data, swept_by),
         partial(_alone, by=swept_by),
         partial(_facts, swept_by, chunks),
@@ -173,6 +177,21 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
     whole = _stitched(parts, plan) if looked.maps else None
     known = swept_by.least, basis.numbers, len(basis.functions)
     return Found(where, scores, rows, tuple(counts), *known, whole)
+
+
+def _check_room(basis: Basis, plan: Plan) -> None:
+    """Refuse correlations that do not fit into memory."""
+    own = [n - 2 * m for n, m in zip(plan.places, plan.margin, strict=True)]
+    of_each = math.prod(plan.places) + 2 * math.prod(own)  # kernels, and c of two tiles
+    needed, there = 4 * len(basis.functions) * of_each, check.memory() / 2
+    if needed > there:
+        raise WrongValueError(
+            Argument("resolution"),
+            f" must be coarser: {len(basis.functions)} functions of tiles of "
+            f"{plan.places} places take {needed / 1e9:,.1f} GB, and there are "
+            f"{there / 1e9:,.0f} to spare",
+            name="resolution",
+        )
 
 
 def _facts(by: Sweeper, chunks: list[Chunk]) -> tuple[Any, list[str]]:
@@ -271,8 +290,13 @@ class ReadTile(NamedTuple):
     name: str | None
 
 
-def _parts(some: Sequence[Chunk], folder: Path | None) -> Iterable[Source]:
-    return opened(some, folder)
+def _parts(
+    by: Sweeper, some: Sequence[Chunk], folder: Path | None
+) -> Iterable[Source | ReadTile]:
+    found = opened(some, folder)
+    if folder is None:
+        return found
+    return (_alone(each, by=by) if stays(each) else each for each in found)
 
 
 def _alone(part: Source, *, by: Sweeper) -> ReadTile:
@@ -296,16 +320,19 @@ def _sweep(
     go_on: Callable[[], None],
 ) -> Result:
     """Return the peaks of a tile."""
-    if isinstance(part, Source):
-        part = _alone(part.reopened(), by=by)
-    go_on()
-    tile, first, free = part.tile
     plan, looked = by.plan, by.looked
-    wanted = plan.own(first) & free & _in_region(first, plan, by.region)
+    first = part.tile.first if isinstance(part, ReadTile) else first_place(part, plan)
+    wanted = plan.own(first) & _in_region(first, plan, by.region)
     found, counts = nothing_scored(), (0, 0, 0, 0)
     faint = _FAINT * 2 * np.count_nonzero(basis.g) * np.square(basis.window).sum()
     field = np.zeros((0, 0, 0), np.float32)
     best, low = np.zeros((0, 0, 0), np.int32), np.zeros(3, np.intp)
+    if wanted.any():
+        if isinstance(part, Source):
+            part = _alone(part.reopened(), by=by)
+        go_on()
+        tile = part.tile.values
+        wanted &= part.tile.free
     if wanted.any() and tile.any():
         options: dict[str, Any] = {"faint": float(faint), "go_on": go_on}
         if looked.exact:
