@@ -539,7 +539,7 @@ def test_bad_arguments_are_refused_before_any_work(options, text, monkeypatch):
 def test_tiles_that_do_not_fit_into_memory_are_refused(monkeypatch):
     from funpipe.base import arguments
 
-    monkeypatch.setattr(arguments, "memory", lambda: 1e8)
+    monkeypatch.setattr(arguments, "memory", lambda: 2e7)
     with pytest.raises(ValueError, match=r"resolution must be coarser: \d+ functions"):
         fp.search(TOMOGRAM, count=1, **OPTIONS)
 
