@@ -19,15 +19,17 @@ from funpipe.io.volumes import open_volume
 
 # Writes volumes or lists of one number, over and over.
 WRITER = """
-import sys
+import sys, threading
 import numpy as np
 import funpipe as fp
 
 path, number = sys.argv[1], int(sys.argv[2])
 some = fp.Molecules(np.full((2000 + number, 3), float(number)))
+ended = []
 print("ready", flush=True)
 sys.stdin.readline()  # all begin at once
-for _ in range(30):
+threading.Thread(target=lambda: ended.append(sys.stdin.readline())).start()
+while not ended:
     if path.endswith(".mrc"):
         fp.write_volume(path, np.full((24, 24, 24), number, np.float32), scale=1.0)
     else:
@@ -71,11 +73,14 @@ def of_one_writer(path):
     return (positions == len(positions) - 2000).all()
 
 
+_READ = 30  # times, while they write
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.mrc"])
 def test_of_several_writers_of_one_path_a_reader_always_sees_a_whole_file(
     tmp_path, name
 ):
-    path, seen = tmp_path / name, 0
+    path = tmp_path / name
     if path.suffix == ".mrc":
         fp.write_volume(path, np.ones((24, 24, 24), np.float32), scale=1.0)
     else:
@@ -89,11 +94,13 @@ def test_of_several_writers_of_one_path_a_reader_always_sees_a_whole_file(
         for each in writers:
             each.stdin.write("begin\n")
             each.stdin.flush()
-        while any(each.poll() is None for each in writers):
+        for _ in range(_READ):
             assert of_one_writer(path)
-            seen += 1
-        assert [each.returncode for each in writers] == [0, 0, 0]
-    assert seen > 3
+        assert [each.poll() for each in writers] == [None] * 3  # all the while
+        for each in writers:
+            each.stdin.write("end\n")
+            each.stdin.flush()
+        assert [each.wait() for each in writers] == [0, 0, 0]
     assert names(tmp_path) == [name]
 
 

@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 from funpipe.io.volumes import open_volume
 from funpipe.io.voxels import Lazy, read_block
 
-__all__ = ["Bits", "Marked", "extent_ratio", "matching", "packed", "voxel_of"]
+__all__ = [
+    "Bits",
+    "Marked",
+    "NotFiniteError",
+    "extent_ratio",
+    "matching",
+    "packed",
+    "voxel_of",
+]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -142,6 +150,10 @@ def packed(planes: Iterable[Array], shape: tuple[int, int, int]) -> Bits:
     return Bits(shape, rows)
 
 
+class NotFiniteError(ValueError):
+    """Marks have NaN or infinity; whose they are, who reads them knows."""
+
+
 def matching(voxels: Array, labels: tuple[int, ...] | None) -> NDArray[np.bool_]:
     """Tell which voxels are not 0, or are one of some labels.
 
@@ -151,7 +163,7 @@ def matching(voxels: Array, labels: tuple[int, ...] | None) -> NDArray[np.bool_]
         If there is NaN or infinity among them.
     """
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-        raise ValueError("must be finite, but has NaN or infinity in it")
+        raise NotFiniteError("must be finite, but has NaN or infinity in it")
     if labels is None:
         return np.asarray(voxels != 0)
     return np.asarray(np.isin(voxels, np.array(labels)))

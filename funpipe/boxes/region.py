@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.digests import array_digest, file_digest
-from funpipe.boxes.inside import Bits, Marked, matching, packed, voxel_of
+from funpipe.boxes.inside import (
+    Bits,
+    Marked,
+    NotFiniteError,
+    matching,
+    packed,
+    voxel_of,
+)
 from funpipe.io.rows import saved_array
 from funpipe.io.voxels import Lazy, read_block
 
@@ -250,7 +257,5 @@ def naming(name: str) -> Iterator[None]:
     """Name the argument in errors of what is read."""
     try:
         yield
-    except ValueError as error:
-        if not str(error).startswith("must"):
-            raise
+    except NotFiniteError as error:
         raise ValueError(f"{name} {error}") from None

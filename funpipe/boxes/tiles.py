@@ -103,7 +103,7 @@ def plan_tiles(shape: Shape, step: float, inside: Shape, around: int) -> Plan:
     --------
     >>> plan = plan_tiles((40, 100, 200), 2.0, (10, 10, 10), 12)
     >>> plan.places, len(plan.first), plan.places_of_all()
-    ((24, 54, 60), 2, 36000)
+    ((30, 60, 64), 2, 36000)
     """
     margin = 2 * math.ceil((around + 1) / step / 2)
     axes, places = [], []

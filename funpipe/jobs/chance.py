@@ -72,7 +72,7 @@ def null_of(scores: Array, least: float, numbers: float, searches: int = 1) -> N
     --------
     >>> null = null_of(np.sqrt(np.linspace(0.04, 0.1, 500)), 0.2, 250)
     >>> null.above(np.array([0.2, 0.3, 0.5])).round(2)
-    array([500. ,  84.8,   0. ])
+    array([500.,  84.,   0.])
     """
     found = -np.sort(-np.asarray(scores, float))
     start = found[_TAIL - 1] if len(found) > _TAIL else least

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from funpipe.base import arguments as check
+from funpipe.base.errors import FileError
 from funpipe.base.sources import check_source
 from funpipe.base.wording import describe, fail
 from funpipe.boxes.inside import Marked, extent_ratio, packed
@@ -254,10 +255,10 @@ def _refuse_missing(name: str, array: Any, labels: tuple[int, ...] | None) -> No
 
 @contextmanager
 def _in(name: str) -> Iterator[None]:
-    """Say in errors of which argument they are, where they do not begin with it."""
+    """Say in errors of files which argument gave them."""
     try:
         yield
     except Exception as error:
-        if not str(error).startswith(name):
+        if isinstance(error, FileError | OSError | ImportError):
             error.add_note(f"in {name}")
         raise
