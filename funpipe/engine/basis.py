@@ -76,6 +76,10 @@ class Basis(NamedTuple):
     """(K, N), u_j."""
     coefficients: NDArray[np.float32]
     """(m · r, K), a_Rj."""
+    all_functions: NDArray[np.complex64]
+    """(K or more, N), with those that only peaks are scored by."""
+    all_coefficients: NDArray[np.float32]
+    """(m · r, K or more)."""
     held: NDArray[np.float32]
     """(m · r,), √p_R, how s_R and its part in these functions correlate."""
     near: NDArray[np.intp]
@@ -158,8 +162,9 @@ def search_basis(
             for each in templates
         ]
     )
-    functions, coefficients = _decomposed(rows, part)
-    held = np.linalg.norm(coefficients, axis=1)
+    functions, coefficients, count = _decomposed(rows, part)
+    swept = np.ascontiguousarray(coefficients[:, :count])
+    held = np.linalg.norm(swept, axis=1)
     coarse = _coarse(grid, len(templates))
     return Basis(
         side,
@@ -168,6 +173,8 @@ def search_basis(
         k,
         g.astype(np.float32),
         rows,
+        functions[:count],
+        swept,
         functions,
         coefficients,
         held,
@@ -190,8 +197,8 @@ def _window(side: int, support: Support) -> NDArray[np.float32]:
     return windows_of(crops, support)[0]
 
 
-def _decomposed(rows: Array, part: float) -> tuple[Array, Array]:
-    """Return the functions that hold as much of all rows as is asked, and how much."""
+def _decomposed(rows: Array, part: float) -> tuple[Array, Array, int]:
+    """Return functions, how much they hold, and how many hold as much as is asked."""
     X = rows.view(np.float32)
     most = min(*X.shape, SWEEP.functions)
     size = min(_FIRST, most)
@@ -202,8 +209,7 @@ def _decomposed(rows: Array, part: float) -> tuple[Array, Array]:
             break
         size = min(2 * size, most)
     count = min(int(np.searchsorted(held, part)) + 1, size)
-    functions = np.ascontiguousarray(functions[:count])
-    return functions.view(np.complex64), np.ascontiguousarray(coefficients[:, :count])
+    return np.ascontiguousarray(functions).view(np.complex64), coefficients, count
 
 
 _FIRST = 160  # functions that are tried

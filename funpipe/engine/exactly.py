@@ -74,7 +74,7 @@ def sweep_exactly(
     counts.append(len(places))
     where = np.stack(np.unravel_index(places, power.shape), axis=1)
     scored = [
-        _scored(tile, each, basis, go_on)
+        exact(tile, each, basis, go_on)
         for each in np.array_split(where + low, 1 + len(where) // _COLUMNS)
     ]
     found = Rescored(*map(np.concatenate, zip(*scored, strict=True)))
@@ -83,13 +83,6 @@ def sweep_exactly(
     kept = peaks_of(field)[tuple(where.T)] & (found.scores >= least)
     counts.append(int(kept.sum()))
     return found.take(kept), (counts[0], counts[1], counts[2], counts[3])
-
-
-def _scored(
-    tile: Array, where: Array, basis: Basis, go_on: Callable[[], None]
-) -> Rescored:
-    go_on()
-    return exact(tile, where, basis)
 
 
 def _part(low: Array, shape: tuple[int, ...]) -> tuple[slice, ...]:

@@ -89,6 +89,9 @@ class Sweep(NamedTuple):
     around: float = 1.5
     """Of the spacing of rotations, how far those lie that are scored again around the
     best."""
+    nearly: float = 0.9
+    """Of the highest score around a place, what its own may be so that it is followed.
+    Less: more places to score in full, and fewer peaks beside a higher one are lost."""
     missed: float = 1e-3
     """The chance that each limit discards a pose of the least score. Less: more places
     are followed."""

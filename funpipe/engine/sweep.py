@@ -167,7 +167,6 @@ def transform_of(kernel: Array, tiles: Tiling) -> NDArray[np.complex64]:
 def kernels_of(functions: Array, basis: Basis) -> NDArray[np.float32]:
     """Return κ_j of functions u_j, (K, side, side, side)."""
     side = basis.side
-    (np.arange(side) - side // 2)[None, :]
     whole = np.round(basis.k * side).astype(int)
     spectra = np.zeros((len(functions), side, side, side // 2 + 1), np.complex64)
     z, y, x = whole.T
@@ -237,9 +236,18 @@ def sweep(
         highest, best[each] = best_of(flat[each], basis.coefficients)
         scores[each] = highest / size[each]
     field, rows = scores.reshape(power.shape), best.reshape(power.shape)
-    where = np.argwhere(peaks_of(field) & (field >= limits.fine))
+    where = np.argwhere(_nearly_peaks(field) & (field >= limits.fine))
     left = (counts[0], counts[1], counts[2], len(where))
     return Swept(where + low, left, field, rows, low)
+
+
+def _nearly_peaks(scores: Array) -> NDArray[np.bool_]:
+    """Tell which places are nearly as high as those around them.
+
+    The highest may be on the slope of one peak, and the next beside another.
+    """
+    highest = scipy.ndimage.maximum_filter(scores, 3)
+    return np.asarray(scores >= SWEEP.nearly * highest)
 
 
 def peaks_of(scores: Array) -> NDArray[np.bool_]:

@@ -342,8 +342,16 @@ def _sweep(
         else:
             peaks = sweep(tile, wanted, basis, tiles, by.limits, **options)
             where = nearest_voxels(peaks.where, plan.step)
-            found = rescored(tile, where, basis, by.least)
-            found = found.take(_inside(found.where, first, plan))
+            origin = nearest_voxels(first, plan.step)
+            found = rescored(
+                tile,
+                where,
+                basis,
+                by.least,
+                low=plan.inside - origin,
+                high=np.array(plan.shape) - 1 - plan.inside - origin,
+                go_on=go_on,
+            )
             counts = peaks.counts
             if looked.maps:
                 field, best = peaks.scores, peaks.best.astype(np.int32)
@@ -360,13 +368,6 @@ def _sweep(
 
 
 _FAINT = 1e-4  # of the power of a place, where the tomogram is white noise
-
-
-def _inside(where: Any, first: Any, plan: Plan) -> NDArray[np.bool_]:
-    """Tell about which voxels of a tile all that is needed is in the tomogram."""
-    voxels = where + nearest_voxels(first, plan.step)
-    last = np.array(plan.shape) - 1 - plan.inside
-    return np.asarray(((voxels >= plan.inside) & (voxels <= last)).all(axis=1))
 
 
 def _in_region(first: Any, plan: Plan, region: Region) -> NDArray[np.bool_]:
