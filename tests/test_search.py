@@ -94,7 +94,7 @@ def test_picks_come_best_first_with_their_features():
     score = picks.features["score"]
     assert (np.diff(score) <= 0).all()
     assert list(picks.features) == [
-        *("score", "z_score", "false_discovery_rate", "template"),
+        *("score", "z_score", "false_discovery_rate", "log_odds", "template"),
         *("shift_error", "angle_error", "converged"),
     ]
     ratio = picks.features["z_score"] / score

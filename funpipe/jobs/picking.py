@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import Executor
@@ -28,6 +29,7 @@ from funpipe.jobs.choosing import (
     competing,
     wanted,
 )
+from funpipe.jobs.odds import Odds, odds_of
 from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import find_planned
 from funpipe.jobs.recording import SearchRecord, check_record, write_record
@@ -41,7 +43,7 @@ from funpipe.space.tilts import as_tilt
 __all__ = ["PICKED", "search"]
 
 PICKED = (
-    *("score", "z_score", "false_discovery_rate", "template"),
+    *("score", "z_score", "false_discovery_rate", "log_odds", "template"),
     *("shift_error", "angle_error", "converged"),
 )
 """The features of picks."""
@@ -132,8 +134,10 @@ def search(
         with the features ``score``, the correlation as in `align`; ``z_score``, in
         standard deviations of the score of a pose in white noise; where it was
         estimated ``false_discovery_rate``, which part of the picks down to this one are
-        false; ``template``, ``shift_error`` (nm), ``angle_error`` (degrees),
-        ``converged``, see `align`; and of many tomograms ``tomogram``, its name.
+        false, and ``log_odds``, ln of the odds that this one is a particle, see
+        `funpipe.jobs.odds`; ``template``, ``shift_error`` (nm), ``angle_error``
+        (degrees), ``converged``, see `align`; and of many tomograms ``tomogram``, its
+        name.
 
     Raises
     ------
@@ -186,7 +190,7 @@ def search(
     voxel = given.scale
     apart = (asked.distance or ball_diameter(looked.support.bulk) * voxel) / voxel
     found = [apart_from(swept(each, looked, how), apart) for each in given.places]
-    null = None
+    null, odds = None, Odds(math.nan, math.nan)
     if asked.false is not None:
         nulls = [
             [
@@ -196,6 +200,7 @@ def search(
             for seed in range(1, _NULLS + 1)
             for other in [_null(looked, with_random_phases(given.prepared, seed))]
         ]
+        odds = odds_of(found, nulls, min(apart, ball_diameter(looked.support.bulk)))
         found, null = competing(found, nulls, apart)
     some = chosen(found, null, asked)
     if written.maps is not None:
@@ -205,10 +210,10 @@ def search(
     if written.record is not None:
         said = _record(given, looked, asked, apart, symmetry, found, some, null)
         write_record(said, written.record)
-    picks = _aligned(given, looked, found, some)
+    picks = _aligned(given, looked, found, some, odds)
     picks = picks[_inside(picks, given)]
     if asked.false is None:
-        picks = _without(picks, "false_discovery_rate")
+        picks = _without(picks, ("false_discovery_rate", "log_odds"))
     picks = best_picks(picks, apart * voxel, asked)
     if asked.false is not None:
         share = np.maximum.accumulate(picks.features["false_discovery_rate"])
@@ -241,7 +246,11 @@ def max_shift(radius: float) -> float:
 
 
 def _aligned(
-    given: Given, looked: LookedFor, found: list[Found], some: list[Chosen]
+    given: Given,
+    looked: LookedFor,
+    found: list[Found],
+    some: list[Chosen],
+    odds: Odds,
 ) -> Molecules:
     """Return picks at the optimum of their poses, with their features."""
     from scipy.spatial.transform import Rotation
@@ -282,7 +291,10 @@ def _aligned(
         "score": score,
         "z_score": score * np.sqrt(np.repeat([each.numbers for each in found], sizes)),
         "false_discovery_rate": np.concatenate([each.false for each in some]),
-        **{name: aligned.features[name] for name in PICKED[3:]},
+        "log_odds": np.concatenate(
+            [odds.at(each.found.scores, each.found.numbers) for each in some]
+        ),
+        **{name: aligned.features[name] for name in PICKED[4:]},
     }
     return Molecules(aligned.positions, aligned.rotations, table)
 
@@ -312,8 +324,8 @@ def _inside(picks: Molecules, given: Given) -> NDArray[np.bool_]:
     return np.array(found, bool)
 
 
-def _without(picks: Molecules, name: str) -> Molecules:
-    rest = {key: each for key, each in picks.features.items() if key != name}
+def _without(picks: Molecules, names: tuple[str, ...]) -> Molecules:
+    rest = {key: each for key, each in picks.features.items() if key not in names}
     return Molecules(picks.positions, picks.rotations, rest)
 
 

@@ -1,0 +1,158 @@
+"""How likely each pick is a particle: odds from the peaks of a search and its nulls.
+
+In white noise a pose of the score s is likelier a particle of some amplitude than noise
+by the factor e^ℓ, ℓ = −(n/2) ln (1 − s²), n the numbers that a crop has. So the peaks
+of a search are taken to be as many, at each ℓ, as
+
+    f(ℓ) = c f₀(ℓ) (1 + e^(a + b ℓ)),     b ≥ 0, c ≥ 1,
+
+c f₀ those that are there by chance, and a + b ℓ is ln of the odds: particles and chance
+are told apart by how many peaks there are of each score. f₀ is that of a null's peaks,
+for each search; c is nearly 1. All three are those by which it is the likeliest which
+peaks are the search's and which the null's, a logistic regression (local false
+discovery rates by such: B. Efron et al., Journal of the American Statistical
+Association 96, 1151, 2001).
+
+Where a particle is the null has a peak too, for its templates are like any of its size.
+So a null's peak counts as chance only as far as there is no particle, by the product of
+1 − p of the search's peaks nearby, p = 1 / (1 + e^−(a + b ℓ)), in turns with the fit.
+
+Where particles are so faint that a null fits them nearly as well as their own template
+does, these odds are too low; they are too high where there is something that only the
+template is like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from funpipe.jobs.sweeping import Found
+
+__all__ = ["Odds", "odds_of"]
+
+Array: TypeAlias = NDArray[Any]
+
+_ROUNDS = 200
+_SETTLED = 1e-3  # of probabilities
+_PRIOR = 0.1, 0.01  # of b and a, of what one peak says: they are not large
+_MORE = 0.3  # of ln c
+_STARTS = -6.0, -2.0
+
+
+class Odds(NamedTuple):
+    """ln of the odds that a peak is a particle, as it goes with its score."""
+
+    level: float
+    """a."""
+    slope: float
+    """b."""
+
+    def at(self, scores: Array, numbers: float) -> NDArray[np.float64]:
+        """Return ln of the odds of some scores, in crops of so many numbers.
+
+        Examples
+        --------
+        >>> Odds(-9.0, 0.5).at(np.array([0.2, 0.4, 0.6]), 200.0).round(1)
+        array([-7. , -0.3, 13.3])
+        """
+        return np.asarray(self.level + self.slope * _evidence(scores, numbers))
+
+
+def _evidence(scores: Array, numbers: float) -> NDArray[np.float64]:
+    s = np.clip(np.asarray(scores, float), 0, 1 - 1e-6)
+    return np.asarray(-numbers / 2 * np.log1p(-np.square(s)))
+
+
+def odds_of(found: list[Found], nulls: list[list[Found]], distance: float) -> Odds:
+    """Estimate the odds of a search's peaks.
+
+    Parameters
+    ----------
+    found : list of Found
+        The search's peaks, of each tomogram.
+    nulls : list of lists of Found
+        The same of each null, as they are by themselves.
+    distance : float
+        Voxels, within which peaks of search and null are of one place.
+    """
+    mine = _all_of(found)
+    theirs = np.concatenate([_all_of(each) for each in nulls])
+    if not len(mine) or not len(theirs):
+        return Odds(float(np.log(0.5)) if len(mine) else 0.0, 0.0)
+    near = _near(found, nulls, distance)
+    where = np.repeat(np.arange(len(theirs)), [len(each) for each in near])
+    whom = np.fromiter(chain.from_iterable(near), np.intp)
+    share = np.zeros(len(mine))
+    odds = Odds(0.0, 0.0)
+    for _ in range(_ROUNDS):
+        weights = np.ones(len(theirs))
+        np.multiply.at(weights, where, 1 - share[whom])
+        odds = _fitted(mine, theirs, weights, len(nulls))
+        before, share = share, scipy.special.expit(odds.level + odds.slope * mine)
+        if np.abs(share - before).max() < _SETTLED:
+            break
+    return odds
+
+
+def _all_of(found: list[Found]) -> NDArray[np.float64]:
+    return np.concatenate([_evidence(each.scores, each.numbers) for each in found])
+
+
+def _near(
+    found: list[Found], nulls: list[list[Found]], distance: float
+) -> list[list[int]]:
+    """Return which of the search's peaks are near each of the nulls'."""
+    starts = np.cumsum([0, *(len(each.scores) for each in found)])
+    result: list[list[int]] = []
+    for null in nulls:
+        for start, mine, theirs in zip(starts[:-1], found, null, strict=True):
+            result += _indices(mine.where, theirs.where, distance, int(start))
+    return result
+
+
+def _indices(
+    mine: Array, theirs: Array, distance: float, start: int
+) -> list[list[int]]:
+    if not len(mine) or not len(theirs):
+        return [[] for _ in theirs]
+    near: Sequence[Any] = scipy.spatial.KDTree(mine).query_ball_point(theirs, distance)
+    return [[start + i for i in each] for each in near]
+
+
+def _fitted(mine: Array, theirs: Array, weights: Array, searches: int) -> Odds:
+    """Return the odds by which peaks are the likeliest whose they are."""
+    total = max(float(weights.sum()), 1e-9)
+    middle = float(weights @ theirs) / total
+    width = np.sqrt(weights @ np.square(theirs - middle) / total) + 1e-9
+    x = (np.concatenate([mine, theirs]) - middle) / width
+    of_mine = np.arange(len(x)) < len(mine)
+    weight = np.concatenate([np.ones(len(mine)), weights])
+    prior = np.array([_PRIOR[1], _PRIOR[0], _MORE**-2])
+
+    def unlikely(line: Array) -> tuple[float, Array]:
+        g = line[0] + line[1] * x
+        ratio = np.logaddexp(0, g) + line[2] - np.log(searches)
+        value = weight @ (np.logaddexp(0, ratio) - of_mine * ratio)
+        off = weight * (scipy.special.expit(ratio) - of_mine)
+        by = off * scipy.special.expit(g)
+        slope = np.array([by.sum(), by @ x, off.sum()]) + prior * line
+        return float(value + prior @ np.square(line) / 2), slope
+
+    fits = [
+        scipy.optimize.minimize(
+            unlikely,
+            (start, 2.0, 0.0),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(None, None), (0, None), (0, None)],
+        )
+        for start in _STARTS
+    ]
+    level, slope, _ = min(fits, key=lambda each: float(each.fun)).x
+    return Odds(float(level - slope * middle / width), float(slope / width))
