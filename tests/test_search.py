@@ -10,18 +10,20 @@ import numpy as np
 import plain_search as plain
 import pytest
 import scipy
+from numpy.testing import assert_array_equal
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe.boxes.tiles import plan_tiles
-from funpipe.engine.basis import Seen, ball_of, search_basis
+from funpipe.engine.basis import Seen, ball_of, likeness, search_basis
 from funpipe.engine.chances import limits_of, score_of_chance
 from funpipe.engine.sweep import step_for, sweep, tiling
 from funpipe.io.volumes import read_volume
-from funpipe.jobs.chance import false_share, null_of, with_random_phases
+from funpipe.jobs.chance import mirrored, noise_like, null_templates
 from funpipe.jobs.picking import max_shift
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.recording import read_record
+from funpipe.jobs.sweeping import Found, LookedFor
 from funpipe.space.geometry import whole_grid
 from funpipe.space.tilts import as_tilt
 
@@ -382,33 +384,60 @@ def test_an_empty_list_has_the_features_too():
     assert len(picks) == 0 and "score" in picks.features
 
 
-def test_the_null_counts_peaks_as_the_tail_says():
-    random = np.random.default_rng(0)
-    beta, least = 120.0, 0.3
-    fallen = random.exponential(1 / beta, 4000)
-    scores = np.sqrt(1 - (1 - least**2) * np.exp(-fallen))
-    null = null_of(scores, least, 2 * beta / 0.7)
-    some = np.quantile(scores, [0.95, 0.99, 0.999])
-    np.testing.assert_allclose(null.above(some), [200, 40, 4], rtol=0.25)
-
-
-def test_the_false_share_never_falls_down_the_list():
-    null = null_of(np.linspace(0.3, 0.4, 100), 0.3, 200.0)
-    share = false_share(-np.sort(-np.linspace(0.3, 0.6, 57)), null)
-    assert (np.diff(share) >= 0).all() and share[0] < 0.01
-
-
-def test_null_templates_have_the_templates_power_and_extent():
-    prepared = prepare_all(TEMPLATE, None, 1.0)
-    (template,) = masked_templates(prepared)
-    (other,) = with_random_phases(prepared, 3)
+def test_null_noise_has_the_templates_power_and_extent():
+    (template,) = masked_templates(prepare_all(TEMPLATE, None, 1.0))
+    (other,) = noise_like(template[None], 3)
     assert np.square(other).sum() == pytest.approx(np.square(template).sum(), rel=0.02)
     z, y, x = np.indices(template.shape) - 7.0
-    r2 = z**2 + y**2 + x**2
-    spread = [np.sum(r2 * np.square(each)) for each in (template, other)]
-    assert spread[1] == pytest.approx(spread[0], rel=0.02)
+    away = np.rint(np.sqrt(z**2 + y**2 + x**2)).astype(int).ravel()
+    for power in (1, 2):
+        mine, its = (
+            np.bincount(away, each.ravel() ** power) for each in (template, other)
+        )
+        np.testing.assert_allclose(its, mine, atol=0.02 * np.abs(mine).max())
     correlation = np.vdot(template, other) / np.square(template).sum()
-    assert 0 <= correlation < 0.9
+    assert correlation < 0.95
+
+
+def test_a_mirror_image_is_the_template_where_that_has_no_hand():
+    z, y, x = np.indices((15, 15, 15)) - 7.0
+    ellipsoid = np.exp(-(z**2 / 18 + y**2 / 8 + x**2 / 4)).astype(np.float32)[None]
+    (handed,) = masked_templates(prepare_all(TEMPLATE, None, 1.0))
+    grid = whole_grid(20.0)
+    like = [
+        likeness(each, mirrored(each), grid, 3.0, ball_of(each))
+        for each in (ellipsoid, handed[None])
+    ]
+    itself = likeness(ellipsoid, ellipsoid, grid, 3.0, ball_of(ellipsoid))
+    assert like[0] == pytest.approx(itself, abs=0.01) and itself > 0.98
+    assert like[1] < 0.9
+
+
+def test_the_null_is_the_mirror_image_if_that_is_told_apart():
+    looked, found = _looked_for_and_found(0.5)
+    assert_array_equal(null_templates(looked, found), looked.templates[:, ::-1])
+    faint = [each._replace(scores=each.scores * 0.1) for each in found]
+    other = null_templates(looked, faint)
+    assert np.abs(other - looked.templates[:, ::-1]).max() > 0.1
+    assert_array_equal(other, noise_like(looked.templates))
+
+
+def _looked_for_and_found(score):
+    templates = masked_templates(prepare_all(TEMPLATE, None, 1.0))
+    looked = LookedFor(
+        templates,
+        whole_grid(20.0),
+        3.0,
+        ball_of(templates),
+        whiten=False,
+        exact=False,
+        maps=False,
+        expected=10.0,
+        least=None,
+    )
+    some = np.zeros(3, np.intp)
+    scores = np.full(3, score, np.float32)
+    return looked, [Found(np.zeros((3, 3)), scores, some, (0,), 0.1, 200.0, 1)]
 
 
 def test_chance_scores_what_white_noise_does():

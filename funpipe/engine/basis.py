@@ -43,7 +43,7 @@ from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import RotationGrid
 from funpipe.space.spectra import can_compile
 
-__all__ = ["Basis", "Seen", "ball_of", "search_basis", "seen_of"]
+__all__ = ["Basis", "Seen", "ball_of", "likeness", "search_basis", "seen_of"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -158,7 +158,9 @@ def search_basis(
     b, g = seen.template(k.T), seen.data(k.T)
     rows = np.concatenate(
         [
-            _rows(template_fields(each, furthest, compiled=compiled), k, grid, b)
+            _rows(
+                template_fields(each, furthest, compiled=compiled), k, grid.rotations, b
+            )
             for each in templates
         ]
     )
@@ -183,8 +185,37 @@ def search_basis(
     )
 
 
-def _rows(fields: Any, k: Array, grid: RotationGrid, b: Array) -> NDArray[np.complex64]:
-    rows = turned_templates(fields, k, grid.rotations)
+def likeness(
+    templates: Array, others: Array, grid: RotationGrid, finest: float, support: Support
+) -> float:
+    """Return how templates correlate with others at the best of all rotations.
+
+    The mean of some rotations of a template, of that template of which it is the
+    highest; without what tilts leave out. See `search_basis` for what is given.
+    """
+    side = int(support.periods[0])
+    k = half_ball((side,) * 3, finest) / side
+    furthest = float(np.linalg.norm(k, axis=1).max())
+    one = np.ones(len(k))
+    count = len(grid.rotations)
+    some = grid.rotations[np.unique(np.linspace(0, count - 1, _COMPARED).astype(int))]
+    found = []
+    for template, other in zip(templates, others, strict=True):
+        compiled = can_compile()
+        mine, theirs = (
+            _rows(template_fields(each, furthest, compiled=compiled), k, turns, one)
+            for each, turns in ((template, some), (other, grid.rotations))
+        )
+        best = (theirs.view(np.float32) @ mine.view(np.float32).T).max(axis=0)
+        found.append(float(best.mean()))
+    return max(found)
+
+
+_COMPARED = 32  # rotations
+
+
+def _rows(fields: Any, k: Array, turns: Any, b: Array) -> NDArray[np.complex64]:
+    rows = turned_templates(fields, k, turns)
     rows *= b.astype(np.float32)
     sizes = np.linalg.norm(rows, axis=1, keepdims=True)
     rows /= np.where(sizes > 0, sizes, 1)

@@ -91,7 +91,8 @@ def rescored(
         scores.append(score[going & stays])
         where = found[going & ~stays, 0]
     found, score = np.concatenate(ended), np.concatenate(scores)
-    return _scored(tile, found[_nearly_highest(found[:, 0], score)], basis, least, go_on)
+    best = found[_nearly_highest(found[:, 0], score)]
+    return _scored(tile, best, basis, least, go_on)
 
 
 def _nearly_highest(where: Array, scores: Array) -> NDArray[np.bool_]:

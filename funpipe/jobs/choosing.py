@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from funpipe.base import arguments as check
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import fail
-from funpipe.jobs.chance import Null, false_share, null_of
 from funpipe.jobs.clustering import best_apart, near_pairs, tomogram_numbers
+from funpipe.jobs.odds import Odds
 from funpipe.jobs.sweeping import Found
 
-__all__ = ["Wanted", "apart_from", "best_picks", "chosen", "competing", "wanted"]
+__all__ = ["Wanted", "apart_from", "best_picks", "chosen", "of_all", "wanted"]
 
 FALSE = 0.05
 """The part of all picks that may be false, where nothing else limits them."""
@@ -62,81 +62,59 @@ def apart_from(found: Found, distance: float) -> Found:
     return found.take(kept[np.argsort(-found.scores[kept], kind="stable")])
 
 
-def competing(
-    found: list[Found], nulls: list[list[Found]], distance: float
-) -> tuple[list[Found], Null]:
-    """Return a search's peaks that no peak of its nulls beats nearby, and their null.
+def of_all(
+    found: list[Found], odds: Odds | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return the scores of all peaks, the highest first, and how likely each is false.
 
-    Where a particle is, the null's templates may be like it, but less so than the
-    search's. Where there is none, either is as likely to have the higher peak; and so
-    as many of the search's false peaks are left as of a null's (J. E. Elias and S. P.
-    Gygi, Nature Methods 4, 207, 2007).
-
-    Parameters
-    ----------
-    found : list of Found
-        Of each tomogram the search's peaks.
-    nulls : list of lists of Found
-        The same of each null.
-    distance : float
-        Voxels, within which the higher peak is left.
+    1 − p, p by their odds; None where there are none.
     """
-    left = [
-        _unbeaten(theirs, mine, distance)
-        for each in nulls
-        for theirs, mine in zip(each, found, strict=True)
-    ]
-    for each in nulls:
-        found = [
-            _unbeaten(mine, theirs, distance)
-            for mine, theirs in zip(found, each, strict=True)
-        ]
-    null = null_of(
-        np.concatenate([each.scores for each in left]),
-        max(each.least for each in (*found, *left)),
-        found[0].numbers,
-        len(nulls),
-    )
-    return found, null
-
-
-def _unbeaten(some: Found, others: Found, distance: float) -> Found:
-    """Return peaks than which none of the others nearby is higher."""
-    if not len(some.where) or not len(others.where):
-        return some
-    near = scipy.spatial.KDTree(others.where).query_ball_point(some.where, distance)
-    kept = [
-        not len(each) or others.scores[each].max() < score
-        for each, score in zip(near, some.scores, strict=True)
-    ]
-    return some.take(np.array(kept))
+    scores = np.concatenate([each.scores for each in found]).astype(float)
+    order = np.argsort(-scores, kind="stable")
+    if odds is None:
+        return scores[order], None
+    said = np.concatenate([odds.at(each.scores, each.numbers) for each in found])
+    return scores[order], scipy.special.expit(-said)[order]
 
 
 class Chosen(NamedTuple):
     """The peaks of a tomogram that are aligned."""
 
     found: Found
+    odds: NDArray[np.float64]
+    """(n,), ln of the odds that each is a particle; NaN where nobody asked."""
     false: NDArray[np.float64]
     """(n,), of the picks of all tomograms down to each, the part that is false; NaN
-    where nobody asked."""
+    likewise."""
 
 
-def chosen(found: list[Found], null: Null | None, asked: Wanted) -> list[Chosen]:
-    """Return the peaks of each tomogram that go on, the best first."""
-    scores = np.concatenate([each.scores for each in found])
-    order = np.argsort(-scores, kind="stable")
-    share = np.full(len(scores), np.nan)
-    if null is not None:
-        share[order] = false_share(scores[order], null)
-    ends = np.cumsum([len(each.scores) for each in found])[:-1]
+def chosen(found: list[Found], odds: Odds | None, asked: Wanted) -> list[Chosen]:
+    """Return the peaks of each tomogram that go on, the best first.
+
+    Of the picks down to each the part that is false is the mean of 1 − p, p by their
+    odds.
+    """
+    said = [
+        np.full(len(each.scores), np.nan)
+        if odds is None
+        else odds.at(each.scores, each.numbers)
+        for each in found
+    ]
+    every = np.concatenate(said)
+    order = np.argsort(-every, kind="stable")
+    share = np.empty(len(every))
+    share[order] = np.cumsum(scipy.special.expit(-every[order])) / (
+        1 + np.arange(len(every))
+    )
+    ends = np.cumsum([len(each) for each in said])[:-1]
     result = []
-    for each, false in zip(found, np.split(share, ends), strict=True):
+    for each, its, false in zip(found, said, np.split(share, ends), strict=True):
         kept = np.arange(len(false))
         if asked.false is not None:
             kept = kept[false <= asked.false]
         if asked.most is not None:
             kept = kept[: _MORE * asked.most]
-        result.append(Chosen(each.take(kept), false[kept]))
+        result.append(Chosen(each.take(kept), its[kept], false[kept]))
     return result
 
 

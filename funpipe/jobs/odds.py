@@ -17,6 +17,9 @@ Where a particle is the null has a peak too, for its templates are like any of i
 So a null's peak counts as chance only as far as there is no particle, by the product of
 1 − p of the search's peaks nearby, p = 1 / (1 + e^−(a + b ℓ)), in turns with the fit.
 
+Peaks that chance explains nearly as well, with no particles, are taken to be of chance:
+particles are believed in where they make all peaks e⁵ times as likely.
+
 Where particles are so faint that a null fits them nearly as well as their own template
 does, these odds are too low; they are too high where there is something that only the
 template is like.
@@ -24,6 +27,7 @@ template is like.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
@@ -43,6 +47,8 @@ _SETTLED = 1e-3  # of probabilities
 _PRIOR = 0.1, 0.01  # of b and a, of what one peak says: they are not large
 _MORE = 0.3  # of ln c
 _STARTS = -6.0, -2.0
+_GAIN = 5.0  # of ln of the likelihood, from which particles are believed in
+_NONE = 0.5  # particles, which there are where there are none
 
 
 class Odds(NamedTuple):
@@ -89,15 +95,15 @@ def odds_of(found: list[Found], nulls: list[list[Found]], distance: float) -> Od
     where = np.repeat(np.arange(len(theirs)), [len(each) for each in near])
     whom = np.fromiter(chain.from_iterable(near), np.intp)
     share = np.zeros(len(mine))
-    odds = Odds(0.0, 0.0)
+    odds, gain = Odds(0.0, 0.0), 0.0
     for _ in range(_ROUNDS):
         weights = np.ones(len(theirs))
         np.multiply.at(weights, where, 1 - share[whom])
-        odds = _fitted(mine, theirs, weights, len(nulls))
+        odds, gain = _fitted(mine, theirs, weights, len(nulls))
         before, share = share, scipy.special.expit(odds.level + odds.slope * mine)
         if np.abs(share - before).max() < _SETTLED:
             break
-    return odds
+    return odds if gain >= _GAIN else Odds(math.log(_NONE / len(mine)), 0.0)
 
 
 def _all_of(found: list[Found]) -> NDArray[np.float64]:
@@ -125,8 +131,16 @@ def _indices(
     return [[start + i for i in each] for each in near]
 
 
-def _fitted(mine: Array, theirs: Array, weights: Array, searches: int) -> Odds:
-    """Return the odds by which peaks are the likeliest whose they are."""
+_NEVER = -30.0  # ln of odds
+
+
+def _fitted(
+    mine: Array, theirs: Array, weights: Array, searches: int
+) -> tuple[Odds, float]:
+    """Return the odds by which peaks are the likeliest whose they are.
+
+    Also ln of how many times as likely as without any particles.
+    """
     total = max(float(weights.sum()), 1e-9)
     middle = float(weights @ theirs) / total
     width = np.sqrt(weights @ np.square(theirs - middle) / total) + 1e-9
@@ -154,5 +168,8 @@ def _fitted(mine: Array, theirs: Array, weights: Array, searches: int) -> Odds:
         )
         for start in _STARTS
     ]
-    level, slope, _ = min(fits, key=lambda each: float(each.fun)).x
-    return Odds(float(level - slope * middle / width), float(slope / width))
+    best = min(fits, key=lambda each: float(each.fun))
+    nothing = unlikely(np.array([_NEVER, 0.0, 0.0]))[0] - prior[0] * _NEVER**2 / 2
+    level, slope, _ = best.x
+    odds = Odds(float(level - slope * middle / width), float(slope / width))
+    return odds, float(nothing - best.fun)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import Executor
@@ -18,7 +17,7 @@ from funpipe.base.molecules import Molecules
 from funpipe.boxes.opening import Tomogram
 from funpipe.boxes.tiles import Filled, ball_diameter
 from funpipe.jobs.aligning import apply_alignment
-from funpipe.jobs.chance import Null, with_random_phases
+from funpipe.jobs.chance import null_templates
 from funpipe.jobs.checkpoints import check_folder
 from funpipe.jobs.choosing import (
     Chosen,
@@ -26,7 +25,7 @@ from funpipe.jobs.choosing import (
     apart_from,
     best_picks,
     chosen,
-    competing,
+    of_all,
     wanted,
 )
 from funpipe.jobs.odds import Odds, odds_of
@@ -47,8 +46,6 @@ PICKED = (
     *("shift_error", "angle_error", "converged"),
 )
 """The features of picks."""
-
-_NULLS = 2  # searches for noise, of which any may be more or less like particles
 
 
 @verb
@@ -102,9 +99,9 @@ def search(
         The least score.
     false_discovery_rate : float, optional
         Which part of all picks may be false, 0 to 1: the list is as long as that
-        allows, see `funpipe.jobs.chance`. That is what chance finds; what looks like
-        the template, as other molecules of its size may, comes on top. It takes two
-        more searches, for templates with random phases. By default 0.05, where there is
+        allows. It takes one more search, for what nothing there is of: the template's
+        mirror image, or where that is too much like it noise, see
+        `funpipe.jobs.chance` and `funpipe.jobs.odds`. By default 0.05, where there is
         no other limit.
     region : optional
         Where to look: an array or a file, 0 outside; one of labels and which of them
@@ -190,27 +187,23 @@ def search(
     voxel = given.scale
     apart = (asked.distance or ball_diameter(looked.support.bulk) * voxel) / voxel
     found = [apart_from(swept(each, looked, how), apart) for each in given.places]
-    null, odds = None, Odds(math.nan, math.nan)
+    null, odds = None, None
     if asked.false is not None:
-        nulls = [
-            [
-                apart_from(swept(each, other, how, f"null {seed} of search"), apart)
-                for each in given.places
-            ]
-            for seed in range(1, _NULLS + 1)
-            for other in [_null(looked, with_random_phases(given.prepared, seed))]
+        other = _null(looked, null_templates(looked, found))
+        null = [
+            apart_from(swept(each, other, how, "null of search"), apart)
+            for each in given.places
         ]
-        odds = odds_of(found, nulls, min(apart, ball_diameter(looked.support.bulk)))
-        found, null = competing(found, nulls, apart)
-    some = chosen(found, null, asked)
+        odds = odds_of(found, [null], min(apart, ball_diameter(looked.support.bulk)))
+    some = chosen(found, odds, asked)
     if written.maps is not None:
         names = [each.source.name for each in given.places]
         whole = [each.map for each in found]
         write_maps(written.maps, names, whole, looked.grid, voxel)
     if written.record is not None:
-        said = _record(given, looked, asked, apart, symmetry, found, some, null)
+        said = _record(given, looked, asked, apart, symmetry, found, some, null, odds)
         write_record(said, written.record)
-    picks = _aligned(given, looked, found, some, odds)
+    picks = _aligned(given, looked, found, some)
     picks = picks[_inside(picks, given)]
     if asked.false is None:
         picks = _without(picks, ("false_discovery_rate", "log_odds"))
@@ -246,11 +239,7 @@ def max_shift(radius: float) -> float:
 
 
 def _aligned(
-    given: Given,
-    looked: LookedFor,
-    found: list[Found],
-    some: list[Chosen],
-    odds: Odds,
+    given: Given, looked: LookedFor, found: list[Found], some: list[Chosen]
 ) -> Molecules:
     """Return picks at the optimum of their poses, with their features."""
     from scipy.spatial.transform import Rotation
@@ -291,9 +280,7 @@ def _aligned(
         "score": score,
         "z_score": score * np.sqrt(np.repeat([each.numbers for each in found], sizes)),
         "false_discovery_rate": np.concatenate([each.false for each in some]),
-        "log_odds": np.concatenate(
-            [odds.at(each.found.scores, each.found.numbers) for each in some]
-        ),
+        "log_odds": np.concatenate([each.odds for each in some]),
         **{name: aligned.features[name] for name in PICKED[4:]},
     }
     return Molecules(aligned.positions, aligned.rotations, table)
@@ -337,10 +324,11 @@ def _record(
     symmetry: str,
     found: list[Found],
     some: list[Chosen],
-    null: Null | None,
+    null: list[Found] | None,
+    odds: Odds | None,
 ) -> SearchRecord:
     sources = [each.source for each in given.places]
-    scores = np.concatenate([each.scores for each in found]).astype(float)
+    scores, false = of_all(found, odds)
     picked = np.concatenate([each.found.scores for each in some]).astype(float)
     return SearchRecord(
         tuple(each.name or each.path or "" for each in sources),
@@ -358,9 +346,9 @@ def _record(
         apart * given.scale,
         tuple(each.counts for each in found),
         max(each.least for each in found),
-        -np.sort(-scores),
+        scores,
         -np.sort(-picked),
-        None if null is None else null.scores,
-        None if null is None else null[1:],
+        false,
+        None if null is None else of_all(null, None)[0],
         asked.false,
     )

@@ -52,10 +52,10 @@ class SearchRecord(NamedTuple):
     """(n,), of the peaks on the grid of voxels and rotations, the highest first."""
     picked: NDArray[np.float64]
     """(m,), those of them that were aligned."""
+    false: NDArray[np.float64] | None = None
+    """(n,), how likely each peak is one of chance; None where it was not estimated."""
     null: NDArray[np.float64] | None = None
-    """(k,), of the peaks of templates of random phases; None where there are none."""
-    tail: tuple[float, float, float, int] | None = None
-    """Of the null n, s₀ and β, see `funpipe.jobs.chance`, and by how many searches."""
+    """(k,), the scores of the null's peaks, see `funpipe.jobs.chance`; likewise."""
     false_discovery_rate: float | None = None
     """As asked."""
 
@@ -103,13 +103,13 @@ def read_record(path: str | os.PathLike[str]) -> SearchRecord:
         values = json.loads(content)
         if values.pop("kind") != _KIND:
             raise ValueError
-        for each in ("scores", "picked", "null"):
+        for each in ("scores", "picked", "false", "null"):
             if values[each] is not None:
                 values[each] = np.array(values[each], dtype=np.float64)
                 if values[each].ndim != 1:
                     raise ValueError
-        for each in ("tomograms", "regions", "tail"):
-            values[each] = values[each] if values[each] is None else tuple(values[each])
+        for each in ("tomograms", "regions"):
+            values[each] = tuple(values[each])
         for each in ("shapes", "counts"):
             values[each] = tuple(map(tuple, values[each]))
         return SearchRecord(**values)

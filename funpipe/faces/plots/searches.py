@@ -12,7 +12,6 @@ from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.wording import fail
 from funpipe.faces.plots.panels import BLUE, LIGHT, RED, add_legend, axes_of
-from funpipe.jobs.chance import Null
 from funpipe.jobs.recording import SearchRecord, read_record
 
 if TYPE_CHECKING:
@@ -41,8 +40,8 @@ def search_scores(record: Any, *, ax: Axes | None = None) -> Axes:
     matplotlib.axes.Axes
         A histogram of all peaks, as they were before they were aligned, those darker
         that were taken. Where the false discovery rate was estimated also of the
-        peaks of templates with random phases, the null, with the tail that was fitted
-        to it, and which part of what was taken is expected to be false.
+        null's peaks, see `funpipe.jobs.chance`, with how many of the search's own are
+        expected to be false, in each bar and among those taken.
 
     Raises
     ------
@@ -74,11 +73,9 @@ def search_scores(record: Any, *, ax: Axes | None = None) -> Axes:
         found = read_record(check.path("record", record))
     if not isinstance(found, SearchRecord):
         fail("record", "a SearchRecord, or the path of one that search wrote", record)
-    null = None
     every = found.scores
-    if found.null is not None and found.tail is not None:
-        null = Null(-np.sort(-found.null), *found.tail)
-        every = np.concatenate([every, null.scores])
+    if found.null is not None:
+        every = np.concatenate([every, found.null])
     if not len(every):
         raise ValueError("record must have one peak or more, not none")
     edges = _edges(every)
@@ -95,11 +92,18 @@ def search_scores(record: Any, *, ax: Axes | None = None) -> Axes:
         label=label,
     )
     if len(found.picked):
-        label = _said(found, null)
+        label = _said(found)
         ax.stairs(picked_count, edges, fill=True, color=BLUE, label=label)
         ax.axvline(found.threshold, color="black", lw=0.8, ls="--")
-    if null is not None:
-        _add_null(ax, null, edges)
+    if found.null is not None:
+        label = f"null: {len(found.null):,} peaks"
+        ax.stairs(
+            np.histogram(found.null, edges)[0], edges, color=RED, lw=1.3, label=label
+        )
+    if found.false is not None:
+        expected = np.histogram(found.scores, edges, weights=found.false)[0]
+        middle = (edges[1:] + edges[:-1]) / 2
+        ax.plot(middle, expected, color=RED, lw=1.5, ls=":", label="expected, false")
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set_ylim(_FEWEST, _ROOM * ax.dataLim.y1)
@@ -116,23 +120,11 @@ def _edges(scores: NDArray[Any]) -> NDArray[Any]:
     return np.histogram_bin_edges(scores, bars)
 
 
-def _said(record: SearchRecord, null: Null | None) -> str:
+def _said(record: SearchRecord) -> str:
     """Say how many peaks were taken, and which part of them is false."""
     taken = len(record.picked)
     text = f"{taken:,} taken, of {record.threshold:.3g} or more"
-    if null is None:
+    if record.false is None:
         return text
-    there = int((record.scores >= record.threshold).sum())
-    false = float(null.above(np.array([record.threshold]))[0]) / there
-    return f"{text}; {100 * min(false, 1):.2g} % expected to be false"
-
-
-def _add_null(ax: Axes, null: Null, edges: NDArray[Any]) -> None:
-    """Add the null's peaks, and how many of its tail are expected in a bar."""
-    counts = np.histogram(null.scores, edges)[0] / null.searches
-    label = f"null: {len(null.scores):,} peaks of random phases"
-    ax.stairs(counts, edges, color=RED, lw=1.3, label=label)
-    wide = edges[1] - edges[0]
-    s = np.linspace(null.least, max(edges[-1], null.least + wide), 200) + wide / 2
-    expected = null.tail(s - wide / 2) - null.tail(s + wide / 2)
-    ax.plot(s, expected, color=RED, lw=1.5, ls=":", label="its tail, as fitted")
+    false = float(record.false[record.scores >= record.threshold].mean())
+    return f"{text}; {100 * false:.2g} % expected to be false"
