@@ -43,7 +43,7 @@ from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import RotationGrid
 from funpipe.space.spectra import can_compile
 
-__all__ = ["Basis", "Seen", "ball_of", "search_basis", "seen_of"]
+__all__ = ["Basis", "Seen", "ball_of", "of_others", "search_basis", "seen_of"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -150,14 +150,8 @@ def search_basis(
     compiled = can_compile() if compiled is None else compiled
     side = int(support.periods[0])
     k = half_ball((side,) * 3, finest) / side
-    furthest = float(np.linalg.norm(k, axis=1).max())
     b, g = seen.template(k.T), seen.data(k.T)
-    rows = np.concatenate(
-        [
-            _rows(template_fields(each, furthest, compiled=compiled), k, grid, b)
-            for each in templates
-        ]
-    )
+    rows = _all_rows(templates, k, grid, b, compiled)
     functions, coefficients = _decomposed(rows, part)
     held = np.linalg.norm(coefficients, axis=1)
     coarse = _coarse(grid, len(templates))
@@ -174,6 +168,28 @@ def search_basis(
         neighbours(grid.rotations, SWEEP.around * (grid.spacing or 0.0)),
         coarse,
     )
+
+
+def of_others(
+    basis: Basis,
+    templates: Array,
+    grid: RotationGrid,
+    seen: Seen,
+    *,
+    compiled: bool | None = None,
+) -> Basis:
+    """Return a basis whose ``rows`` are those of other templates, of the same shape."""
+    compiled = can_compile() if compiled is None else compiled
+    rows = _all_rows(templates, basis.k, grid, seen.template(basis.k.T), compiled)
+    return basis._replace(rows=rows)
+
+
+def _all_rows(
+    templates: Array, k: Array, grid: RotationGrid, b: Array, compiled: bool
+) -> NDArray[np.complex64]:
+    furthest = float(np.linalg.norm(k, axis=1).max())
+    some = (template_fields(each, furthest, compiled=compiled) for each in templates)
+    return np.concatenate([_rows(each, k, grid, b) for each in some])
 
 
 def _rows(fields: Any, k: Array, grid: RotationGrid, b: Array) -> NDArray[np.complex64]:

@@ -20,6 +20,7 @@ from funpipe.faces.command_groups import (
     whole_number,
 )
 from funpipe.io.particles import FORMATS
+from funpipe.jobs.backgrounds import BACKGROUNDS
 from funpipe.jobs.searching import ESTIMATES
 
 __all__ = ["PROGRAM", "parser"]
@@ -202,6 +203,12 @@ def _add_search(command: _Parser) -> None:
         help="where to look: LOWEST HIGHEST, nm of z; or a volume that is 0 outside, "
         "an IMOD model with closed contours, or a folder of volumes named like "
         "the tomograms; of volumes maybe with the LABELS in them that count, FILE 2 3",
+    )
+    search.add_argument(
+        "--background",
+        choices=BACKGROUNDS,
+        help="what scores are corrected by: half of what the template's mirror image, or "
+        "noise of its own power and extent, scores at a place is subtracted",
     )
     search.add_argument(
         "--exact",

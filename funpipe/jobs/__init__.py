@@ -29,6 +29,7 @@
 - `sweeping`: a tomogram swept tile by tile for turned templates
 - `chance`: how many peaks there are by chance; `choosing`: which of them are picks
 - `odds`: how likely each of those is a particle
+- `backgrounds`: templates that no particle looks like
 - `recording`: what was searched, and what came of it, beside the picks
 - `score_maps`: the best score and orientation of each place, likewise
 - `refining`: `refine`: its arguments, checked before any work

@@ -18,6 +18,7 @@ from funpipe.base.molecules import Molecules
 from funpipe.boxes.opening import Tomogram
 from funpipe.boxes.tiles import Filled, ball_diameter
 from funpipe.jobs.aligning import apply_alignment
+from funpipe.jobs.backgrounds import check_background
 from funpipe.jobs.chance import Null, with_random_phases
 from funpipe.jobs.checkpoints import check_folder
 from funpipe.jobs.choosing import (
@@ -68,6 +69,7 @@ def search(
     threshold: float | None = None,
     false_discovery_rate: float | None = None,
     region: Any = None,
+    background: str | None = None,
     whiten: bool = False,
     exact: bool = False,
     record: str | os.PathLike[str] | None = None,
@@ -110,6 +112,12 @@ def search(
         Where to look: an array or a file, 0 outside; one of labels and which of them
         count, ``(labels, 3)``; a slab, ``(lowest, highest)`` in nm along z; an IMOD
         model, the inside of its closed contours; of many tomograms also a mapping.
+    background : {"mirrored", "random"}, optional
+        What scores are corrected by: the template's mirror image, or noise of its own
+        power and extent. Half of what it scores above noise at a place, the best of all
+        its rotations, is subtracted from the template's score there and from those of
+        nulls, see `funpipe.engine.background`. It is for what fits any template of a
+        size, as membranes and gold may.
     whiten : bool
         Whether frequencies count by how little of the tomogram they hold: better where
         noise is not white.
@@ -136,8 +144,8 @@ def search(
         estimated ``false_discovery_rate``, which part of the picks down to this one are
         false, and ``log_odds``, ln of the odds that this one is a particle, see
         `funpipe.jobs.odds`; ``template``, ``shift_error`` (nm), ``angle_error``
-        (degrees), ``converged``, see `align`; and of many tomograms ``tomogram``, its
-        name.
+        (degrees), ``converged``, see `align`; with a background ``background``, what
+        was subtracted from the score; and of many tomograms ``tomogram``, its name.
 
     Raises
     ------
@@ -175,6 +183,7 @@ def search(
     """
     how = running(executor=executor, checkpoint=checkpoint, progress=progress)
     asked = wanted(count, threshold, false_discovery_rate, distance)
+    by = check_background(background)
     written = Written(check_record(record), check_folder("maps", maps))
     tilts = as_tilt("tilt", tilt)
     looked, given = looked_for(
@@ -186,6 +195,7 @@ def search(
         whiten=check.flag("whiten", whiten),
         exact=check.flag("exact", exact),
         maps=written.maps is not None,
+        background=by,
     )
     voxel = given.scale
     apart = (asked.distance or ball_diameter(looked.support.bulk) * voxel) / voxel
@@ -209,6 +219,7 @@ def search(
         write_maps(written.maps, names, whole, looked.grid, voxel)
     if written.record is not None:
         said = _record(given, looked, asked, apart, symmetry, found, some, null)
+        said = said._replace(background=by)
         write_record(said, written.record)
     picks = _aligned(given, looked, found, some, odds)
     picks = picks[_inside(picks, given)]
@@ -264,6 +275,8 @@ def _aligned(
         names["tomogram"] = np.repeat([str(each.name) for each in sources], sizes)
     if not len(where):
         nothing = dict.fromkeys(PICKED, np.zeros(0))
+        if looked.background is not None:
+            nothing["background"] = np.zeros(0)
         return Molecules(np.zeros((0, 3)), None, {**names, **nothing})
     turns = looked.grid.rotations.as_quat()[rows % len(looked.grid.rotations)]
     around = looked.grid.spacing or 0.0
@@ -286,6 +299,10 @@ def _aligned(
     )
     aligned = apply_alignment(particles, find_planned(planned, given.how))
     score = aligned.features["score"]
+    less = {}
+    if looked.background is not None:
+        less["background"] = np.concatenate([each.found.subtracted for each in some])
+        score = score - less["background"]
     table = {
         **names,
         "score": score,
@@ -295,6 +312,7 @@ def _aligned(
             [odds.at(each.found.scores, each.found.numbers) for each in some]
         ),
         **{name: aligned.features[name] for name in PICKED[4:]},
+        **less,
     }
     return Molecules(aligned.positions, aligned.rotations, table)
 

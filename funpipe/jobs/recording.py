@@ -58,6 +58,8 @@ class SearchRecord(NamedTuple):
     """Of the null n, s₀ and β, see `funpipe.jobs.chance`, and by how many searches."""
     false_discovery_rate: float | None = None
     """As asked."""
+    background: str | None = None
+    """What scores are corrected by."""
 
     @property
     def threshold(self) -> float:
