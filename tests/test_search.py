@@ -516,6 +516,8 @@ def test_maps_hold_the_best_score_of_each_place(tmp_path):
         ({"threshold": 2.0}, "threshold must be a score above 0 and below 1"),
         ({"false_discovery_rate": 5}, "false_discovery_rate must be a part above 0"),
         ({"distance": 0.0}, "distance must be"),
+        ({"distance": "box"}, "distance must be a number above 0, 'mask' or None"),
+        ({"distance": "mask"}, "distance must be .* None where there is no mask"),
         ({"spacing": 0.1}, "spacing must be from 1 to 90 degrees"),
         ({"rotations": (20, 10)}, "spacing must be None where rotations are not 'all'"),
         ({"resolution": 1.0}, "resolution must be 2 nm or more, two voxels"),

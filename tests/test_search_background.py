@@ -78,7 +78,7 @@ def test_scores_are_those_of_a_plain_loop(background, exact):
     templates, grid = masked_templates(PREPARED), whole_grid(60.0)
     support, other = ball_of(templates), background_of(background, PREPARED)
     looked = LookedFor(
-        *(templates, grid, 3.0, support, False, exact, False, 1000.0, 0.35, other)
+        *(templates, grid, 3.0, support, False, exact, False, 1000.0, 0.3, other)
     )
     tilt = as_tilt("tilt", (-60, 60))
     (source,) = open_all(tomogram, 1.0, tilt)

@@ -107,7 +107,8 @@ around = fp.landscape("tomogram.mrc", particles, template=blob, mask=smooth)
 assert_type(around.scores, NDArray[np.float32])
 assert_type(fp.search("tomogram.mrc", template=blob, mask=smooth), fp.Molecules)
 assert_type(
-    fp.search("tomogram.mrc", template=blob, background="mirrored"), fp.Molecules
+    fp.search("a.mrc", template=blob, background="mirrored", distance="mask"),
+    fp.Molecules,
 )
 for step in fp.refine("tomogram.mrc", particles, template=blob, mask=smooth, start=4.0):
     assert_type(step, fp.Iteration)

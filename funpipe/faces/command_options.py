@@ -16,6 +16,7 @@ from funpipe.faces.command_groups import (
     add_tilts,
     add_written_list,
     finite_number,
+    number_or_mask,
     voxel_size,
     whole_number,
 )
@@ -207,8 +208,8 @@ def _add_search(command: _Parser) -> None:
     search.add_argument(
         "--background",
         choices=BACKGROUNDS,
-        help="what scores are corrected by: half of what the template's mirror image, or "
-        "noise of its own power and extent, scores at a place is subtracted",
+        help="what scores are corrected by: half of what the template's mirror image, "
+        "or noise of its own power and extent, scores at a place is subtracted",
     )
     search.add_argument(
         "--exact",
@@ -234,9 +235,10 @@ def _add_search(command: _Parser) -> None:
     )
     picks.add_argument(
         "--distance",
-        type=finite_number,
+        type=number_or_mask,
         metavar="NM",
-        help="picks are farther apart, nm (default: the template's diameter)",
+        help="picks are farther apart, nm (default: the template's diameter); or mask: "
+        "no pick is inside the mask as it is turned at a better one",
     )
     more = command.add_argument_group("what else is written")
     more.add_argument(

@@ -15,6 +15,7 @@ from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.caller import warn
 from funpipe.base.molecules import Molecules
+from funpipe.base.wording import fail
 from funpipe.boxes.opening import Tomogram
 from funpipe.boxes.tiles import Filled, ball_diameter
 from funpipe.jobs.aligning import apply_alignment
@@ -24,7 +25,6 @@ from funpipe.jobs.checkpoints import check_folder
 from funpipe.jobs.choosing import (
     Chosen,
     Wanted,
-    apart_from,
     best_picks,
     chosen,
     competing,
@@ -36,6 +36,7 @@ from funpipe.jobs.posing import find_planned
 from funpipe.jobs.recording import SearchRecord, check_record, write_record
 from funpipe.jobs.score_maps import write_maps
 from funpipe.jobs.searching import search_for
+from funpipe.jobs.spacing import Apart, peaks_apart
 from funpipe.jobs.sweep_planning import Given, looked_for
 from funpipe.jobs.sweeping import Found, LookedFor, swept
 from funpipe.jobs.working import running
@@ -64,7 +65,7 @@ def search(
     spacing: float | None = None,
     resolution: float | None = None,
     symmetry: str = "C1",
-    distance: float | None = None,
+    distance: float | str | None = None,
     count: int | None = None,
     threshold: float | None = None,
     false_discovery_rate: float | None = None,
@@ -95,9 +96,10 @@ def search(
     resolution : float, optional
         The finest period used, in nm; by default a fifth of the template's diameter, or
         two voxels where that is more.
-    distance : float, optional
+    distance : float or "mask", optional
         nm: of picks no farther apart the better one stays; by default the diameter of a
-        ball as large as the template.
+        ball as large as the template. "mask": no second pick's centre is inside the
+        mask as it is turned at a better one, for long particles that lie side by side.
     count : int, optional
         The most picks of a tomogram: its best.
     threshold : float, optional
@@ -183,6 +185,8 @@ def search(
     """
     how = running(executor=executor, checkpoint=checkpoint, progress=progress)
     asked = wanted(count, threshold, false_discovery_rate, distance)
+    if asked.by_mask and mask is None:
+        fail("distance", "a number above 0 or None where there is no mask", distance)
     by = check_background(background)
     written = Written(check_record(record), check_folder("maps", maps))
     tilts = as_tilt("tilt", tilt)
@@ -198,20 +202,27 @@ def search(
         background=by,
     )
     voxel = given.scale
-    apart = (asked.distance or ball_diameter(looked.support.bulk) * voxel) / voxel
-    found = [apart_from(swept(each, looked, how), apart) for each in given.places]
+    apart = _apart(asked, looked, given)
+    found = [
+        peaks_apart(swept(each, looked, how), apart, looked.grid)
+        for each in given.places
+    ]
     null, odds = None, Odds(math.nan, math.nan)
     if asked.false is not None:
         nulls = [
             [
-                apart_from(swept(each, other, how, f"null {seed} of search"), apart)
+                peaks_apart(
+                    swept(each, other, how, f"null {seed} of search"),
+                    apart,
+                    looked.grid,
+                )
                 for each in given.places
             ]
             for seed in range(1, _NULLS + 1)
             for other in [_null(looked, with_random_phases(given.prepared, seed))]
         ]
-        odds = odds_of(found, nulls, min(apart, ball_diameter(looked.support.bulk)))
-        found, null = competing(found, nulls, apart)
+        odds = odds_of(found, nulls, _place_of(apart, looked))
+        found, null = competing(found, nulls, apart.distance)
     some = chosen(found, null, asked)
     if written.maps is not None:
         names = [each.source.name for each in given.places]
@@ -225,7 +236,7 @@ def search(
     picks = picks[_inside(picks, given)]
     if asked.false is None:
         picks = _without(picks, ("false_discovery_rate", "log_odds"))
-    picks = best_picks(picks, apart * voxel, asked)
+    picks = best_picks(picks, apart, voxel, asked)
     if asked.false is not None:
         share = np.maximum.accumulate(picks.features["false_discovery_rate"])
         picks = picks.with_features(false_discovery_rate=share)
@@ -236,6 +247,20 @@ def search(
 
 def _null(looked: LookedFor, templates: NDArray[np.float32]) -> LookedFor:
     return looked._replace(templates=templates, exact=False, maps=False, least=None)
+
+
+def _apart(asked: Wanted, looked: LookedFor, given: Given) -> Apart:
+    """Return how far peaks are apart."""
+    if asked.by_mask:
+        return Apart(ball_diameter(looked.support.bulk) / 2, given.prepared.mask)
+    if asked.distance is None:
+        return Apart(ball_diameter(looked.support.bulk))
+    return Apart(asked.distance / given.scale)
+
+
+def _place_of(apart: Apart, looked: LookedFor) -> float:
+    """Return within how many voxels peaks of search and null are of one place."""
+    return min(apart.distance, ball_diameter(looked.support.bulk))
 
 
 class Written(NamedTuple):
@@ -351,7 +376,7 @@ def _record(
     given: Given,
     looked: LookedFor,
     asked: Wanted,
-    apart: float,
+    apart: Apart,
     symmetry: str,
     found: list[Found],
     some: list[Chosen],
@@ -373,7 +398,7 @@ def _record(
         looked.whiten,
         looked.exact,
         max(each.functions for each in found),
-        apart * given.scale,
+        None if apart.masks is not None else apart.distance * given.scale,
         tuple(each.counts for each in found),
         max(each.least for each in found),
         -np.sort(-scores),

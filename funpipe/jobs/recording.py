@@ -41,8 +41,8 @@ class SearchRecord(NamedTuple):
     exact: bool
     functions: int
     """How many were correlated for all rotations, the most of a tomogram."""
-    distance: float
-    """nm."""
+    distance: float | None
+    """nm; None where it is the mask's shape."""
     counts: tuple[tuple[int, ...], ...]
     """Of each tomogram the places that were looked at, left by the bound, left by the
     first rotations, and peaks."""
