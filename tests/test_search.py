@@ -22,6 +22,7 @@ from funpipe.jobs.chance import false_share, null_of, with_random_phases
 from funpipe.jobs.picking import max_shift
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.recording import read_record
+from funpipe.jobs.score_maps import maps_folder
 from funpipe.space.geometry import whole_grid
 from funpipe.space.tilts import as_tilt
 
@@ -504,6 +505,33 @@ def test_maps_hold_the_best_score_of_each_place(tmp_path):
         found = turns.rotations[int(number.array[tuple(best)])]
         assert np.degrees((found.inv() * turn).magnitude()) < 40
     assert (number.array >= -1).all() and (score.array[0] == 0).all()
+
+
+def test_maps_have_a_folder_named_after_the_tomogram(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    fp.write_volume("TS_1.mrc", TOMOGRAM, SCALE)
+    options = {key: each for key, each in OPTIONS.items() if key != "scale"}
+    with caplog.at_level("INFO", "funpipe"):
+        fp.search("TS_1.mrc", count=1, maps=True, **options)
+    assert (tmp_path / "TS_1_search" / "score.mrc").exists()
+    assert "go to TS_1_search" in caplog.text
+    before = sorted(tmp_path.iterdir())
+    fp.search("TS_1.mrc", count=1, maps=False, **options)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("tomogram", "folder"),
+    [
+        ("a/TS_1.mrc.gz", "TS_1_search"),
+        (fp.Tomogram("b/x.rec"), "x_search"),
+        (TOMOGRAM, "tomogram_search"),
+        ({"a": TOMOGRAM}, "tomograms_search"),
+    ],
+)
+def test_what_true_means_for_maps(tomogram, folder):
+    assert maps_folder(True, tomogram) == folder
+    assert maps_folder(False, tomogram) is None
 
 
 # What is wrong.

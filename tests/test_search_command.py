@@ -205,6 +205,7 @@ def given(monkeypatch) -> dict[str, object]:
         (["--checkpoint", "kept"], "checkpoint", "kept"),
         (["--record", "searched.json"], "record", "searched.json"),
         (["--maps", "maps"], "maps", "maps"),
+        (["--maps"], "maps", True),
         (["--mask", "identity / 2"], "mask", fp.identity / 2),
         ([], "template", fp.from_file("made/template.mrc")),
         (

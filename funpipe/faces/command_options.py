@@ -248,8 +248,11 @@ def _add_search(command: _Parser) -> None:
     )
     more.add_argument(
         "--maps",
+        nargs="?",
+        const=True,
         metavar="DIR",
-        help="folder for the scores and orientations of all places, as .mrc",
+        help="folder for the scores and orientations of all places, as .mrc (without "
+        "one: tomograms_search)",
     )
     files = command.add_argument_group("what the files do not say")
     add_scale(files)

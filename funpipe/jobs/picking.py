@@ -21,7 +21,6 @@ from funpipe.boxes.tiles import Filled, ball_diameter
 from funpipe.jobs.aligning import apply_alignment
 from funpipe.jobs.backgrounds import check_background
 from funpipe.jobs.chance import Null, with_random_phases
-from funpipe.jobs.checkpoints import check_folder
 from funpipe.jobs.choosing import (
     Chosen,
     Wanted,
@@ -34,7 +33,7 @@ from funpipe.jobs.odds import Odds, odds_of
 from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import find_planned
 from funpipe.jobs.recording import SearchRecord, check_record, write_record
-from funpipe.jobs.score_maps import write_maps
+from funpipe.jobs.score_maps import maps_folder, write_maps
 from funpipe.jobs.searching import search_for
 from funpipe.jobs.spacing import Apart, peaks_apart
 from funpipe.jobs.sweep_planning import Given, looked_for
@@ -74,7 +73,7 @@ def search(
     whiten: bool = False,
     exact: bool = False,
     record: str | os.PathLike[str] | None = None,
-    maps: str | os.PathLike[str] | None = None,
+    maps: str | os.PathLike[str] | bool | None = None,
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -129,11 +128,13 @@ def search(
     record : path, optional
         A file, ``.json``, that is written: what was searched, what each stage left, and
         the scores of all peaks; `funpipe.plot.search_scores` draws it.
-    maps : path, optional
+    maps : path or bool, optional
         A folder, there or not yet, for ``score.mrc``, the best score at each place,
         ``orientation.mrc``, the number of its rotation, and ``orientations.csv`` with
-        those; of many tomograms a folder in it for each. All rotations are then tried
-        at all places, which takes some times as long.
+        those; of many tomograms a folder in it for each. True: ``TS_01_search`` in the
+        working directory for ``TS_01.mrc``, ``tomogram_search`` for an array,
+        ``tomograms_search`` for many. All rotations are then tried at all places, which
+        takes some times as long; scores are those before any background is subtracted.
     executor, checkpoint, progress
         See `align`; progress is by tiles of the tomogram.
 
@@ -188,7 +189,7 @@ def search(
     if asked.by_mask and mask is None:
         fail("distance", "a number above 0 or None where there is no mask", distance)
     by = check_background(background)
-    written = Written(check_record(record), check_folder("maps", maps))
+    written = Written(check_record(record), maps_folder(maps, tomogram))
     tilts = as_tilt("tilt", tilt)
     looked, given = looked_for(
         Given(tomogram, template, mask, scale, tilts, rotations, region, how),
