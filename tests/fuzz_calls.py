@@ -249,6 +249,7 @@ OTHERS = {
             "threshold": None,
             "false_discovery_rate": None,
             "region": None,
+            "background": None,
             "whiten": False,
             "exact": False,
             "record": None,

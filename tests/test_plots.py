@@ -11,7 +11,6 @@ from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe import Iteration, plot
-from funpipe.jobs.chance import null_of
 from funpipe.jobs.recording import SearchRecord, write_record
 
 pytest.importorskip("matplotlib", reason="the extra plot is not installed")
@@ -42,6 +41,7 @@ MASKED = fp.fsc(
 CONES = fp.conical_fsc(SIGNAL + FIRST, SIGNAL + SECOND, scale=0.5, directions=7)
 NULL = np.linspace(0.2, 0.4, 200) ** 1.5
 PEAKS = np.concatenate([[0.6, 0.5, 0.5, 0.45], NULL[::-1]])
+FALSE = np.concatenate([[0.01, 0.02, 0.02, 0.03], np.full(200, 0.9)])
 RECORD = SearchRecord(
     tomograms=("TS_01",),
     shapes=((20, 30, 40),),
@@ -60,8 +60,8 @@ RECORD = SearchRecord(
     least=0.05,
     scores=PEAKS,
     picked=PEAKS[:4],
+    false=FALSE,
     null=NULL,
-    tail=tuple(null_of(NULL, 0.05, 100))[1:4],
     false_discovery_rate=0.05,
 )
 
@@ -289,28 +289,26 @@ def test_the_scores_of_a_search_are_drawn_with_those_taken_and_the_null(tmp_path
     np.testing.assert_array_equal(everything.baseline, taken.values)
     assert legend(ax)[:2] == [
         "204 peaks",
-        "4 taken, of 0.45 or more; 1.9 % expected to be false",
+        "4 taken, of 0.45 or more; 2 % expected to be false",
     ]
     path = tmp_path / "searched.json"
     write_record(RECORD, path)
     assert legend(plot.search_scores(path)) == legend(ax)
 
 
-def test_the_tail_of_the_null_is_what_is_expected_in_a_bar():
+def test_the_false_that_are_expected_in_a_bar_are_drawn():
     ax = plot.search_scores(RECORD)
-    wide = np.diff(ax.patches[0].get_data().edges)[0]
-    s, expected = line(ax, "its tail, as fitted").get_data()
-    count, least, beta = RECORD.tail
-    above = [
-        count * ((1 - (s + sign * wide / 2) ** 2) / (1 - least**2)) ** beta
-        for sign in (-1, 1)
-    ]
-    np.testing.assert_allclose(expected, above[0] - above[1], rtol=1e-6)
+    edges = ax.patches[0].get_data().edges
+    s, expected = line(ax, "expected, false").get_data()
+    np.testing.assert_allclose(s, (edges[1:] + edges[:-1]) / 2)
+    bar = np.minimum(np.digitize(PEAKS, edges), len(s)) - 1
+    sums = np.bincount(bar, FALSE, len(s))
+    np.testing.assert_allclose(expected, sums, atol=1e-9)
     assert any(each.get_xdata()[0] == 0.45 for each in ax.lines)  # the threshold
 
 
 def test_a_search_without_a_null_and_without_picks_has_its_peaks_alone():
-    bare = RECORD._replace(null=None, tail=None, picked=PEAKS[:0])
+    bare = RECORD._replace(null=None, false=None, picked=PEAKS[:0])
     ax = plot.search_scores(bare)
     assert legend(ax) == ["204 peaks"] and not ax.lines
     some = plot.search_scores(bare._replace(picked=PEAKS[:2]))

@@ -23,6 +23,7 @@ from funpipe.jobs.chance import mirrored, noise_like, null_templates
 from funpipe.jobs.picking import max_shift
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.recording import read_record
+from funpipe.jobs.score_maps import maps_folder
 from funpipe.jobs.sweeping import Found, LookedFor
 from funpipe.space.geometry import whole_grid
 from funpipe.space.tilts import as_tilt
@@ -386,7 +387,7 @@ def test_an_empty_list_has_the_features_too():
 
 def test_null_noise_has_the_templates_power_and_extent():
     (template,) = masked_templates(prepare_all(TEMPLATE, None, 1.0))
-    (other,) = noise_like(template[None], 3)
+    (other,) = noise_like(template[None], seed=3)
     assert np.square(other).sum() == pytest.approx(np.square(template).sum(), rel=0.02)
     z, y, x = np.indices(template.shape) - 7.0
     away = np.rint(np.sqrt(z**2 + y**2 + x**2)).astype(int).ravel()
@@ -415,11 +416,22 @@ def test_a_mirror_image_is_the_template_where_that_has_no_hand():
 
 def test_the_null_is_the_mirror_image_if_that_is_told_apart():
     looked, found = _looked_for_and_found(0.5)
-    assert_array_equal(null_templates(looked, found), looked.templates[:, ::-1])
+    assert_array_equal(
+        null_templates(looked, found, "C1", None), mirrored(looked.templates)
+    )
     faint = [each._replace(scores=each.scores * 0.1) for each in found]
-    other = null_templates(looked, faint)
-    assert np.abs(other - looked.templates[:, ::-1]).max() > 0.1
-    assert_array_equal(other, noise_like(looked.templates))
+    other = null_templates(looked, faint, "C1", None)
+    assert np.abs(other - mirrored(looked.templates)).max() > 0.1
+    noise = noise_like(looked.templates)
+    assert_array_equal(other, noise)
+    assert_array_equal(null_templates(looked, found, "C1", "mirrored"), noise)
+
+
+def test_null_noise_is_as_symmetric_as_the_template():
+    templates = np.stack([fp.symmetrize("C4")(TEMPLATE, SCALE)])
+    (other,) = noise_like(templates, "C4")
+    turned = np.rot90(other, axes=(1, 2))
+    assert np.abs(turned - other).max() < 0.02 * np.abs(other).max()
 
 
 def _looked_for_and_found(score):
@@ -535,6 +547,33 @@ def test_maps_hold_the_best_score_of_each_place(tmp_path):
     assert (number.array >= -1).all() and (score.array[0] == 0).all()
 
 
+def test_maps_have_a_folder_named_after_the_tomogram(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    fp.write_volume("TS_1.mrc", TOMOGRAM, SCALE)
+    options = {key: each for key, each in OPTIONS.items() if key != "scale"}
+    with caplog.at_level("INFO", "funpipe"):
+        fp.search("TS_1.mrc", count=1, maps=True, **options)
+    assert (tmp_path / "TS_1_search" / "score.mrc").exists()
+    assert "go to TS_1_search" in caplog.text
+    before = sorted(tmp_path.iterdir())
+    fp.search("TS_1.mrc", count=1, maps=False, **options)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("tomogram", "folder"),
+    [
+        ("a/TS_1.mrc.gz", "TS_1_search"),
+        (fp.Tomogram("b/x.rec"), "x_search"),
+        (TOMOGRAM, "tomogram_search"),
+        ({"a": TOMOGRAM}, "tomograms_search"),
+    ],
+)
+def test_what_true_means_for_maps(tomogram, folder):
+    assert maps_folder(True, tomogram) == folder
+    assert maps_folder(False, tomogram) is None
+
+
 # What is wrong.
 
 
@@ -545,6 +584,8 @@ def test_maps_hold_the_best_score_of_each_place(tmp_path):
         ({"threshold": 2.0}, "threshold must be a score above 0 and below 1"),
         ({"false_discovery_rate": 5}, "false_discovery_rate must be a part above 0"),
         ({"distance": 0.0}, "distance must be"),
+        ({"distance": "box"}, "distance must be a number above 0, 'mask' or None"),
+        ({"distance": "mask"}, "distance must be .* None where there is no mask"),
         ({"spacing": 0.1}, "spacing must be from 1 to 90 degrees"),
         ({"rotations": (20, 10)}, "spacing must be None where rotations are not 'all'"),
         ({"resolution": 1.0}, "resolution must be 2 nm or more, two voxels"),

@@ -106,6 +106,10 @@ assert_type(fp.score("tomogram.mrc", particles, template=blob), Molecules)
 around = fp.landscape("tomogram.mrc", particles, template=blob, mask=smooth)
 assert_type(around.scores, NDArray[np.float32])
 assert_type(fp.search("tomogram.mrc", template=blob, mask=smooth), fp.Molecules)
+assert_type(
+    fp.search("a.mrc", template=blob, background="mirrored", distance="mask"),
+    fp.Molecules,
+)
 for step in fp.refine("tomogram.mrc", particles, template=blob, mask=smooth, start=4.0):
     assert_type(step, fp.Iteration)
     assert_type(step.maps.map(smooth), fp.Halves)

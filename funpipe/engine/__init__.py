@@ -18,6 +18,7 @@
 - `basis`: turned templates of a whole search as sums of few functions
 - `sweep`: where in a tile of a tomogram they fit; `chances`: what may be left out
 - `rescoring`: the best pose around a place; `exactly`: nothing left out that may count
+- `background`: scores less part of what a background scores there
 - `amplitude`: of a job's particles together, and the odds that a place holds one
 - `integrals`: of likelihoods over shifts and rotations, for that
 - `limits`: how far the poses of a search may go

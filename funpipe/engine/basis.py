@@ -43,7 +43,15 @@ from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import RotationGrid
 from funpipe.space.spectra import can_compile
 
-__all__ = ["Basis", "Seen", "ball_of", "likeness", "search_basis", "seen_of"]
+__all__ = [
+    "Basis",
+    "Seen",
+    "ball_of",
+    "likeness",
+    "of_others",
+    "search_basis",
+    "seen_of",
+]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -154,16 +162,8 @@ def search_basis(
     compiled = can_compile() if compiled is None else compiled
     side = int(support.periods[0])
     k = half_ball((side,) * 3, finest) / side
-    furthest = float(np.linalg.norm(k, axis=1).max())
     b, g = seen.template(k.T), seen.data(k.T)
-    rows = np.concatenate(
-        [
-            _rows(
-                template_fields(each, furthest, compiled=compiled), k, grid.rotations, b
-            )
-            for each in templates
-        ]
-    )
+    rows = _all_rows(templates, k, grid.rotations, b, compiled)
     functions, coefficients, count = _decomposed(rows, part)
     swept = np.ascontiguousarray(coefficients[:, :count])
     held = np.linalg.norm(swept, axis=1)
@@ -195,23 +195,42 @@ def likeness(
     """
     side = int(support.periods[0])
     k = half_ball((side,) * 3, finest) / side
-    furthest = float(np.linalg.norm(k, axis=1).max())
-    one = np.ones(len(k))
+    b, compiled = np.ones(len(k)), can_compile()
     count = len(grid.rotations)
     some = grid.rotations[np.unique(np.linspace(0, count - 1, _COMPARED).astype(int))]
     found = []
     for template, other in zip(templates, others, strict=True):
-        compiled = can_compile()
-        mine, theirs = (
-            _rows(template_fields(each, furthest, compiled=compiled), k, turns, one)
-            for each, turns in ((template, some), (other, grid.rotations))
-        )
+        mine = _all_rows(template[None], k, some, b, compiled)
+        theirs = _all_rows(other[None], k, grid.rotations, b, compiled)
         best = (theirs.view(np.float32) @ mine.view(np.float32).T).max(axis=0)
         found.append(float(best.mean()))
     return max(found)
 
 
 _COMPARED = 32  # rotations
+
+
+def of_others(
+    basis: Basis,
+    templates: Array,
+    grid: RotationGrid,
+    seen: Seen,
+    *,
+    compiled: bool | None = None,
+) -> Basis:
+    """Return a basis whose ``rows`` are those of other templates, of the same shape."""
+    compiled = can_compile() if compiled is None else compiled
+    b = seen.template(basis.k.T)
+    rows = _all_rows(templates, basis.k, grid.rotations, b, compiled)
+    return basis._replace(rows=rows)
+
+
+def _all_rows(
+    templates: Array, k: Array, turns: Any, b: Array, compiled: bool
+) -> NDArray[np.complex64]:
+    furthest = float(np.linalg.norm(k, axis=1).max())
+    some = (template_fields(each, furthest, compiled=compiled) for each in templates)
+    return np.concatenate([_rows(each, k, turns, b) for each in some])
 
 
 def _rows(fields: Any, k: Array, turns: Any, b: Array) -> NDArray[np.complex64]:

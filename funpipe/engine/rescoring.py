@@ -78,21 +78,21 @@ def rescored(
     scores = [np.zeros(0, np.float32)]
     for last in [False] * (REACH - 1) + [True]:
         where = np.unique(where, axis=0)
-        best = [
+        beside = [
             _best_beside(tile, where[i : i + _TOGETHER], basis, low, high, go_on)
             for i in range(0, len(where), _TOGETHER)
         ]
-        if not best:
+        if not beside:
             break
-        found, score = map(np.concatenate, zip(*best, strict=True))
+        found, score = map(np.concatenate, zip(*beside, strict=True))
         going = (score >= _NEARLY * least) & _nearly_highest(found[:, 0], score)
         stays = last | (found[:, 0] == where).all(axis=1)
         ended.append(found[going & stays])
         scores.append(score[going & stays])
         where = found[going & ~stays, 0]
     found, score = np.concatenate(ended), np.concatenate(scores)
-    best = found[_nearly_highest(found[:, 0], score)]
-    return _scored(tile, best, basis, least, go_on)
+    found = found[_nearly_highest(found[:, 0], score)]
+    return _scored(tile, found, basis, least, go_on)
 
 
 def _nearly_highest(where: Array, scores: Array) -> NDArray[np.bool_]:

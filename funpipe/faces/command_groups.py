@@ -17,6 +17,7 @@ __all__ = [
     "add_tilts",
     "add_written_list",
     "finite_number",
+    "number_or_mask",
     "voxel_size",
     "whole_number",
 ]
@@ -204,6 +205,11 @@ def finite_number(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"must be a finite number, not {text!r}")
     return value
+
+
+def number_or_mask(text: str) -> float | str:
+    """Return a number, or ``mask``."""
+    return text if text == "mask" else finite_number(text)
 
 
 def whole_number(text: str) -> int:

@@ -16,10 +16,12 @@ from funpipe.faces.command_groups import (
     add_tilts,
     add_written_list,
     finite_number,
+    number_or_mask,
     voxel_size,
     whole_number,
 )
 from funpipe.io.particles import FORMATS
+from funpipe.jobs.backgrounds import BACKGROUNDS
 from funpipe.jobs.searching import ESTIMATES
 
 __all__ = ["PROGRAM", "parser"]
@@ -204,6 +206,12 @@ def _add_search(command: _Parser) -> None:
         "the tomograms; of volumes maybe with the LABELS in them that count, FILE 2 3",
     )
     search.add_argument(
+        "--background",
+        choices=BACKGROUNDS,
+        help="what scores are corrected by: half of what the template's mirror image, "
+        "or noise of its own power and extent, scores at a place is subtracted",
+    )
+    search.add_argument(
         "--exact",
         action="store_true",
         help="leave out nothing that may score enough; some hundred times as long",
@@ -227,9 +235,10 @@ def _add_search(command: _Parser) -> None:
     )
     picks.add_argument(
         "--distance",
-        type=finite_number,
+        type=number_or_mask,
         metavar="NM",
-        help="picks are farther apart, nm (default: the template's diameter)",
+        help="picks are farther apart, nm (default: the template's diameter); or mask: "
+        "no pick is inside the mask as it is turned at a better one",
     )
     more = command.add_argument_group("what else is written")
     more.add_argument(
@@ -239,8 +248,11 @@ def _add_search(command: _Parser) -> None:
     )
     more.add_argument(
         "--maps",
+        nargs="?",
+        const=True,
         metavar="DIR",
-        help="folder for the scores and orientations of all places, as .mrc",
+        help="folder for the scores and orientations of all places, as .mrc (without "
+        "one: tomograms_search)",
     )
     files = command.add_argument_group("what the files do not say")
     add_scale(files)

@@ -46,6 +46,7 @@ def searched(options: argparse.Namespace) -> str:
         threshold=options.threshold,
         false_discovery_rate=options.false_discovery_rate,
         region=region(options.region, tomograms),
+        background=options.background,
         whiten=options.whiten,
         exact=options.exact,
         record=options.record,
@@ -80,7 +81,8 @@ def _rehearse(
 ) -> None:
     """Write picks of nothing, which are thrown away: what fails, fails now."""
     nothing = np.zeros(len(names))
-    features: dict[str, Any] = {**dict.fromkeys(PICKED, nothing), "tomogram": names}
+    told = PICKED if options.background is None else (*PICKED, "background")
+    features: dict[str, Any] = {**dict.fromkeys(told, nothing), "tomogram": names}
     some = Molecules(np.zeros((len(names), 3)), features=features)
     rehearse(some, options, target, None, scale)
 

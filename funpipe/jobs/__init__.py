@@ -28,7 +28,9 @@
 - `picking`: `search`; `sweep_planning`: its arguments, checked before any work
 - `sweeping`: a tomogram swept tile by tile for turned templates
 - `chance`: how many peaks there are by chance; `choosing`: which of them are picks
+- `spacing`: peaks that are apart, by a distance or a mask's shape
 - `odds`: how likely each of those is a particle
+- `backgrounds`: templates that no particle looks like
 - `recording`: what was searched, and what came of it, beside the picks
 - `score_maps`: the best score and orientation of each place, likewise
 - `refining`: `refine`: its arguments, checked before any work

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from funpipe.engine.basis import likeness
 from funpipe.jobs.sweeping import Found, LookedFor
 from funpipe.space.fourier import fourier_vectors
-from funpipe.space.geometry import radius
+from funpipe.space.geometry import radius, rotate_image
+from funpipe.space.symmetry import symmetry_group
 
 __all__ = ["mirrored", "noise_like", "null_templates", "told_apart"]
 
@@ -37,14 +38,21 @@ _HIGHEST = 10  # peaks, of which some are particles
 _APART = 1.0  # standard deviations
 
 
-def null_templates(looked: LookedFor, found: list[Found]) -> NDArray[np.float32]:
-    """Return what is searched for in place of templates, after their own peaks."""
+def null_templates(
+    looked: LookedFor, found: list[Found], symmetry: str, background: str | None
+) -> NDArray[np.float32]:
+    """Return what is searched for in place of templates, after their own peaks.
+
+    No mirror image where scores are corrected by that.
+    """
+    if background == "mirrored":
+        return noise_like(looked.templates, symmetry)
     other = mirrored(looked.templates)
     scores = np.concatenate([each.scores for each in found])
     score = float(np.mean(np.sort(scores)[-_HIGHEST:])) if len(scores) else 0.0
     like = likeness(looked.templates, other, looked.grid, looked.finest, looked.support)
     apart = told_apart(score, like, found[0].numbers)
-    return other if apart >= _APART else noise_like(looked.templates)
+    return other if apart >= _APART else noise_like(looked.templates, symmetry)
 
 
 def told_apart(score: float, like: float, numbers: float) -> float:
@@ -59,11 +67,13 @@ def told_apart(score: float, like: float, numbers: float) -> float:
 
 
 def mirrored(templates: Array) -> NDArray[np.float32]:
-    """Return the mirror images of templates, (m, z, y, x)."""
-    return np.ascontiguousarray(templates[:, ::-1], np.float32)
+    """Return templates of the other hand, (m, z, y, x): at −q what was at q."""
+    return np.ascontiguousarray(templates[:, ::-1, ::-1, ::-1], np.float32)
 
 
-def noise_like(templates: Array, seed: int = 0) -> NDArray[np.float32]:
+def noise_like(
+    templates: Array, symmetry: str = "C1", seed: int = 0
+) -> NDArray[np.float32]:
     """Return noise that is as templates are, shell by shell, (m, z, y, x).
 
     About the template's mean at each distance from the centre, white noise is brought
@@ -74,24 +84,29 @@ def noise_like(templates: Array, seed: int = 0) -> NDArray[np.float32]:
     ----------
     templates : (m, z, y, x) array
         Masked.
+    symmetry : str
+        The templates', which it has too: else it would fit in more ways than they do.
     seed : int
         Of the phases.
     """
     random = np.random.default_rng(seed)
-    return np.stack([_like(each, random) for each in templates])
+    return np.stack([_like(each, symmetry, random) for each in templates])
 
 
 _ROUNDS = 20  # after which neither changes by 1 %
 
 
-def _like(template: Array, random: np.random.Generator) -> NDArray[np.float32]:
+def _like(
+    template: Array, symmetry: str, random: np.random.Generator
+) -> NDArray[np.float32]:
     shape = template.shape
     k = np.sqrt(np.square(fourier_vectors(shape, 1 / max(shape))).sum(axis=0))
     shells, balls = np.rint(k).astype(int), np.rint(radius(shape)).astype(int)
     mean = _mean(template, balls)[balls]
     power = _mean_square(scipy.fft.rfftn(template - mean), shells)
     square = _mean_square(template - mean, balls)
-    found = random.standard_normal(shape)
+    white = random.standard_normal(shape)
+    found = sum(rotate_image(white, each) for each in symmetry_group(symmetry))
     for _ in range(_ROUNDS):
         F = scipy.fft.rfftn(found)
         F *= np.sqrt(power / np.maximum(_mean_square(F, shells), 1e-30))[shells]

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from funpipe.base import arguments as check
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import fail
-from funpipe.jobs.clustering import best_apart, near_pairs, tomogram_numbers
+from funpipe.jobs.clustering import best_apart, tomogram_numbers
 from funpipe.jobs.odds import Odds
+from funpipe.jobs.spacing import Apart, pairs_of
 from funpipe.jobs.sweeping import Found
 
-__all__ = ["Wanted", "apart_from", "best_picks", "chosen", "of_all", "wanted"]
+__all__ = ["Wanted", "best_picks", "chosen", "of_all", "wanted"]
 
 FALSE = 0.05
 """The part of all picks that may be false, where nothing else limits them."""
@@ -32,6 +33,8 @@ class Wanted(NamedTuple):
     false: float | None
     distance: float | None
     """nm."""
+    by_mask: bool = False
+    """Whether the mask's shape counts in place of a distance."""
 
 
 def wanted(count: Any, threshold: Any, false: Any, distance: Any) -> Wanted:
@@ -44,6 +47,10 @@ def wanted(count: Any, threshold: Any, false: Any, distance: Any) -> Wanted:
         false = _part("false_discovery_rate", "a part", false)
     elif count is None and threshold is None:
         false = FALSE
+    if isinstance(distance, str):
+        if distance != "mask":
+            fail("distance", "a number above 0, 'mask' or None", distance)
+        return Wanted(count, threshold, false, None, by_mask=True)
     apart = check.optional_positive("distance", distance)
     return Wanted(count, threshold, false, apart)
 
@@ -53,13 +60,6 @@ def _part(name: str, what: str, value: Any) -> float:
     if not 0 < found < 1:
         fail(name, f"{what} above 0 and below 1", value)
     return found
-
-
-def apart_from(found: Found, distance: float) -> Found:
-    """Return peaks that are so many voxels apart, the best first."""
-    one = np.zeros(len(found.scores), np.intp)
-    kept = best_apart(found.scores, near_pairs(found.where, one, distance))
-    return found.take(kept[np.argsort(-found.scores[kept], kind="stable")])
 
 
 def of_all(
@@ -118,14 +118,19 @@ def chosen(found: list[Found], odds: Odds | None, asked: Wanted) -> list[Chosen]
     return result
 
 
-def best_picks(picks: Molecules, distance: float, asked: Wanted) -> Molecules:
-    """Return aligned picks that are so many nm apart, as many as are wanted.
+def best_picks(
+    picks: Molecules, apart: Apart, scale: float, asked: Wanted
+) -> Molecules:
+    """Return aligned picks that are apart, as many as are wanted, the best first.
 
-    The best come first.
+    ``scale`` is in nm per voxel, the unit of ``apart``.
     """
     score = picks.features["score"]
     owner = tomogram_numbers(picks, "tomogram")
-    order = best_apart(score, near_pairs(picks.positions, owner, distance))
+    turns = picks.rotations.as_matrix() if len(picks) else np.zeros((0, 3, 3))
+    which = np.asarray(picks.features["template"], np.intp)
+    places = picks.positions / scale
+    order = best_apart(score, pairs_of(apart, places, turns, which, score, owner))
     order = order[np.argsort(-score[order], kind="stable")]
     if asked.threshold is not None:
         order = order[score[order] >= asked.threshold]

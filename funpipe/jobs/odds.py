@@ -17,8 +17,10 @@ Where a particle is the null has a peak too, for its templates are like any of i
 So a null's peak counts as chance only as far as there is no particle, by the product of
 1 − p of the search's peaks nearby, p = 1 / (1 + e^−(a + b ℓ)), in turns with the fit.
 
-Peaks that chance explains nearly as well, with no particles, are taken to be of chance:
-particles are believed in where they make all peaks e⁵ times as likely.
+Where there are few peaks that says little of the highest. The null's fall off as
+n e^−ρ(ℓ − ℓ₀) above some ℓ₀, and no faster than all of them in white noise would, with
+ρ of 0.6, found in tomograms of that. So n₀(ℓ) of chance are expected above ℓ, and p is
+no more than 1 − n₀(ℓ) / n(ℓ), of the n(ℓ) peaks of the search that are as high.
 
 Where particles are so faint that a null fits them nearly as well as their own template
 does, these odds are too low; they are too high where there is something that only the
@@ -27,7 +29,6 @@ template is like.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
@@ -47,8 +48,9 @@ _SETTLED = 1e-3  # of probabilities
 _PRIOR = 0.1, 0.01  # of b and a, of what one peak says: they are not large
 _MORE = 0.3  # of ln c
 _STARTS = -6.0, -2.0
-_GAIN = 5.0  # of ln of the likelihood, from which particles are believed in
-_NONE = 0.5  # particles, which there are where there are none
+_TAIL = 300  # of the null's highest peaks, which say how it falls off
+_WHITE = 10, 0.6  # peaks, and their ρ, that count beside them: as in white noise
+_LEAST = 1e-9  # of a probability
 
 
 class Odds(NamedTuple):
@@ -58,6 +60,10 @@ class Odds(NamedTuple):
     """a."""
     slope: float
     """b."""
+    falls: tuple[tuple[float, float, float], ...] = ()
+    """n, ℓ₀ and ρ: of the null's highest, and of all as in white noise."""
+    every: NDArray[np.float64] = np.zeros(0)
+    """(n,), ℓ of all of the search's peaks, the lowest first."""
 
     def at(self, scores: Array, numbers: float) -> NDArray[np.float64]:
         """Return ln of the odds of some scores, in crops of so many numbers.
@@ -67,7 +73,14 @@ class Odds(NamedTuple):
         >>> Odds(-9.0, 0.5).at(np.array([0.2, 0.4, 0.6]), 200.0).round(1)
         array([-7. , -0.3, 13.3])
         """
-        return np.asarray(self.level + self.slope * _evidence(scores, numbers))
+        x = _evidence(scores, numbers)
+        by_chance = np.zeros(len(x))
+        for many, start, fall in self.falls:
+            by_chance = np.maximum(by_chance, many * np.exp(-fall * (x - start)))
+        there = len(self.every) - np.searchsorted(self.every, x)
+        false = np.clip(by_chance / np.maximum(there, 1), _LEAST, 1 - _LEAST)
+        most = -scipy.special.logit(false)
+        return np.asarray(np.minimum(self.level + self.slope * x, most))
 
 
 def _evidence(scores: Array, numbers: float) -> NDArray[np.float64]:
@@ -95,15 +108,27 @@ def odds_of(found: list[Found], nulls: list[list[Found]], distance: float) -> Od
     where = np.repeat(np.arange(len(theirs)), [len(each) for each in near])
     whom = np.fromiter(chain.from_iterable(near), np.intp)
     share = np.zeros(len(mine))
-    odds, gain = Odds(0.0, 0.0), 0.0
+    odds, weights = Odds(0.0, 0.0), np.ones(len(theirs))
     for _ in range(_ROUNDS):
         weights = np.ones(len(theirs))
         np.multiply.at(weights, where, 1 - share[whom])
-        odds, gain = _fitted(mine, theirs, weights, len(nulls))
+        odds = _fitted(mine, theirs, weights, len(nulls))
         before, share = share, scipy.special.expit(odds.level + odds.slope * mine)
         if np.abs(share - before).max() < _SETTLED:
             break
-    return odds if gain >= _GAIN else Odds(math.log(_NONE / len(mine)), 0.0)
+    white = len(theirs) / len(nulls), float(theirs.min()), _WHITE[1]
+    falls = (_fall(theirs, weights, len(nulls)), white)
+    return Odds(*odds[:2], falls, np.sort(mine))
+
+
+def _fall(theirs: Array, weights: Array, searches: int) -> tuple[float, float, float]:
+    """Return n, ℓ₀ and ρ of the likeliest that a null's peaks fall off by."""
+    order = np.argsort(-theirs)
+    high = order[: int(np.searchsorted(np.cumsum(weights[order]), _TAIL)) + 1]
+    x, weight = theirs[high], weights[high]
+    many, start = float(weight.sum()), float(x.min())
+    above = float(weight @ (x - start)) + _WHITE[0] / _WHITE[1]
+    return max(many, 0.5) / searches, start, (many + _WHITE[0]) / above
 
 
 def _all_of(found: list[Found]) -> NDArray[np.float64]:
@@ -131,16 +156,8 @@ def _indices(
     return [[start + i for i in each] for each in near]
 
 
-_NEVER = -30.0  # ln of odds
-
-
-def _fitted(
-    mine: Array, theirs: Array, weights: Array, searches: int
-) -> tuple[Odds, float]:
-    """Return the odds by which peaks are the likeliest whose they are.
-
-    Also ln of how many times as likely as without any particles.
-    """
+def _fitted(mine: Array, theirs: Array, weights: Array, searches: int) -> Odds:
+    """Return the odds by which peaks are the likeliest whose they are."""
     total = max(float(weights.sum()), 1e-9)
     middle = float(weights @ theirs) / total
     width = np.sqrt(weights @ np.square(theirs - middle) / total) + 1e-9
@@ -169,7 +186,5 @@ def _fitted(
         for start in _STARTS
     ]
     best = min(fits, key=lambda each: float(each.fun))
-    nothing = unlikely(np.array([_NEVER, 0.0, 0.0]))[0] - prior[0] * _NEVER**2 / 2
     level, slope, _ = best.x
-    odds = Odds(float(level - slope * middle / width), float(slope / width))
-    return odds, float(nothing - best.fun)
+    return Odds(float(level - slope * middle / width), float(slope / width))

@@ -14,15 +14,15 @@ from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.caller import warn
 from funpipe.base.molecules import Molecules
+from funpipe.base.wording import fail
 from funpipe.boxes.opening import Tomogram
 from funpipe.boxes.tiles import Filled, ball_diameter
 from funpipe.jobs.aligning import apply_alignment
+from funpipe.jobs.backgrounds import check_background
 from funpipe.jobs.chance import null_templates
-from funpipe.jobs.checkpoints import check_folder
 from funpipe.jobs.choosing import (
     Chosen,
     Wanted,
-    apart_from,
     best_picks,
     chosen,
     of_all,
@@ -32,8 +32,9 @@ from funpipe.jobs.odds import Odds, odds_of
 from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import find_planned
 from funpipe.jobs.recording import SearchRecord, check_record, write_record
-from funpipe.jobs.score_maps import write_maps
+from funpipe.jobs.score_maps import maps_folder, write_maps
 from funpipe.jobs.searching import search_for
+from funpipe.jobs.spacing import Apart, peaks_apart
 from funpipe.jobs.sweep_planning import Given, looked_for
 from funpipe.jobs.sweeping import Found, LookedFor, swept
 from funpipe.jobs.working import running
@@ -60,15 +61,16 @@ def search(
     spacing: float | None = None,
     resolution: float | None = None,
     symmetry: str = "C1",
-    distance: float | None = None,
+    distance: float | str | None = None,
     count: int | None = None,
     threshold: float | None = None,
     false_discovery_rate: float | None = None,
     region: Any = None,
+    background: str | None = None,
     whiten: bool = False,
     exact: bool = False,
     record: str | os.PathLike[str] | None = None,
-    maps: str | os.PathLike[str] | None = None,
+    maps: str | os.PathLike[str] | bool | None = None,
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -90,9 +92,10 @@ def search(
     resolution : float, optional
         The finest period used, in nm; by default a fifth of the template's diameter, or
         two voxels where that is more.
-    distance : float, optional
+    distance : float or "mask", optional
         nm: of picks no farther apart the better one stays; by default the diameter of a
-        ball as large as the template.
+        ball as large as the template. "mask": no second pick's centre is inside the
+        mask as it is turned at a better one, for long particles that lie side by side.
     count : int, optional
         The most picks of a tomogram: its best.
     threshold : float, optional
@@ -107,6 +110,12 @@ def search(
         Where to look: an array or a file, 0 outside; one of labels and which of them
         count, ``(labels, 3)``; a slab, ``(lowest, highest)`` in nm along z; an IMOD
         model, the inside of its closed contours; of many tomograms also a mapping.
+    background : {"mirrored", "random"}, optional
+        What scores are corrected by: the template's mirror image, or noise of its own
+        power and extent. Half of what it scores above noise at a place, the best of all
+        its rotations, is subtracted from the template's score there and from those of
+        nulls, see `funpipe.engine.background`. It is for what fits any template of a
+        size, as membranes and gold may.
     whiten : bool
         Whether frequencies count by how little of the tomogram they hold: better where
         noise is not white.
@@ -116,11 +125,13 @@ def search(
     record : path, optional
         A file, ``.json``, that is written: what was searched, what each stage left, and
         the scores of all peaks; `funpipe.plot.search_scores` draws it.
-    maps : path, optional
+    maps : path or bool, optional
         A folder, there or not yet, for ``score.mrc``, the best score at each place,
         ``orientation.mrc``, the number of its rotation, and ``orientations.csv`` with
-        those; of many tomograms a folder in it for each. All rotations are then tried
-        at all places, which takes some times as long.
+        those; of many tomograms a folder in it for each. True: ``TS_01_search`` in the
+        working directory for ``TS_01.mrc``, ``tomogram_search`` for an array,
+        ``tomograms_search`` for many. All rotations are then tried at all places, which
+        takes some times as long; scores are those before any background is subtracted.
     executor, checkpoint, progress
         See `align`; progress is by tiles of the tomogram.
 
@@ -133,8 +144,8 @@ def search(
         estimated ``false_discovery_rate``, which part of the picks down to this one are
         false, and ``log_odds``, ln of the odds that this one is a particle, see
         `funpipe.jobs.odds`; ``template``, ``shift_error`` (nm), ``angle_error``
-        (degrees), ``converged``, see `align`; and of many tomograms ``tomogram``, its
-        name.
+        (degrees), ``converged``, see `align`; with a background ``background``, what
+        was subtracted from the score; and of many tomograms ``tomogram``, its name.
 
     Raises
     ------
@@ -172,7 +183,10 @@ def search(
     """
     how = running(executor=executor, checkpoint=checkpoint, progress=progress)
     asked = wanted(count, threshold, false_discovery_rate, distance)
-    written = Written(check_record(record), check_folder("maps", maps))
+    if asked.by_mask and mask is None:
+        fail("distance", "a number above 0 or None where there is no mask", distance)
+    by = check_background(background)
+    written = Written(check_record(record), maps_folder(maps, tomogram))
     tilts = as_tilt("tilt", tilt)
     looked, given = looked_for(
         Given(tomogram, template, mask, scale, tilts, rotations, region, how),
@@ -183,18 +197,22 @@ def search(
         whiten=check.flag("whiten", whiten),
         exact=check.flag("exact", exact),
         maps=written.maps is not None,
+        background=by,
     )
     voxel = given.scale
-    apart = (asked.distance or ball_diameter(looked.support.bulk) * voxel) / voxel
-    found = [apart_from(swept(each, looked, how), apart) for each in given.places]
+    apart = _apart(asked, looked, given)
+    found = [
+        peaks_apart(swept(each, looked, how), apart, looked.grid)
+        for each in given.places
+    ]
     null, odds = None, None
     if asked.false is not None:
-        other = _null(looked, null_templates(looked, found))
+        other = _null(looked, null_templates(looked, found, symmetry, by))
         null = [
-            apart_from(swept(each, other, how, "null of search"), apart)
+            peaks_apart(swept(each, other, how, "null of search"), apart, looked.grid)
             for each in given.places
         ]
-        odds = odds_of(found, [null], min(apart, ball_diameter(looked.support.bulk)))
+        odds = odds_of(found, [null], _place_of(apart, looked))
     some = chosen(found, odds, asked)
     if written.maps is not None:
         names = [each.source.name for each in given.places]
@@ -202,12 +220,13 @@ def search(
         write_maps(written.maps, names, whole, looked.grid, voxel)
     if written.record is not None:
         said = _record(given, looked, asked, apart, symmetry, found, some, null, odds)
+        said = said._replace(background=by)
         write_record(said, written.record)
     picks = _aligned(given, looked, found, some)
     picks = picks[_inside(picks, given)]
     if asked.false is None:
         picks = _without(picks, ("false_discovery_rate", "log_odds"))
-    picks = best_picks(picks, apart * voxel, asked)
+    picks = best_picks(picks, apart, voxel, asked)
     if asked.false is not None:
         share = np.maximum.accumulate(picks.features["false_discovery_rate"])
         picks = picks.with_features(false_discovery_rate=share)
@@ -218,6 +237,20 @@ def search(
 
 def _null(looked: LookedFor, templates: NDArray[np.float32]) -> LookedFor:
     return looked._replace(templates=templates, exact=False, maps=False, least=None)
+
+
+def _apart(asked: Wanted, looked: LookedFor, given: Given) -> Apart:
+    """Return how far peaks are apart."""
+    if asked.by_mask:
+        return Apart(ball_diameter(looked.support.bulk) / 2, given.prepared.mask)
+    if asked.distance is None:
+        return Apart(ball_diameter(looked.support.bulk))
+    return Apart(asked.distance / given.scale)
+
+
+def _place_of(apart: Apart, looked: LookedFor) -> float:
+    """Return within how many voxels peaks of search and null are of one place."""
+    return min(apart.distance, ball_diameter(looked.support.bulk))
 
 
 class Written(NamedTuple):
@@ -253,6 +286,8 @@ def _aligned(
         names["tomogram"] = np.repeat([str(each.name) for each in sources], sizes)
     if not len(where):
         nothing = dict.fromkeys(PICKED, np.zeros(0))
+        if looked.background is not None:
+            nothing["background"] = np.zeros(0)
         return Molecules(np.zeros((0, 3)), None, {**names, **nothing})
     turns = looked.grid.rotations.as_quat()[rows % len(looked.grid.rotations)]
     around = looked.grid.spacing or 0.0
@@ -275,6 +310,10 @@ def _aligned(
     )
     aligned = apply_alignment(particles, find_planned(planned, given.how))
     score = aligned.features["score"]
+    less = {}
+    if looked.background is not None:
+        less["background"] = np.concatenate([each.found.subtracted for each in some])
+        score = score - less["background"]
     table = {
         **names,
         "score": score,
@@ -282,6 +321,7 @@ def _aligned(
         "false_discovery_rate": np.concatenate([each.false for each in some]),
         "log_odds": np.concatenate([each.odds for each in some]),
         **{name: aligned.features[name] for name in PICKED[4:]},
+        **less,
     }
     return Molecules(aligned.positions, aligned.rotations, table)
 
@@ -320,7 +360,7 @@ def _record(
     given: Given,
     looked: LookedFor,
     asked: Wanted,
-    apart: float,
+    apart: Apart,
     symmetry: str,
     found: list[Found],
     some: list[Chosen],
@@ -343,7 +383,7 @@ def _record(
         looked.whiten,
         looked.exact,
         max(each.functions for each in found),
-        apart * given.scale,
+        None if apart.masks is not None else apart.distance * given.scale,
         tuple(each.counts for each in found),
         max(each.least for each in found),
         scores,

@@ -41,8 +41,8 @@ class SearchRecord(NamedTuple):
     exact: bool
     functions: int
     """How many were correlated for all rotations, the most of a tomogram."""
-    distance: float
-    """nm."""
+    distance: float | None
+    """nm; None where it is the mask's shape."""
     counts: tuple[tuple[int, ...], ...]
     """Of each tomogram the places that were looked at, left by the bound, left by the
     first rotations, and peaks."""
@@ -58,6 +58,8 @@ class SearchRecord(NamedTuple):
     """(k,), the scores of the null's peaks, see `funpipe.jobs.chance`; likewise."""
     false_discovery_rate: float | None = None
     """As asked."""
+    background: str | None = None
+    """What scores are corrected by."""
 
     @property
     def threshold(self) -> float:

@@ -2,18 +2,54 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from funpipe.base.molecules import Molecules
-from funpipe.io.volumes import write_volume
+from funpipe.boxes.opening import Tomogram
+from funpipe.io.volumes import volume_stem, write_volume
+from funpipe.jobs.checkpoints import check_folder
 from funpipe.jobs.sweeping import Map
 from funpipe.space.geometry import RotationGrid
 
-__all__ = ["write_maps"]
+__all__ = ["maps_folder", "write_maps"]
+
+_LOG = logging.getLogger("funpipe")
+
+
+def maps_folder(value: Any, tomogram: Any) -> str | None:
+    """Return where maps go, or None: a folder that can be written to.
+
+    Parameters
+    ----------
+    value : path, bool or None
+        True: a folder in the working directory that is named after the tomogram.
+    tomogram
+        As given to `search`.
+
+    Examples
+    --------
+    >>> maps_folder(True, "data/TS_01.mrc"), maps_folder(True, {"a": "a.mrc"})
+    ('TS_01_search', 'tomograms_search')
+    """
+    if isinstance(value, bool | np.bool_):
+        value = f"{_stem(tomogram)}_search" if value else None
+    return check_folder("maps", value)
+
+
+def _stem(tomogram: Any) -> str:
+    if isinstance(tomogram, Mapping):
+        return "tomograms"
+    given = tomogram.array if isinstance(tomogram, Tomogram) else tomogram
+    if not isinstance(given, str | os.PathLike):
+        return "tomogram"
+    name = Path(os.fsdecode(given)).name
+    return volume_stem(name) or name or "tomogram"
 
 
 def write_maps(
@@ -39,6 +75,7 @@ def write_maps(
     scale : float
         The tomograms', nm per voxel.
     """
+    _LOG.info("search: maps of scores and orientations go to %s", folder)
     for name, each in zip(names, maps, strict=True):
         if each is None:
             continue

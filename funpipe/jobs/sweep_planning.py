@@ -21,6 +21,7 @@ from funpipe.boxes.opening import (
 from funpipe.boxes.region import Region
 from funpipe.boxes.tiles import scanned
 from funpipe.engine.basis import ball_of
+from funpipe.jobs.backgrounds import background_of
 from funpipe.jobs.choosing import Wanted
 from funpipe.jobs.findings import seen_of_templates, warn_of_findings
 from funpipe.jobs.preparing import Prepared, masked_templates, prepare_all
@@ -70,6 +71,7 @@ def looked_for(
     whiten: bool,
     exact: bool,
     maps: bool,
+    background: str | None,
 ) -> tuple[LookedFor, Given]:
     """Check the arguments of `search`, and make of them what it works with."""
     fine = check.optional_positive("resolution", resolution)
@@ -81,7 +83,8 @@ def looked_for(
     finest = _finest(fine, support.radius, voxel)
     grid = _grid(given.rotations, spacing, symmetry, finest / (2 * support.radius))
     side = int(support.periods[0])
-    _check_cost(len(templates) * len(grid.rotations), side, finest, grid, voxel)
+    count = len(templates) * len(grid.rotations) * (1 if background is None else 2)
+    _check_cost(count, side, finest, grid, voxel)
     check_fits(sources, support.box)
     warn_of_findings(seen_of_templates(sources, prepared))
     places = tuple(
@@ -98,6 +101,7 @@ def looked_for(
         maps,
         _MORE * asked.most if asked.most and not asked.false else _PEAKS,
         None if asked.threshold is None else _GRID * asked.threshold,
+        background_of(background, templates, symmetry),
     )
     return looked, given._replace(scale=voxel, prepared=prepared, places=places)
 

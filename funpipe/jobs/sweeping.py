@@ -30,7 +30,8 @@ from funpipe.boxes.tiles import (
     read_tile,
     tile_chunks,
 )
-from funpipe.engine.basis import Basis, Seen, search_basis
+from funpipe.engine.background import best_by_chance, subtracted
+from funpipe.engine.basis import Basis, Seen, of_others, search_basis
 from funpipe.engine.chances import Limits, limits_of, score_of_chance
 from funpipe.engine.exactly import sweep_exactly
 from funpipe.engine.rescoring import REACH, nothing_scored, rescored
@@ -65,6 +66,8 @@ class LookedFor(NamedTuple):
     """How many peaks white noise may have: what scores less is not kept."""
     least: float | None
     """The least score, over that."""
+    background: NDArray[np.float32] | None = None
+    """Templates that scores are corrected by, see `funpipe.engine.background`."""
 
 
 class Place(NamedTuple):
@@ -104,11 +107,14 @@ class Found(NamedTuple):
     functions: int
     """How many were correlated."""
     map: Map | None = None
+    subtracted: NDArray[np.float32] | None = None
+    """(n,), what was subtracted from their scores; None without a background."""
 
     def take(self, chosen: Any) -> Found:
         """Return some of the peaks."""
         where, scores, rows = (each[chosen] for each in self[:3])
-        return self._replace(where=where, scores=scores, rows=rows)
+        less = None if self.subtracted is None else self.subtracted[chosen]
+        return self._replace(where=where, scores=scores, rows=rows, subtracted=less)
 
 
 def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -> Found:
@@ -148,13 +154,14 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
         limits = limits_of(basis, least, SWEEP.missed)
         if looked.maps:
             limits = limits._replace(bound=0.0, coarse=-1.0)
+        beside = _beside(basis, looked, seen)
     chunks = tile_chunks(source, plan)
     swept_by = Sweeper(plan, limits, least, looked, region, scan)
     job = Job(
         "search",
         chunks,
         partial(_parts, swept_by),
-        partial(_task, basis, seen.data, swept_by),
+        partial(_task, basis, beside, seen.data, swept_by),
         partial(_alone, by=swept_by),
         partial(_facts, swept_by, chunks),
         unit="tile",
@@ -162,9 +169,9 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
     )
     with closing(results(job, how)) as found:
         parts = list(found)
-    where, scores, rows = (
+    where, scores, rows, less = (
         np.concatenate([each[name] for each in parts])
-        for name in ("where", "scores", "rows")
+        for name in ("where", "scores", "rows", "subtracted")
     )
     counts = np.sum([each["counts"] for each in parts], axis=0).tolist()
     _LOG.info(
@@ -176,7 +183,23 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
     )
     whole = _stitched(parts, plan) if looked.maps else None
     known = swept_by.least, basis.numbers, len(basis.functions)
-    return Found(where, scores, rows, tuple(counts), *known, whole)
+    found_less = None if looked.background is None else less
+    return Found(where, scores, rows, tuple(counts), *known, whole, found_less)
+
+
+class Beside(NamedTuple):
+    """A background that scores are corrected by."""
+
+    basis: Basis
+    usual: float
+    """What it scores in white noise."""
+
+
+def _beside(basis: Basis, looked: LookedFor, seen: Seen) -> Beside | None:
+    if looked.background is None:
+        return None
+    of_it = of_others(basis, looked.background, looked.grid, seen)
+    return Beside(of_it, best_by_chance(of_it))
 
 
 def _check_room(basis: Basis, plan: Plan) -> None:
@@ -305,16 +328,19 @@ def _alone(part: Source, *, by: Sweeper) -> ReadTile:
     return ReadTile(tile, part.name)
 
 
-def _task(basis: Basis, data: Callable[[Any], Any], by: Sweeper) -> Task:
+def _task(
+    basis: Basis, beside: Beside | None, data: Callable[[Any], Any], by: Sweeper
+) -> Task:
     with one_thread():
         tiles = tiling(basis, by.plan.places, data)
-    return partial(_sweep, basis=basis, tiles=tiles, by=by)
+    return partial(_sweep, basis=basis, beside=beside, tiles=tiles, by=by)
 
 
 def _sweep(
     part: Source | ReadTile,
     *,
     basis: Basis,
+    beside: Beside | None,
     tiles: Tiling,
     by: Sweeper,
     go_on: Callable[[], None],
@@ -325,7 +351,7 @@ def _sweep(
     wanted = plan.own(first) & _in_region(first, plan, by.region)
     found, counts = nothing_scored(), (0, 0, 0, 0)
     faint = _FAINT * 2 * np.count_nonzero(basis.g) * np.square(basis.window).sum()
-    field = np.zeros((0, 0, 0), np.float32)
+    field, less = np.zeros((0, 0, 0), np.float32), np.zeros(0, np.float32)
     best, low = np.zeros((0, 0, 0), np.int32), np.zeros(3, np.intp)
     if wanted.any():
         if isinstance(part, Source):
@@ -356,10 +382,14 @@ def _sweep(
             if looked.maps:
                 field, best = peaks.scores, peaks.best.astype(np.int32)
                 low = first + peaks.low
+        if beside is not None:
+            less = subtracted(tile, found.where, *beside, go_on=go_on)
+            found = found._replace(scores=found.scores - less)
     return {
         "where": found.where + nearest_voxels(first, plan.step),
         "scores": found.scores,
         "rows": found.rows,
+        "subtracted": less,
         "counts": np.array(counts),
         "field": field,
         "best": best,
