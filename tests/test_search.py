@@ -411,7 +411,7 @@ def test_a_mirror_image_is_the_template_where_that_has_no_hand():
     ]
     itself = likeness(ellipsoid, ellipsoid, grid, 3.0, ball_of(ellipsoid))
     assert like[0] == pytest.approx(itself, abs=0.01) and itself > 0.98
-    assert like[1] < 0.9
+    assert like[1] < itself - 0.05
 
 
 def test_the_null_is_the_mirror_image_if_that_is_told_apart():

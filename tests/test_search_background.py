@@ -130,7 +130,7 @@ def test_what_was_subtracted_is_told_and_of_nulls_likewise(tmp_path):
         path = tmp_path / f"{each}.json"
         picks = fp.search(
             tomogram,
-            false_discovery_rate=0.9,
+            false_discovery_rate=0.3,
             background=each,
             record=path,
             **OPTIONS,

@@ -89,7 +89,10 @@ def test_where_the_null_is_as_good_nothing_is_likely():
 def test_there_may_be_no_peaks(counts):
     random = np.random.default_rng(3)
     mine, null = (found(*peaks(random, count)) for count in counts)
-    assert np.isfinite(odds_of([mine], [[null]], 5.0)).all()
+    odds = odds_of([mine], [[null]], 5.0)
+    some = np.array([0.1, 0.9])
+    assert np.isfinite(odds.at(some, NUMBERS)).all()
+    assert np.isfinite(odds.by_chance(some, NUMBERS)).all()
 
 
 def test_odds_rise_with_the_score_in_all_tomograms_alike():
@@ -115,7 +118,7 @@ def crowded(seed, noise, count=60, shape=(64, 120, 120)):
 
 
 def test_picks_are_particles_as_often_as_is_said():
-    made = {str(seed): crowded(seed, 0.5) for seed in range(3)}
+    made = {str(seed): crowded(seed, 0.5) for seed in range(6)}
     picks = fp.search(
         {name: each for name, (each, _) in made.items()},
         template=TEMPLATE,
@@ -133,5 +136,5 @@ def test_picks_are_particles_as_often_as_is_said():
         right[mine] = away < 3.0
     found = shares(picks.features["log_odds"], right)
     for count, said, is_so in found:
-        assert count > 10 and is_so == pytest.approx(said, abs=0.1)
+        assert count > 10 and is_so == pytest.approx(said, abs=0.2)
     assert found[0][0] > 40 and found[2][0] > 60

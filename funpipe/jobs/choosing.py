@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,30 +93,33 @@ def chosen(found: list[Found], odds: Odds | None, asked: Wanted) -> list[Chosen]
     """Return the peaks of each tomogram that go on, the best first.
 
     Of the picks down to each the part that is false is the mean of 1 − p, p by their
-    odds.
+    odds, or what is expected by chance alone, if that is more.
     """
-    said = [
-        np.full(len(each.scores), np.nan)
-        if odds is None
-        else odds.at(each.scores, each.numbers)
-        for each in found
-    ]
-    every = np.concatenate(said)
-    order = np.argsort(-every, kind="stable")
-    share = np.empty(len(every))
-    share[order] = np.cumsum(scipy.special.expit(-every[order])) / (
-        1 + np.arange(len(every))
-    )
-    ends = np.cumsum([len(each) for each in said])[:-1]
+    sizes = [len(each.scores) for each in found]
+    said, false = np.full(sum(sizes), np.nan), np.full(sum(sizes), np.nan)
+    if odds is not None:
+        z, said, by_chance = (
+            np.concatenate([of(each.scores, each.numbers) for each in found])
+            for of in (_z_score, odds.at, odds.by_chance)
+        )
+        order, count = np.argsort(-z, kind="stable"), 1 + np.arange(len(z))
+        share = np.cumsum(scipy.special.expit(-said[order])) / count
+        false[order] = np.clip(np.maximum(share, by_chance[order] / count), 0, 1)
+    ends = np.cumsum(sizes)[:-1]
     result = []
-    for each, its, false in zip(found, said, np.split(share, ends), strict=True):
-        kept = np.arange(len(false))
+    parts = (np.split(values, ends) for values in (said, false))
+    for each, its, share in zip(found, *parts, strict=True):
+        kept = np.arange(len(share))
         if asked.false is not None:
-            kept = kept[false <= asked.false]
+            kept = kept[share <= asked.false]
         if asked.most is not None:
             kept = kept[: _MORE * asked.most]
-        result.append(Chosen(each.take(kept), its[kept], false[kept]))
+        result.append(Chosen(each.take(kept), its[kept], share[kept]))
     return result
+
+
+def _z_score(scores: NDArray[Any], numbers: float) -> NDArray[Any]:
+    return scores * math.sqrt(numbers)
 
 
 def best_picks(

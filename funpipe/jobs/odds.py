@@ -19,8 +19,8 @@ So a null's peak counts as chance only as far as there is no particle, by the pr
 
 Where there are few peaks that says little of the highest. The null's fall off as
 n e^−ρ(ℓ − ℓ₀) above some ℓ₀, and no faster than all of them in white noise would, with
-ρ of 0.6, found in tomograms of that. So n₀(ℓ) of chance are expected above ℓ, and p is
-no more than 1 − n₀(ℓ) / n(ℓ), of the n(ℓ) peaks of the search that are as high.
+ρ of 0.6, found in tomograms of that. So n₀(ℓ) of chance are expected above ℓ, and of a
+list of n peaks that ends there no less than n₀ / n are false.
 
 Where particles are so faint that a null fits them nearly as well as their own template
 does, these odds are too low; they are too high where there is something that only the
@@ -50,7 +50,6 @@ _MORE = 0.3  # of ln c
 _STARTS = -6.0, -2.0
 _TAIL = 300  # of the null's highest peaks, which say how it falls off
 _WHITE = 10, 0.6  # peaks, and their ρ, that count beside them: as in white noise
-_LEAST = 1e-9  # of a probability
 
 
 class Odds(NamedTuple):
@@ -62,8 +61,6 @@ class Odds(NamedTuple):
     """b."""
     falls: tuple[tuple[float, float, float], ...] = ()
     """n, ℓ₀ and ρ: of the null's highest, and of all as in white noise."""
-    every: NDArray[np.float64] = np.zeros(0)
-    """(n,), ℓ of all of the search's peaks, the lowest first."""
 
     def at(self, scores: Array, numbers: float) -> NDArray[np.float64]:
         """Return ln of the odds of some scores, in crops of so many numbers.
@@ -73,14 +70,22 @@ class Odds(NamedTuple):
         >>> Odds(-9.0, 0.5).at(np.array([0.2, 0.4, 0.6]), 200.0).round(1)
         array([-7. , -0.3, 13.3])
         """
+        return np.asarray(self.level + self.slope * _evidence(scores, numbers))
+
+    def by_chance(self, scores: Array, numbers: float) -> NDArray[np.float64]:
+        """Return how many peaks of chance are expected at scores or above, n₀.
+
+        Examples
+        --------
+        >>> odds = Odds(-9.0, 0.5, ((100.0, 5.0, 0.6),))
+        >>> odds.by_chance(np.array([0.3, 0.4]), 200.0).round(2)
+        array([7.  , 0.06])
+        """
         x = _evidence(scores, numbers)
-        by_chance = np.zeros(len(x))
+        found = np.zeros(len(x))
         for many, start, fall in self.falls:
-            by_chance = np.maximum(by_chance, many * np.exp(-fall * (x - start)))
-        there = len(self.every) - np.searchsorted(self.every, x)
-        false = np.clip(by_chance / np.maximum(there, 1), _LEAST, 1 - _LEAST)
-        most = -scipy.special.logit(false)
-        return np.asarray(np.minimum(self.level + self.slope * x, most))
+            found = np.maximum(found, many * np.exp(-fall * (x - start)))
+        return found
 
 
 def _evidence(scores: Array, numbers: float) -> NDArray[np.float64]:
@@ -118,7 +123,7 @@ def odds_of(found: list[Found], nulls: list[list[Found]], distance: float) -> Od
             break
     white = len(theirs) / len(nulls), float(theirs.min()), _WHITE[1]
     falls = (_fall(theirs, weights, len(nulls)), white)
-    return Odds(*odds[:2], falls, np.sort(mine))
+    return odds._replace(falls=falls)
 
 
 def _fall(theirs: Array, weights: Array, searches: int) -> tuple[float, float, float]:
