@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from funpipe.base.errors import FileError
-from funpipe.base.sources import AGAIN
+from funpipe.base.errors import ChangedError
 
 __all__ = ["array_digest", "check_state", "digest", "file_state", "unchanged"]
 
@@ -85,14 +84,11 @@ def check_state(path: str, known: str | None) -> None:
 
     Raises
     ------
-    FileError
+    ChangedError
         If it was replaced or written to.
     """
     if known is not None and file_state(path) != known:
-        raise FileError(
-            path,
-            f" has changed since it was opened: it was replaced or written to; {AGAIN}",
-        )
+        raise ChangedError(path, "it was replaced or written to")
 
 
 @contextmanager

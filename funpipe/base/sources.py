@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from funpipe.base.errors import FileError
+from funpipe.base.errors import ChangedError, FileError
 
 __all__ = [
-    "AGAIN",
     "LARGEST_LIST",
     "State",
     "check_source",
@@ -29,8 +28,6 @@ __all__ = [
 LARGEST_LIST = 2**30
 """Bytes of the largest particle list or structure that is read: millions of rows."""
 
-AGAIN = "call again when it stays as it is"
-"""What to do about a file that changes while it is read."""
 _PART = 2**20  # bytes that are read at a time
 
 _PACKED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open}
@@ -120,7 +117,7 @@ class State(NamedTuple):
 
         Raises
         ------
-        FileError
+        ChangedError
             With what has changed.
         """
         now = _state(found)
@@ -130,7 +127,7 @@ class State(NamedTuple):
             said = "it was replaced or written to"
         else:
             return
-        raise FileError(path, f" has changed since it was opened: {said}; {AGAIN}")
+        raise ChangedError(path, said)
 
     @contextmanager
     def unchanged(self, path: str) -> Iterator[None]:

@@ -149,7 +149,7 @@ def check_unchanged(sources: Iterable[Source]) -> None:
 
     Raises
     ------
-    FileError
+    ChangedError
         If one was replaced or written to.
     OSError
         If one is gone.

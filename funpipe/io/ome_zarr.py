@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
-from funpipe.base.errors import FileError
+from funpipe.base.errors import ChangedError, FileError
 from funpipe.base.extras import in_one_line, require
-from funpipe.base.sources import AGAIN
 from funpipe.io.formats import VolumeFormat
 from funpipe.io.voxels import (
     Box,
@@ -176,7 +175,7 @@ def _check_same(path: Path, newest: int, complete: bool) -> None:
     except FileNotFoundError:
         changed = complete
     if changed:
-        raise FileError(path, f" has changed since its image was opened; {AGAIN}")
+        raise ChangedError(path, "it was written to, or is gone")
 
 
 def _corners(chunks: tuple[int, ...], box: Box) -> Iterator[tuple[int, ...]]:

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.base.errors import FileError
-from funpipe.base.sources import AGAIN, State, state_of
+from funpipe.base.errors import ChangedError
+from funpipe.base.sources import State, state_of
 from funpipe.io.voxels import Box, Lazy
 
 __all__ = ["mapped_array", "saved_array", "stored_array"]
@@ -163,9 +163,6 @@ def _take(file: FileIO, stored: _Stored, first: int, into: NDArray[Any]) -> None
     while left:
         count = file.readinto(left)
         if not count:
-            raise FileError(
-                stored.path,
-                f" has changed since it was opened: it ends at byte {file.tell()}, and "
-                f"{len(left)} more are missing; {AGAIN}",
-            )
+            said = f"it ends at byte {file.tell()}, and {len(left)} more are missing"
+            raise ChangedError(stored.path, said)
         left = left[count:]

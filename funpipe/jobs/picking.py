@@ -14,6 +14,7 @@ from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.caller import warn
 from funpipe.base.molecules import Molecules
+from funpipe.boxes.chunks import check_unchanged
 from funpipe.boxes.opening import Tomogram
 from funpipe.boxes.tiles import Filled, ball_diameter
 from funpipe.jobs.aligning import apply_alignment
@@ -198,6 +199,7 @@ def search(
         ]
         found, null = competing(found, nulls, apart)
     some = chosen(found, null, asked)
+    check_unchanged(each.source for each in given.places)
     if written.maps is not None:
         names = [each.source.name for each in given.places]
         whole = [each.map for each in found]
@@ -206,6 +208,7 @@ def search(
         said = _record(given, looked, asked, apart, symmetry, found, some, null)
         write_record(said, written.record)
     picks = _aligned(given, looked, found, some)
+    check_unchanged(each.source for each in given.places)
     picks = picks[_inside(picks, given)]
     if asked.false is None:
         picks = _without(picks, "false_discovery_rate")
