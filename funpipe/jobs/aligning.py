@@ -36,7 +36,7 @@ from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import Alignment, find_planned, find_poses
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.searching import sampling, search_for
-from funpipe.jobs.working import running
+from funpipe.jobs.working import memory_for, running
 from funpipe.space.crops import whole_box, whole_boxes
 from funpipe.space.tilts import Tilt
 from funpipe.space.transfer import placed
@@ -60,7 +60,11 @@ ALIGNED = (
 Array: TypeAlias = NDArray[Any]
 
 
+_LESS = "a smaller template, a coarser resolution or fewer rotations"
+
+
 @verb
+@memory_for("align", _LESS)
 def align(
     tomogram: Any,
     molecules: Any,
@@ -233,6 +237,7 @@ def align(
 
 
 @verb
+@memory_for("align_subtomograms", _LESS)
 def align_subtomograms(
     boxes: Any,
     *,

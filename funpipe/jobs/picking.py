@@ -36,7 +36,7 @@ from funpipe.jobs.score_maps import write_maps
 from funpipe.jobs.searching import search_for
 from funpipe.jobs.sweep_planning import Given, looked_for
 from funpipe.jobs.sweeping import Found, LookedFor, swept
-from funpipe.jobs.working import running
+from funpipe.jobs.working import memory_for, running
 from funpipe.space.tilts import as_tilt
 
 __all__ = ["PICKED", "search"]
@@ -51,6 +51,7 @@ _NULLS = 2  # searches for noise, of which any may be more or less like particle
 
 
 @verb
+@memory_for("search", "a coarser resolution, a wider spacing or a smaller template")
 def search(
     tomogram: Any,
     *,
