@@ -33,7 +33,7 @@ from pooled_runs import (
     workers,
 )
 
-COUNT = 192  # particles, of four tomograms
+COUNT = 96  # particles, of four tomograms
 KILLS = 20
 
 

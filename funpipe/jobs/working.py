@@ -28,7 +28,14 @@ from funpipe.jobs.checkpoints import (
 )
 from funpipe.jobs.running import Task, run
 
-__all__ = ["Job", "Running", "memory_for", "results", "running"]
+__all__ = [
+    "Job",
+    "Running",
+    "ShortageError",
+    "memory_for",
+    "results",
+    "running",
+]
 
 _LOG = logging.getLogger("funpipe")
 
@@ -68,8 +75,8 @@ def memory_for(name: str, lower: str) -> Iterator[None]:
 
     Raises
     ------
-    MemoryError
-        With both, in the place of one without.
+    ShortageError
+        With both, in the place of a MemoryError without.
 
     Examples
     --------
@@ -77,25 +84,23 @@ def memory_for(name: str, lower: str) -> Iterator[None]:
     ...     raise MemoryError
     Traceback (most recent call last):
     ...
-    MemoryError: average has not enough memory (MemoryError): give a smaller shape, or
+    funpipe.jobs.working.ShortageError: average has not enough memory (MemoryError): give a smaller shape, or
     an executor with fewer workers
     """
     try:
         yield
     except MemoryError as error:
-        if isinstance(error, _ShortageError):
+        if isinstance(error, ShortageError):
             raise
         text = f"{name} has not enough memory ({in_one_line(error)}): give {lower}"
-        short = _ShortageError(f"{text}, or an executor with fewer workers")
+        short = ShortageError(f"{text}, or an executor with fewer workers")
         for each in getattr(error, "__notes__", []):
             short.add_note(each)
         raise short from error
 
 
-class _ShortageError(MemoryError):
+class ShortageError(MemoryError):
     """There is not enough memory, and what to lower is said."""
-
-    __module__, __qualname__ = "builtins", "MemoryError"
 
 
 @dataclass(frozen=True)
