@@ -22,19 +22,19 @@ import funpipe as fp
 size = {"scale": 1.0, "progress": False}
 small = fp.from_gaussian((8.0,) * 3, sigma=(1.0, 2.0, 3.0))
 image = np.random.default_rng(0).normal(size=(100,) * 3).astype(np.float32)
-picks = fp.Molecules(np.full((40, 3), 49.5) + 0.01 * np.arange(120).reshape(40, 3))
-halves = picks.with_features(half=np.arange(40) % 2 + 1)
+where = np.stack(np.meshgrid(*[np.arange(30.0, 80.0, 16.0)] * 3), -1).reshape(-1, 3)
+picks = fp.Molecules(where)
 options = {"max_shifts": 4.0, "rotations": (30, 5), **size}
 fp.align(image, picks[:9], template=small, preflight=False, **size)  # all is loaded
-template = fp.from_gaussian((40.0,) * 3, sigma=(4.0, 6.0, 8.0))
+template = fp.from_gaussian((56.0,) * 3, sigma=(4.0, 6.0, 8.0))
 pages = int(open("/proc/self/statm").read().split()[0])
-most = pages * resource.getpagesize() + 50 * 2**20
+most = pages * resource.getpagesize() + 20 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
 calls = {
     "align": lambda: fp.align(image, picks, template=template, **options),
     "average": lambda: fp.average(image, picks, shape=96, **size),
     "refine": lambda: list(
-        fp.refine(image, halves, template=template, start=8.0, **options)
+        fp.refine(image, picks, template=template, start=8.0, **options)
     ),
     "search": lambda: fp.search(
         image, template=template, count=3, spacing=60, resolution=10.0, **size

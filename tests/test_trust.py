@@ -164,6 +164,7 @@ def test_folders_of_maps_are_in_the_folder_given_whatever_tomograms_are_called(
     assert len(seen) == len(NAMES)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of what lists leave out
 @pytest.mark.parametrize("name", ["../up", "/etc/x", ".."])
 def test_no_name_of_a_tomogram_leads_a_list_anywhere_else(name, tmp_path):
     folder = tmp_path / "in"

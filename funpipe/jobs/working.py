@@ -84,8 +84,8 @@ def memory_for(name: str, lower: str) -> Iterator[None]:
     ...     raise MemoryError
     Traceback (most recent call last):
     ...
-    funpipe.jobs.working.ShortageError: average has not enough memory (MemoryError): give a smaller shape, or
-    an executor with fewer workers
+    funpipe.jobs.working.ShortageError: average has not enough memory (MemoryError):
+    give a smaller shape, or an executor with fewer workers
     """
     try:
         yield
