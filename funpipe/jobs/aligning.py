@@ -157,7 +157,8 @@ def align(
     checkpoint : path, optional
         A folder, there or not yet, where what is finished is kept. The same call finds
         it there and goes on; with anything else changed it begins anew. Of files their
-        path, size and time tell which they are, of arrays their content.
+        path, size and time tell which they are, of arrays their content; a file that
+        changes during a run ends it.
     progress : bool
         Whether to show a progress bar.
 
@@ -180,7 +181,10 @@ def align(
     ------
     TypeError, ValueError
         Before any work starts, if an argument is wrong or two do not go together; of
-        many tomograms also if one that is named is missing, or scales differ.
+        many tomograms also if one that is named is missing, or scales differ. Later,
+        if a tomogram's file is replaced or written to meanwhile.
+    MemoryError
+        If there is not enough memory, with what to lower.
 
     Warns
     -----
