@@ -77,12 +77,16 @@ def changing(kind, change, path: Path):
     return Changing(1)
 
 
-BY_THREADS = [(ThreadPoolExecutor, change) for change in CHANGES]
-BY_PROCESSES = [(ProcessPoolExecutor, change) for change in (replaced, shortened)]
+CASES = [
+    *(("align", ThreadPoolExecutor, change) for change in CHANGES),
+    *(("align", ProcessPoolExecutor, change) for change in (replaced, shortened)),
+    *(("refine", ThreadPoolExecutor, change) for change in (replaced, shortened)),
+    *(("search", ThreadPoolExecutor, change) for change in (replaced, shortened)),
+    *((verb, ProcessPoolExecutor, replaced) for verb in ("refine", "search")),
+]
 
 
-@pytest.mark.parametrize(("kind", "change"), BY_THREADS + BY_PROCESSES)
-@pytest.mark.parametrize("verb", LONG)
+@pytest.mark.parametrize(("verb", "kind", "change"), CASES)
 def test_a_tomogram_that_changes_during_a_run_is_an_error_that_names_it(
     verb, kind, change, folder, tmp_path
 ):

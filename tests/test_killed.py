@@ -97,8 +97,13 @@ def test_a_run_killed_at_twenty_moments_ends_with_the_same_and_leaves_nothing(
 
 
 @needs_proc
-@pytest.mark.parametrize("kind", ["processes", "loky", "dask", "mpi"])
-@pytest.mark.parametrize("verb", ["refine", "search"])  # align: test_interrupted
+@pytest.mark.parametrize(
+    ("verb", "kind"),  # align: test_interrupted
+    [
+        *(("refine", kind) for kind in ("processes", "loky")),
+        *(("search", kind) for kind in ("processes", "loky", "dask", "mpi")),
+    ],
+)
 def test_a_worker_killed_in_the_middle_loses_nothing(
     verb, kind, folder, expected, places, tmp_path
 ):
