@@ -25,6 +25,15 @@ PATIENCE = 60.0
 """Seconds in which idle threads end, also on a loaded machine."""
 
 
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Return a folder for checkpoints, where results go; temporary files are seen."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    return tmp_path / "checkpoints", tmp_path / "found.npz"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_thread_is_left():
     """End the threads that zarr keeps, and fail where a thread goes on.

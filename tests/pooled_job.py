@@ -1,7 +1,8 @@
 """A small job that any executor can run, also as a program of its own.
 
 ``python pooled_job.py FOLDER KIND OUT`` runs every verb in an executor of a kind and
-saves what comes out; with a fourth argument, a folder of checkpoints, an alignment.
+saves what comes out; with a fourth argument, a folder of checkpoints, an alignment, or
+with a fifth another one of those that work for long.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import multiprocessing
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -171,6 +173,57 @@ VERBS = {
 """What works long, each a function of a folder and an executor that returns arrays."""
 
 
+def align_long(
+    folder: Path, executor: Executor | None, checkpoint: Path | None
+) -> dict[str, np.ndarray]:
+    """Align, chunks kept."""
+    return bits(aligned(folder, executor, checkpoint=checkpoint))
+
+
+def refine_long(
+    folder: Path, executor: Executor | None, checkpoint: Path | None
+) -> dict[str, np.ndarray]:
+    """Refine, two iterations, chunks kept; return all that each of them gives."""
+    options = {**search(folder), "start": 4.0, "iterations": 2, "progress": False}
+    del options["preflight"]
+    options["template"] = options["template"][0]
+    steps = fp.refine(
+        *given(folder), executor=executor, checkpoint=checkpoint, **options
+    )
+    return {
+        f"{each.number} {name}": array
+        for each in steps
+        for name, array in {
+            **bits(each.molecules),
+            "first": each.maps.first,
+            "second": each.maps.second,
+            "map": each.map,
+            "fsc": each.fsc.fsc,
+        }.items()
+    }
+
+
+def search_long(
+    folder: Path, executor: Executor | None, checkpoint: Path | None
+) -> dict[str, np.ndarray]:
+    """Search two of the tomograms, tiles kept."""
+    tomograms, _ = given(folder)
+    options = {"resolution": 4.0, "spacing": 30.0, "count": 20, "progress": False}
+    found = fp.search(
+        {name: tomograms[name] for name in list(TILTS)[2:]},
+        template=search(folder)["template"][0],
+        executor=executor,
+        checkpoint=checkpoint,
+        **options,
+    )
+    return bits(found)
+
+
+LONG = {"align": align_long, "refine": refine_long, "search": search_long}
+"""What works for long and goes on where it was, each a function of a folder, an
+executor and a folder of checkpoints that returns arrays."""
+
+
 def save(path: str | Path, found: dict[str, np.ndarray]) -> None:
     """Save a result as it is, to the last bit, or not at all."""
     part = Path(f"{path}.part.npz")
@@ -288,11 +341,21 @@ def variables_of(kind: str) -> dict[str, str]:
     return {**_MPI, **found} if kind == "mpi" else found
 
 
-def main(folder: str, kind: str, out: str, checkpoint: str | None = None) -> None:
-    """Run all verbs, or, with a checkpoint, an alignment; save what comes out."""
+def main(
+    folder: str,
+    kind: str,
+    out: str,
+    checkpoint: str | None = None,
+    verb: str = "align",
+) -> None:
+    """Run all verbs, or, with a checkpoint, one of the long ones; save what it gives.
+
+    It says when it starts, and how many seconds it has taken.
+    """
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     path = Path(folder)
     print("starts", flush=True)
+    begun = time.perf_counter()
     with POOLS[kind](2) as pool:
         if checkpoint is None:
             found = {
@@ -301,7 +364,8 @@ def main(folder: str, kind: str, out: str, checkpoint: str | None = None) -> Non
                 for part, each in verb(path, pool).items()
             }
         else:
-            found = bits(aligned(path, pool, checkpoint=checkpoint))
+            found = LONG[verb](path, pool, Path(checkpoint))
+    print(time.perf_counter() - begun, flush=True)
     save(out, found)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -33,7 +34,7 @@ def needs(kind: str) -> None:
 
 @contextlib.contextmanager
 def started(
-    kind: str, folder: Path, out: Path, *more: Path, **variables: str
+    kind: str, folder: Path, out: Path, *more: object, **variables: str
 ) -> Iterator[subprocess.Popen[str]]:
     """Start the job with an executor of a kind; end all of it at last."""
     needs(kind)
@@ -62,7 +63,7 @@ def finished(job: subprocess.Popen[str]) -> str:
     return errors
 
 
-def ran(kind: str, folder: Path, out: Path, *more: Path, **variables: str) -> str:
+def ran(kind: str, folder: Path, out: Path, *more: object, **variables: str) -> str:
     """Run the job to its end, and return what it said."""
     with started(kind, folder, out, *more, **variables) as job:
         return finished(job)
@@ -121,3 +122,32 @@ def _works(pid: int) -> bool:
 def files_in(folder: Path) -> list[Path]:
     """Return all files below a folder, whatever they are called."""
     return sorted(each for each in folder.rglob("*") if not each.is_dir())
+
+
+def left(tmp_path: Path) -> list[str]:
+    """Return temporary files, of killed runs too: all but results and checkpoints.
+
+    Checkpoints and temporary files are where the fixture ``places`` has them.
+    """
+    checkpoints = files_in(tmp_path / "checkpoints")
+    partial = [each for each in checkpoints if "partial" in each.name]
+    made = [
+        each
+        for each in (tmp_path / "temporary").iterdir()
+        if each.name.startswith("funpipe")
+    ]
+    return [str(each) for each in partial + made]
+
+
+def kept(checkpoints: Path) -> list[Path]:
+    """Return files of finished chunks, which have their place."""
+    return [each for each in files_in(checkpoints) if each.name.startswith("chunks-")]
+
+
+def resumed(said: str) -> tuple[int, int]:
+    """Return how many chunks a run says that it takes up again, and of how many.
+
+    Of a verb that works off several jobs they are those of all.
+    """
+    found = re.findall(r"resumed (\d+) of (\d+) chunks", said)
+    return sum(int(a) for a, _ in found), sum(int(b) for _, b in found)

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +21,17 @@ from pooled_runs import (
     PATIENCE,
     files_in,
     finished,
+    kept,
+    left,
     needs_proc,
     ran,
+    resumed,
     session,
     started,
     until,
     workers,
 )
+from small_disk import fill, mounted, remount
 
 import funpipe as fp
 
@@ -51,38 +53,6 @@ def folder(tmp_path_factory) -> Path:
 def expected(folder) -> dict:
     """What an uninterrupted run without checkpoints returns."""
     return bits(aligned(folder))
-
-
-@pytest.fixture
-def places(tmp_path, monkeypatch) -> tuple[Path, Path]:
-    """Return a folder for checkpoints, where results go; temporary files are seen."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    return tmp_path / "checkpoints", tmp_path / "found.npz"
-
-
-def left(tmp_path: Path) -> list[str]:
-    """Return temporary files, of killed runs too: all but results and checkpoints."""
-    checkpoints = files_in(tmp_path / "checkpoints")
-    partial = [each for each in checkpoints if "partial" in each.name]
-    made = [
-        each
-        for each in (tmp_path / "temporary").iterdir()
-        if each.name.startswith("funpipe")
-    ]
-    return [str(each) for each in partial + made]
-
-
-def kept(checkpoints: Path) -> list[Path]:
-    """Return files of finished chunks, which have their place."""
-    return [each for each in files_in(checkpoints) if each.name.startswith("chunks-")]
-
-
-def resumed(said: str) -> tuple[int, int]:
-    """Return of how many chunks, and how many, a run says that it takes up again."""
-    found = re.search(r"resumed (\d+) of (\d+) chunks", said)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 @needs_proc
@@ -152,55 +122,6 @@ def test_two_runs_on_one_folder_at_once(folder, expected, places, tmp_path):
     assert left(tmp_path) == []
     said = ran("none", folder, out, checkpoints)
     assert resumed(said)[0] == resumed(said)[1] == CHUNKS
-
-
-def cut(path: Path) -> None:
-    with open(path, "r+b") as file:
-        file.truncate(path.stat().st_size // 2)
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def flip(path: Path) -> None:
-    """Turn over one bit, anywhere."""
-    content = bytearray(path.read_bytes())
-    place = random.Random(path.name).randrange(len(content))
-    content[place] ^= 1 << (place % 8)
-    path.write_bytes(content)
-
-
-def forge(path: Path) -> None:
-    """Put a file of another kind in the place."""
-    np.savez(path.with_name("x.npz"), indices=np.arange(3))
-    path.with_name("x.npz").replace(path)
-
-
-@pytest.fixture(scope="module")
-def finished_checkpoints(folder, tmp_path_factory) -> Path:
-    made = tmp_path_factory.mktemp("finished")
-    aligned(folder, checkpoint=made)
-    return made
-
-
-@pytest.mark.parametrize("damage", [cut, empty, flip, forge])
-def test_a_damaged_checkpoint_is_computed_again_and_said(
-    damage, folder, expected, finished_checkpoints, tmp_path
-):
-    checkpoints = tmp_path / "checkpoints"
-    checkpoints.mkdir()
-    for each in files_in(finished_checkpoints):
-        copy = checkpoints / each.relative_to(finished_checkpoints)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(each.read_bytes())
-    files = files_in(checkpoints)
-    hurt = random.Random(damage.__name__).choice(files)
-    damage(hurt)
-    with pytest.warns(UserWarning, match=re.escape(hurt.name)):
-        found = aligned(folder, checkpoint=checkpoints)
-    assert_same(bits(found), expected)
-    aligned(folder, checkpoint=checkpoints)  # mended: it warns no more
 
 
 def test_every_bit_of_a_checkpoint_counts(folder, expected, tmp_path):
@@ -284,40 +205,12 @@ def test_a_checkpoint_that_is_no_path_is_refused(value):
     refused(value, (TypeError, ValueError), "checkpoint must be ")
 
 
-@contextmanager
-def mounted(place: Path, size: str):
-    """Mount a small file system in memory, where that is allowed."""
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("nothing can be mounted here")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def remount(place: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", str(place)], check=True)
-
-
 def test_a_checkpoint_that_may_not_be_written_is_refused(tmp_path):
     with mounted(tmp_path / "disk", "1m") as disk:
         (disk / "kept").mkdir()
         remount(disk, "ro")
         refused(disk / "kept", OSError, "checkpoint.*kept")
         refused(disk / "new", OSError, "checkpoint.*new")
-
-
-def fill(path: Path) -> None:
-    with open(path, "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

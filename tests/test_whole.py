@@ -15,7 +15,7 @@ import pytest
 import funpipe as fp
 from funpipe.base import whole
 from funpipe.base.whole import replacing
-from funpipe.io.volumes import open_volume
+from funpipe.io.volumes import read_volume
 
 # Writes volumes or lists of one number, over and over.
 WRITER = """
@@ -68,7 +68,7 @@ def names(folder):
 def of_one_writer(path):
     """Read what the writers write; tell whether all of it is of one of them."""
     if path.suffix == ".mrc":
-        return len(np.unique(open_volume(path).array)) == 1
+        return len(np.unique(read_volume(path).array)) == 1
     positions = fp.read_molecules(path).positions
     return (positions == len(positions) - 2000).all()
 

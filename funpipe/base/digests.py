@@ -11,12 +11,15 @@ import math
 import os
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["array_digest", "digest", "file_digest"]
+from funpipe.base.errors import ChangedError
+
+__all__ = ["array_digest", "check_state", "digest", "file_state", "unchanged"]
 
 _OURS = "funpipe"
 _DEEPEST = 50
@@ -65,15 +68,35 @@ def array_digest(array: Any) -> str:
     return found.hexdigest()
 
 
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """Return a hash of which file it is, its size and the time of its last change.
+def file_state(path: str | os.PathLike[str]) -> str:
+    """Return a hash of a file's size and the time at which it was last written to.
 
-    Of a folder, those of all files in it.
+    Of a folder, those of all that is in it.
     """
-    whole = Path(os.path.realpath(path))
+    whole = Path(path)
     files = sorted(each for each in whole.rglob("*")) if whole.is_dir() else [whole]
-    facts = [(str(each), os.stat(each)) for each in files]
+    facts = [(each.relative_to(whole).as_posix(), os.stat(each)) for each in files]
     return digest([(name, one.st_size, one.st_mtime_ns) for name, one in facts])
+
+
+def check_state(path: str, known: str | None) -> None:
+    """Refuse a file whose state is another than the known one; None: none is known.
+
+    Raises
+    ------
+    ChangedError
+        If it was replaced or written to.
+    """
+    if known is not None and file_state(path) != known:
+        raise ChangedError(path, "it was replaced or written to")
+
+
+@contextmanager
+def unchanged(path: str, known: str | None) -> Iterator[None]:
+    """Refuse a file whose state is another one before or after what is done with it."""
+    check_state(path, known)
+    yield
+    check_state(path, known)
 
 
 def _parts(value: Any, depth: int) -> Iterator[bytes]:

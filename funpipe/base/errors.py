@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 __all__ = [
     "Argument",
+    "ChangedError",
     "FileError",
     "MissingError",
     "Part",
@@ -150,6 +151,21 @@ class FileError(WrongValueError):
     ) -> None:
         name = os.fspath(where)
         super().__init__(name, *parts, where=name, **facts)
+
+
+class ChangedError(FileError):
+    """A file is another one by now than it was when it was opened.
+
+    Examples
+    --------
+    >>> print(ChangedError("a.mrc", "it had 4 bytes, and has 2"))
+    a.mrc has changed since it was opened: it had 4 bytes, and has 2; call again when it
+    stays as it is
+    """
+
+    def __init__(self, where: str | os.PathLike[str], said: str) -> None:
+        text = f" has changed since it was opened: {said}; call again when it stays"
+        super().__init__(where, f"{text} as it is")
 
 
 class MissingError(FileError):

@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from funpipe.base.extras import in_one_line
+
 try:
     import fcntl
 except ImportError:  # not everywhere
@@ -44,6 +46,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Several may write one target at a time: each writes a file of its own, and the last
     one stays. The content is on the disk before it gets the target's name.
 
+    Raises
+    ------
+    OSError
+        As `check_target` says; also if the system cannot write, for want of room, say:
+        with its own word, and the target's name.
+
     Examples
     --------
     >>> import tempfile
@@ -60,9 +68,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     remove_left(target.parent)
     partial, lock = _partial(target)
     try:
-        yield partial
-        with open(partial, "r+b") as file:
-            os.fsync(file.fileno())
+        with _named(os.fspath(path), partial):
+            yield partial
+            with open(partial, "r+b") as file:
+                os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):
             shutil.copymode(target, partial)
         if fcntl is None:  # there an open file cannot be renamed
@@ -71,6 +80,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         lock.close()
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: str, partial: Path) -> Iterator[None]:
+    """Name the target in errors of writing, which know the partial file or none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename not in (None, str(partial)):
+            raise  # of another file
+        reason = error.strerror or in_one_line(error)
+        text = f"{reason}; what was at this place before is there as it was"
+        raise OSError(error.errno or errno.EIO, text, path) from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import os
 import pickle
 import threading
 from collections.abc import Iterable, Iterator
@@ -21,13 +22,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.base.digests import array_digest, digest, file_digest
+from funpipe.base.digests import array_digest, check_state, digest
 from funpipe.base.molecules import Molecules
 from funpipe.boxes.opening import Source, in_tomogram
+from funpipe.io.packed import Packed
 from funpipe.io.rows import mapped_array, saved_array
 from funpipe.io.voxels import Lazy
 
-__all__ = ["Chunk", "chunk_keys", "chunk_size", "chunks", "opened", "parts", "stays"]
+__all__ = [
+    "Chunk",
+    "check_unchanged",
+    "chunk_keys",
+    "chunk_size",
+    "chunks",
+    "opened",
+    "parts",
+    "stays",
+]
 
 _MOST, _FEWEST = 64, 8  # particles that are worked on together
 _BYTES = 2**26  # of their boxes, where these are large
@@ -110,7 +121,8 @@ def opened(some: Iterable[Chunk], folder: Path | None = None) -> Iterator[Source
 def chunk_keys(some: Iterable[Chunk]) -> list[str]:
     """Return a hash of what each chunk is cut from, and where.
 
-    Of a file it is which one it is, its size and time; of an array its content.
+    Of a file it is which one it was when it was opened, its size and time; of an array
+    its content.
     """
     found = []
     for _, several in itertools.groupby(some, _tomogram):
@@ -127,8 +139,25 @@ def chunk_keys(some: Iterable[Chunk]) -> list[str]:
 
 def _identity(source: Source) -> str:
     if source.path is not None:
-        return digest((file_digest(source.path), source.scale, source.tilt))
+        which = os.path.realpath(source.path), source.known
+        return digest((which, source.scale, source.tilt))
     return digest((array_digest(source.array), source.scale, source.tilt))
+
+
+def check_unchanged(sources: Iterable[Source]) -> None:
+    """Refuse tomograms whose files are others than when they were opened first.
+
+    Raises
+    ------
+    ChangedError
+        If one was replaced or written to.
+    OSError
+        If one is gone.
+    """
+    for each in sources:
+        with in_tomogram(each.name):
+            if each.path is not None:
+                check_state(each.path, each.known)
 
 
 def stays(source: Source) -> bool:
@@ -171,9 +200,11 @@ def _here(source: Source) -> Source:
 def _elsewhere(source: Source, folder: Path) -> Source:
     """Return a tomogram that other processes can open, or that stays here."""
     array = source.array
+    if isinstance(array, Packed):  # each process unpacks it for itself
+        return source._replace(array=array.path)
     if isinstance(array, str | Lazy):
         return source
-    if source.path is not None:  # unpacked into memory: by each process for itself
+    if source.path is not None:  # likewise
         return source._replace(array=source.path)
     if isinstance(array, np.ndarray):
         stored = mapped_array(array) or saved_array(folder / f"{id(array):x}", array)

@@ -8,7 +8,6 @@ their centres. A voxel of the tomogram is marked where the one is that its centr
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.digests import unchanged
+from funpipe.base.sources import State, state_of
 from funpipe.io.volumes import open_volume
 from funpipe.io.voxels import Lazy, read_block
 
@@ -185,6 +186,8 @@ class Marked:
     """nm per voxel of the tomogram, for a file that has its image at several scales."""
     first: tuple[int, int, int] = (0, 0, 0)
     """The voxel that the source begins with; before it nothing is marked."""
+    known: str | None = None
+    """What a file was like when it was opened first, see `file_state`."""
 
     def read(self, low: Array, high: Array) -> NDArray[np.bool_]:
         """Tell which voxels of a block of the tomogram are marked.
@@ -215,20 +218,14 @@ class Marked:
     def _opened(self) -> Any:
         if not isinstance(self.source, str):
             return self.source
-        facts = os.stat(self.source)
-        array = _opened(self.source, self.at, (facts.st_size, facts.st_mtime_ns))
-        if tuple(array.shape) != self.shape:
-            raise ValueError(
-                f"{self.source} has changed since it was opened: it had {self.shape} "
-                f"voxels, and has {tuple(array.shape)}"
-            )
-        return array
+        return _opened(self.source, self.at, self.known, state_of(self.source))
 
 
 @lru_cache(maxsize=2)
-def _opened(path: str, at: float | None, known: tuple[int, int]) -> Any:
-    """Return the array of a file; it is another one when size or time are others."""
-    return open_volume(path, at=at).array
+def _opened(path: str, at: float | None, known: str | None, state: State) -> Any:
+    """Return the array of a file, which is opened anew when its state is another."""
+    with unchanged(path, known):
+        return open_volume(path, at=at).array
 
 
 _TURN = threading.Lock()

@@ -36,7 +36,8 @@ def read_tomograms(
     ----------
     path : path-like
         ``tomograms.star`` of RELION 5, or 4 (extra ``tilts``). Files that it names are
-        looked for from the folders above it.
+        looked for from the folders above it; names that lead out of these, absolute
+        ones or with ``..``, are followed. They are read, and nothing is written there.
     folder : path-like, optional
         Where the volumes are; None: those that the file names, the reconstruction, or
         else the denoised one, or else the first half.

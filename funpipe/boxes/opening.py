@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
 from funpipe.base.caller import warn
+from funpipe.base.digests import file_state, unchanged
 from funpipe.base.errors import Argument, WrongValueError
 from funpipe.base.molecules import Molecules
+from funpipe.base.sources import State, state_of
 from funpipe.base.wording import describe, listed
 from funpipe.io.volumes import is_volume, open_volume
 from funpipe.space.geometry import centre, turned_grid
@@ -85,20 +87,21 @@ class Source(NamedTuple):
     """Of the tomogram; None where there is but one."""
     path: str | None = None
     """Of its file, where it is given by that."""
+    known: str | None = None
+    """What that was like when it was opened first, see `file_state`."""
 
     def opened(self) -> Source:
-        """Return it with its array open."""
+        """Return it with its array open; refuse a file that is another one by now."""
         if not isinstance(self.array, str):
             return self
-        return self._replace(array=open_volume(self.array, at=self.scale).array)
+        return self._replace(array=_opened(self.array, self.scale, self.known))
 
     def reopened(self) -> Source:
         """Return it open in a process that may have opened it for other particles."""
         if not isinstance(self.array, str):
             return self
-        found = os.stat(self.array)
-        known = found.st_size, found.st_mtime_ns
-        return self._replace(array=_reopened(self.array, self.scale, known))
+        state = state_of(self.array)
+        return self._replace(array=_reopened(self.array, self.scale, self.known, state))
 
     def take(self, places: NDArray[np.intp]) -> Source:
         """Return it with some of its particles, by their places among its own."""
@@ -152,9 +155,14 @@ class Source(NamedTuple):
 
 
 @lru_cache(maxsize=2)
-def _reopened(path: str, scale: float, known: tuple[int, int]) -> Any:
-    """Return the array of a file; it is another one when size or time are others."""
-    return open_volume(path, at=scale).array
+def _reopened(path: str, scale: float, known: str | None, state: State) -> Any:
+    """Return the array of a file, which is opened anew when its state is another."""
+    return _opened(path, scale, known)
+
+
+def _opened(path: str, scale: float, known: str | None) -> Any:
+    with unchanged(path, known):
+        return open_volume(path, at=scale).array
 
 
 # Opening.
@@ -301,8 +309,9 @@ def _given(tomogram: Any, scale: float | None, tilt: Tilt) -> Tomogram:
 def _open(given: Tomogram, molecules: Molecules) -> Source:
     """Open a tomogram whose path, scale and tilt are checked."""
     array, scale, tilt = given
-    stated = None
+    stated = known = None
     if isinstance(array, str):
+        known = file_state(array)
         volume = open_volume(array, at=scale)
         scale, stated = volume.scale_or(scale, array), volume.scale
         array = volume.array
@@ -320,7 +329,7 @@ def _open(given: Tomogram, molecules: Molecules) -> Source:
     everything = np.arange(len(molecules))
     path = given.array if isinstance(given.array, str) else None
     source = Source(array, scale, shape, stated, tilt, molecules, everything)
-    return source._replace(path=path)
+    return source._replace(path=path, known=known)
 
 
 def _by_text(tomograms: Mapping[Any, Any]) -> dict[str, Any]:

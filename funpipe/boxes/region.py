@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.base.digests import array_digest, file_digest
+from funpipe.base.digests import array_digest
 from funpipe.boxes.inside import (
     Bits,
     Marked,
@@ -149,7 +150,7 @@ class Region:
             return bounds
         source = marked.source
         if isinstance(source, str):
-            content = file_digest(source)
+            content = f"{os.path.realpath(source)} {marked.known}"
         else:
             content = array_digest(_rows(source))
         rest = (marked.shape, marked.ratio, marked.labels, marked.at, marked.first)

@@ -15,6 +15,7 @@ import numpy as np
 from funpipe.base.arguments import Image
 from funpipe.base.extras import require
 from funpipe.base.molecules import Molecules
+from funpipe.base.whole import replacing
 from funpipe.boxes.cutting import subtomograms
 from funpipe.faces.plots import central_slices
 from funpipe.io.volumes import read_volume, write_mrc
@@ -139,7 +140,8 @@ def _draw(
     images["template"] = template
     figure = central_slices(images, _SCALE, columns=True)
     figure.suptitle(f"{len(picks)} particles of {_STRUCTURE}")
-    figure.savefig(folder / "slices.png", dpi=90)
+    with replacing(folder / "slices.png") as partial:
+        figure.savefig(partial, dpi=90)
 
 
 def _true_map(folder: Path) -> Image:

@@ -23,7 +23,7 @@ from funpipe.io.volumes import Volume, open_volume, volume_stem
 __all__ = ["inspect_file"]
 
 _STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
-_SLAB = 2**24  # voxels that are read at a time
+_SLAB = 2**21  # voxels that are read at a time
 _SAMPLED = 2**28  # voxels above which only some slices are looked at
 _PLAUSIBLE = (0.02, 10.0)  # nm per voxel
 _SCALES = (1e-3, 1e3)  # nm per voxel, of whatever can be looked at

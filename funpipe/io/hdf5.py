@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from funpipe.base.caller import warn
 from funpipe.base.errors import FileError
 from funpipe.base.extras import in_one_line, require
+from funpipe.base.sources import State, state_of
 from funpipe.io.formats import VolumeFormat
 from funpipe.io.voxels import Box, Lazy, Volume, check_claim, isotropic
 
@@ -102,7 +103,7 @@ def _opened(name: str, data: Any) -> tuple[Volume, str | None]:
     lazy = Lazy(
         data.shape,
         data.dtype if plain else np.dtype(np.float32),
-        partial(_read, name, data.name, data.shape, factor, offset),
+        partial(_read, name, state_of(name), data.name, factor, offset),
     )
     return Volume(lazy, *isotropic(size)), missing
 
@@ -153,8 +154,8 @@ def _attribute(attributes: dict[str, Any], name: str) -> float:
 
 def _read(
     name: str,
+    state: State,
     path: str,
-    shape: tuple[int, ...],
     factor: float,
     offset: float,
     box: Box,
@@ -163,16 +164,14 @@ def _read(
     h5py = require("h5py", "hdf5", "to read HDF5")
     chunk = None
     try:
-        with h5py.File(name, "r") as file:
+        with state.unchanged(name), h5py.File(name, "r") as file:
             data = file[path]
-            if data.shape != shape:
-                raise ValueError(f"it has changed since it was opened: {data.shape}")
             try:
                 block = data[box]
             except Exception:
                 chunk = _unreadable_chunk(data, box)
                 raise
-    except FileNotFoundError:
+    except (FileNotFoundError, FileError):
         raise
     except Exception as error:
         where = path if chunk is None else f"the chunk at {chunk} of {path}"

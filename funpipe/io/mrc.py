@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +18,20 @@ from funpipe.base.arguments import path as as_path
 from funpipe.base.caller import warn
 from funpipe.base.errors import FileError
 from funpipe.base.extras import in_one_line
-from funpipe.base.sources import open_unpacked
+from funpipe.base.sources import open_unpacked, state_of
 from funpipe.base.whole import replacing
 from funpipe.base.wording import fail
 from funpipe.io.formats import VolumeFormat
+from funpipe.io.packed import (
+    BEYOND,
+    DAMAGE,
+    Layout,
+    odd_size,
+    packed_array,
+    unpacked_parts,
+)
 from funpipe.io.rows import stored_array
-from funpipe.io.voxels import Volume, check_claim, isotropic, no_volume
+from funpipe.io.voxels import Lazy, Volume, check_claim, isotropic, no_volume
 
 __all__ = ["ENDINGS", "PACKED", "VOLUME", "open_mrc", "write_volume"]
 
@@ -32,8 +39,7 @@ ENDINGS = (".mrc", ".map", ".rec", ".ccp4", ".st")
 PACKED = (".gz", ".bz2")
 
 _HEADER = 1024
-_PART = 2**24  # bytes that are unpacked at a time
-_BEYOND = 2**20  # bytes after the data that are counted
+_SMALL = 2**26  # bytes that are unpacked when a file is opened
 _LABEL, _LABELS = 80, 10
 _MARK = "funpipe: "
 _MOST = float(np.finfo(np.float32).max)
@@ -42,7 +48,7 @@ _IMOD_STAMP = 1146047817
 
 
 def open_mrc(name: str, *, images: bool = False) -> Volume:
-    """Open an MRC file; of one that is not packed only the header is read.
+    """Open an MRC file; of one that is not packed, or large, only the header is read.
 
     One that breaks the rules is read as well as it can be, with a warning that says
     what was wrong. Extended headers are passed over. Bytes (mode 0) are signed, but
@@ -64,31 +70,42 @@ def open_mrc(name: str, *, images: bool = False) -> Volume:
             shape = (math.prod(shape[:-2]), *shape[-2:])
         if len(shape) != 3 or dtype.kind not in "iuf":
             no_volume(name, shape, dtype)
-        end, size = offset + math.prod(shape) * dtype.itemsize, os.stat(name).st_size
-        packed = Path(name).suffix.lower() in PACKED
-        if packed:
-            check_claim(name, end, size)
         # The header says which of x (1), y (2) and z (3) each axis of the file is.
         says = [int(header.maps), int(header.mapr), int(header.mapc)]
         regular = sorted(says) == [1, 2, 3]
-        axes = [says.index(each) if regular else 3 - each for each in (3, 2, 1)]
+        z, y, x = (says.index(each) if regular else 3 - each for each in (3, 2, 1))
+        lengths = shape[0], shape[1], shape[2]
+        path, state = os.path.abspath(name), state_of(name)
+        layout = Layout(path, "MRC", state, lengths, dtype, offset, (z, y, x))
+        packed = Path(name).suffix.lower() in PACKED
+        if packed:
+            check_claim(name, layout.end, state.size)
         with _named(name, troubles):
-            if packed:
-                content, size = _unpacked(file, offset, end)
-                _check_size(size, end, troubles)
-                array: Any = np.frombuffer(content, dtype).reshape(shape)
-                array = array.transpose(axes)
-                array.flags.writeable = False
-            else:
-                _check_size(size, end, troubles)
-                z, y, x = axes
-                array = stored_array(name, shape, dtype, offset, (z, y, x))
+            array = _array(file, layout, packed, troubles)
     if troubles:
         warn(
             f"{name} breaks the rules of MRC: {'; '.join(dict.fromkeys(troubles))}; it "
             "was read all the same"
         )
     return Volume(array, *isotropic(_voxel_size(header)), _source(header))
+
+
+def _array(
+    file: IO[bytes], layout: Layout, packed: bool, troubles: list[str]
+) -> NDArray[Any] | Lazy:
+    """Return the data: where they lie, or unpacked, those of large files later."""
+    if not packed:
+        _check_size(layout.state.size, layout.end, troubles)
+        path, _, _, shape, dtype, offset, axes = layout
+        return stored_array(path, shape, dtype, offset, axes)
+    if layout.end > _SMALL:
+        return packed_array(layout)
+    content, size = _unpacked(file, layout.offset, layout.end)
+    _check_size(size, layout.end, troubles)
+    array = np.frombuffer(content, layout.dtype).reshape(layout.shape)
+    array = array.transpose(layout.axes)
+    array.flags.writeable = False
+    return array
 
 
 def write_volume(
@@ -224,15 +241,12 @@ def _source(header: Any) -> str | None:
     return None
 
 
-_DAMAGE = (ValueError, OSError, EOFError, zlib.error, TypeError, ArithmeticError)
-
-
 @contextmanager
 def _named(name: str, troubles: list[str]) -> Iterator[None]:
     """Name the file in errors, and the first reason why it is no MRC file."""
     try:
         yield
-    except _DAMAGE as error:
+    except DAMAGE as error:
         if getattr(error, "errno", None) is not None:
             raise  # the system's own word; damaged packing has no number
         reason = troubles[0] if troubles else in_one_line(error)
@@ -290,11 +304,9 @@ def _layout(header: Any) -> tuple[tuple[int, ...], np.dtype[Any], int]:
 
 def _check_size(found: int, expected: int, troubles: list[str]) -> None:
     """Refuse a file that is shorter than its header says; note one that is longer."""
-    if found != expected:
-        trouble = f"{found} bytes, but its header says {expected}"
-        if found < expected:
-            raise ValueError(trouble)
-        troubles.append(trouble)
+    odd = odd_size(found, expected)
+    if odd is not None:
+        troubles.append(odd)
 
 
 def _unpacked(file: IO[bytes], offset: int, end: int) -> tuple[bytearray, int]:
@@ -303,15 +315,12 @@ def _unpacked(file: IO[bytes], offset: int, end: int) -> tuple[bytearray, int]:
     It is unpacked in parts, so that a file that is shorter than it says takes no more
     memory than it has; what follows the data is counted up to a bound.
     """
-    at, content = _HEADER, bytearray()
-    while at < end + _BEYOND:
-        part = file.read(min(_PART, (offset if at < offset else end + _BEYOND) - at))
-        if not part:
-            break
-        if at >= offset:
-            content += part[: max(0, end - at)]
-        at += len(part)
-    return content, at
+    before = sum(map(len, unpacked_parts(file, offset - _HEADER)))
+    content = bytearray()
+    for part in unpacked_parts(file, end - offset):
+        content += part
+    beyond = sum(map(len, unpacked_parts(file, BEYOND)))
+    return content, _HEADER + before + len(content) + beyond
 
 
 def _voxel_size(header: Any) -> list[float]:

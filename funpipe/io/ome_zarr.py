@@ -10,13 +10,13 @@ import struct
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
-from funpipe.base.errors import FileError
+from funpipe.base.errors import ChangedError, FileError
 from funpipe.base.extras import in_one_line, require
 from funpipe.io.formats import VolumeFormat
 from funpipe.io.voxels import (
@@ -49,31 +49,42 @@ def open_ome_zarr(name: str, at: float | None = None) -> Volume:
         images = attributes.get("ome", attributes).get("multiscales")
         if not images:
             raise ValueError("it has no multiscales")
-        levels = [
-            _level(name, group, each, images[0]) for each in images[0]["datasets"]
-        ]
+        levels = [_level(group, each, images[0]) for each in images[0]["datasets"]]
         if not levels:
             raise ValueError("its multiscales have no datasets")
-        chosen, array = _chosen(levels, at)
+        array, scale, trouble = _chosen(levels, at)
         missing = _missing(Path(name, array.path), array)
+        reader = partial(_read, name, array, _newest(Path(name)), missing is None)
     except Exception as error:  # zarr meets damage with errors of many kinds
         raise FileError(
             name, f" is not a readable OME-Zarr image: {in_one_line(error)}"
         ) from None
     if missing:
         warn(f"{name}: {missing}")
-    return chosen
+    lazy = Lazy(tuple(array.shape[-3:]), array.dtype, reader)
+    return Volume(lazy, scale, trouble)
 
 
-def _chosen(levels: list[tuple[Volume, Any]], at: float | None) -> tuple[Volume, Any]:
+class _Level(NamedTuple):
+    """A level of an image."""
+
+    array: Any
+    """Zarr's."""
+    scale: float | None
+    """nm per voxel."""
+    trouble: str | None
+    """Why it is not known."""
+
+
+def _chosen(levels: list[_Level], at: float | None) -> _Level:
     """Return the coarsest level that is no coarser than wanted, or the finest."""
-    levels = sorted(levels, key=lambda each: -math.prod(each[0].array.shape))
+    levels = sorted(levels, key=lambda each: -math.prod(each.array.shape[-3:]))
     fine = [
         each
         for each in levels
-        if at is not None and (each[0].scale or math.inf) <= at * (1 + 1e-3)
+        if at is not None and (each.scale or math.inf) <= at * (1 + 1e-3)
     ]
-    return max(fine, key=lambda each: each[0].scale or 0.0) if fine else levels[0]
+    return max(fine, key=lambda each: each.scale or 0.0) if fine else levels[0]
 
 
 def _missing(folder: Path, array: Any) -> str | None:
@@ -116,10 +127,16 @@ def _grid(array: Any) -> list[range]:
     return [range(0, n, chunk) for n, chunk in zip(array.shape, chunks, strict=True)]
 
 
-def _read(name: str, array: Any, box: Box) -> NDArray[Any]:
+def _newest(folder: Path) -> int:
+    """Return when the last file in a folder or below was written to, nanoseconds."""
+    return max(one.stat().st_mtime_ns for one in folder.rglob("*") if one.is_file())
+
+
+def _read(name: str, array: Any, newest: int, complete: bool, box: Box) -> NDArray[Any]:
     """Read a box chunk by chunk: so an error is of one, and nothing else is under way.
 
-    Of an array the axes before the last three have one element each.
+    Of an array the axes before the last three have one element each. No chunk may be
+    newer than any file was when the image was opened, nor one be gone of all.
     """
     extent = [each.stop - each.start for each in box]
     block: NDArray[Any] = np.empty(extent, array.dtype)
@@ -136,8 +153,12 @@ def _read(name: str, array: Any, box: Box) -> NDArray[Any]:
         )
         key = _key(array, (*before, *corner))
         try:
-            _check_blosc(Path(name, array.path, key), array)
+            path = Path(name, array.path, key)
+            _check_blosc(path, array)
             block[place] = array[(*before, *part)]
+            _check_same(path, newest, complete)
+        except FileError:
+            raise
         except Exception as error:  # zarr meets damage with errors of many kinds
             raise FileError(
                 name,
@@ -145,6 +166,16 @@ def _read(name: str, array: Any, box: Box) -> NDArray[Any]:
                 f"{in_one_line(error)}",
             ) from None
     return block
+
+
+def _check_same(path: Path, newest: int, complete: bool) -> None:
+    """Refuse a chunk that was written to, or is gone, since its image was opened."""
+    try:
+        changed = path.stat().st_mtime_ns > newest
+    except FileNotFoundError:
+        changed = complete
+    if changed:
+        raise ChangedError(path, "it was written to, or is gone")
 
 
 def _corners(chunks: tuple[int, ...], box: Box) -> Iterator[tuple[int, ...]]:
@@ -188,10 +219,8 @@ def _check_blosc(path: Path, array: Any) -> None:
         )
 
 
-def _level(
-    name: str, group: Any, dataset: dict[str, Any], image: dict[str, Any]
-) -> tuple[Volume, Any]:
-    """Return a level as a volume and as zarr's array."""
+def _level(group: Any, dataset: dict[str, Any], image: dict[str, Any]) -> _Level:
+    """Return a level of an image, and how its voxels measure."""
     if dataset["path"] not in group:
         raise ValueError(f"its level {dataset['path']!r} is missing")
     array = group[dataset["path"]]
@@ -217,8 +246,7 @@ def _level(
     if names and names[-3:] != ["z", "y", "x"]:
         raise ValueError(f"its axes must end in z, y, x, not {names}")
     nm = [length * nm_per(unit) for length, unit in zip(size, units, strict=True)]
-    lazy = Lazy(tuple(array.shape[-3:]), array.dtype, partial(_read, name, array))
-    return Volume(lazy, *isotropic(nm[-3:], "multiscales")), array
+    return _Level(array, *isotropic(nm[-3:], "multiscales"))
 
 
 def _holds(folder: Path) -> bool:

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.base.errors import ChangedError
+from funpipe.base.sources import State, state_of
 from funpipe.io.voxels import Box, Lazy
 
 __all__ = ["mapped_array", "saved_array", "stored_array"]
@@ -28,8 +30,8 @@ class _Stored(NamedTuple):
     """Where an array lies in a file, and how."""
 
     path: str
-    size: int
-    """Bytes of the file when it was opened."""
+    state: State
+    """The file's, when it was opened."""
     shape: tuple[int, int, int]
     """Voxels along the axes of the file, the slowest first."""
     dtype: np.dtype[Any]
@@ -44,6 +46,8 @@ def stored_array(
     dtype: Any,
     offset: int,
     axes: tuple[int, int, int] = (0, 1, 2),
+    *,
+    timed: bool = True,
 ) -> Lazy:
     """Return an array that lies in a file in C order, read where it is sliced.
 
@@ -59,18 +63,19 @@ def stored_array(
         Bytes before the first of them.
     axes : (int, int, int)
         Which axis of the file z, y and x are.
+    timed : bool
+        Whether the time at which the file was last written to counts.
 
     Returns
     -------
     Lazy
         Where it is sliced, it opens the file anew, and raises a ValueError if that
-        has another length by then.
+        is another one by then, by its length or its time.
     """
     lengths = (int(shape[0]), int(shape[1]), int(shape[2]))
     path = os.path.abspath(name)
-    stored = _Stored(
-        path, os.stat(path).st_size, lengths, np.dtype(dtype), int(offset), axes
-    )
+    state = state_of(path) if timed else state_of(path)._replace(time=None)
+    stored = _Stored(path, state, lengths, np.dtype(dtype), int(offset), axes)
     turned = (lengths[axes[0]], lengths[axes[1]], lengths[axes[2]])
     return Lazy(turned, stored.dtype, partial(_read, stored))
 
@@ -80,7 +85,7 @@ def saved_array(path: str | os.PathLike[str], array: NDArray[Any]) -> Lazy:
     name = os.fspath(path)
     if not os.path.exists(name):
         np.asarray(array).tofile(name)
-    return stored_array(name, array.shape, array.dtype, 0)
+    return stored_array(name, array.shape, array.dtype, 0, timed=False)
 
 
 def mapped_array(array: NDArray[Any]) -> Lazy | None:
@@ -102,7 +107,8 @@ def mapped_array(array: NDArray[Any]) -> Lazy | None:
     begin += array.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
     z, y, x = (int(each) for each in np.argsort(order))
     name = str(array.filename)
-    return stored_array(name, rows.shape, array.dtype, begin, (z, y, x))
+    timed = array.mode == "r"  # what is mapped to be written may get its time late
+    return stored_array(name, rows.shape, array.dtype, begin, (z, y, x), timed=timed)
 
 
 def _read(stored: _Stored, box: Box) -> NDArray[Any]:
@@ -112,13 +118,9 @@ def _read(stored: _Stored, box: Box) -> NDArray[Any]:
     extent = [each.stop - each.start for each in (z, y, x)]
     block: NDArray[Any] = np.empty(extent, stored.dtype)
     with open(stored.path, "rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size != stored.size:
-            raise ValueError(
-                f"{stored.path} has changed since it was opened: it had {stored.size} "
-                f"bytes, and has {size}"
-            )
+        stored.state.check(stored.path, os.fstat(file.fileno()))
         _fill(file, stored, block, z.start, y.start, x.start)
+        stored.state.check(stored.path, os.fstat(file.fileno()))
     return block.transpose(stored.axes)
 
 
@@ -161,8 +163,6 @@ def _take(file: FileIO, stored: _Stored, first: int, into: NDArray[Any]) -> None
     while left:
         count = file.readinto(left)
         if not count:
-            raise ValueError(
-                f"{stored.path} has changed since it was opened: it ends at byte "
-                f"{file.tell()}, and {len(left)} more are missing"
-            )
+            said = f"it ends at byte {file.tell()}, and {len(left)} more are missing"
+            raise ChangedError(stored.path, said)
         left = left[count:]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from funpipe.base.errors import FileError
+from funpipe.base.errors import ChangedError, FileError
 from funpipe.base.sources import check_source
 from funpipe.base.wording import describe
 from funpipe.io.formats import Table, VolumeFormat
@@ -87,17 +89,39 @@ def open_volume(path: Any, *, at: float | None = None) -> Volume:
 
 
 def read_volume(path: Any, *, at: float | None = None) -> Volume:
-    """Read a whole volume as float32; see `open_volume`."""
-    volume = open_volume(path, at=at)
+    """Read a whole volume as float32; see `open_volume`.
+
+    Where others replace its file meanwhile, it is read again, for some seconds.
+    """
+    volume, whole = _read(path, at)
     where = os.fspath(path) if isinstance(path, str | os.PathLike) else "the array"
-    whole = read_block(volume.array, (0, 0, 0), volume.array.shape)
     with np.errstate(over="ignore", invalid="ignore"):
         array = np.ascontiguousarray(whole, dtype=np.float32)
-    if not np.isfinite(array).all():
-        if np.isfinite(whole).all():
+    if not _finite(array):
+        if _finite(whole):
             raise ValueError(f"{where} must be within what float32 holds, up to 3.4e38")
         raise ValueError(f"{where} must be finite, but holds NaN or infinity")
     return volume._replace(array=array)
+
+
+_WAIT = 5.0  # seconds for a file to stay as it is
+
+
+def _read(path: Any, at: float | None) -> tuple[Volume, NDArray[Any]]:
+    """Return a volume and all of it, of one file."""
+    end = time.monotonic() + _WAIT
+    while True:
+        try:
+            volume = open_volume(path, at=at)
+            return volume, read_block(volume.array, (0, 0, 0), volume.array.shape)
+        except ChangedError:
+            if time.monotonic() > end:
+                raise
+
+
+def _finite(array: NDArray[Any]) -> bool:
+    """Tell whether all is finite, plane by plane, so that it takes little memory."""
+    return all(np.isfinite(plane).all() for plane in array)
 
 
 def volume_stem(name: str) -> str | None:

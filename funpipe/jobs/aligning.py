@@ -36,7 +36,7 @@ from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import Alignment, find_planned, find_poses
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.searching import sampling, search_for
-from funpipe.jobs.working import running
+from funpipe.jobs.working import memory_for, running
 from funpipe.space.crops import whole_box, whole_boxes
 from funpipe.space.tilts import Tilt
 from funpipe.space.transfer import placed
@@ -60,7 +60,11 @@ ALIGNED = (
 Array: TypeAlias = NDArray[Any]
 
 
+_LESS = "a smaller template, a coarser resolution or fewer rotations"
+
+
 @verb
+@memory_for("align", _LESS)
 def align(
     tomogram: Any,
     molecules: Any,
@@ -153,7 +157,8 @@ def align(
     checkpoint : path, optional
         A folder, there or not yet, where what is finished is kept. The same call finds
         it there and goes on; with anything else changed it begins anew. Of files their
-        path, size and time tell which they are, of arrays their content.
+        path, size and time tell which they are, of arrays their content; a file that
+        changes during a run ends it.
     progress : bool
         Whether to show a progress bar.
 
@@ -176,7 +181,10 @@ def align(
     ------
     TypeError, ValueError
         Before any work starts, if an argument is wrong or two do not go together; of
-        many tomograms also if one that is named is missing, or scales differ.
+        many tomograms also if one that is named is missing, or scales differ. Later,
+        if a tomogram's file is replaced or written to meanwhile.
+    MemoryError
+        If there is not enough memory, with what to lower.
 
     Warns
     -----
@@ -233,6 +241,7 @@ def align(
 
 
 @verb
+@memory_for("align_subtomograms", _LESS)
 def align_subtomograms(
     boxes: Any,
     *,

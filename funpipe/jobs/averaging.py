@@ -33,7 +33,14 @@ from funpipe.boxes.opening import (
 from funpipe.jobs.halving import Halves, halves_of
 from funpipe.jobs.running import Task
 from funpipe.jobs.sets import symmetry_expand
-from funpipe.jobs.working import Job, Result, Running, results, running
+from funpipe.jobs.working import (
+    Job,
+    Result,
+    Running,
+    memory_for,
+    results,
+    running,
+)
 from funpipe.space.fourier import fourier_vectors, resample
 from funpipe.space.tilts import as_tilt, no_tilt
 from funpipe.space.transfer import Placed, TiltSeries, part_left, taken
@@ -42,6 +49,7 @@ __all__ = ["average", "half_averages"]
 
 
 @verb
+@memory_for("average", "a smaller shape")
 def average(
     tomogram: Any,
     molecules: Any,
@@ -132,6 +140,7 @@ def average(
 
 
 @verb
+@memory_for("half_averages", "a smaller shape")
 def half_averages(
     tomogram: Any,
     molecules: Any,

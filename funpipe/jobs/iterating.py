@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from funpipe.base.arguments import Image
 from funpipe.base.caller import warn
 from funpipe.base.molecules import Molecules
+from funpipe.boxes.chunks import check_unchanged
+from funpipe.boxes.opening import Source
 from funpipe.jobs.aligning import align
 from funpipe.jobs.averaging import half_averages
 from funpipe.jobs.clustering import best_apart, near_pairs, tomogram_numbers
@@ -76,6 +78,8 @@ class Given(NamedTuple):
     """What is the same in all iterations."""
 
     tomogram: Any
+    sources: list[Source]
+    """It, or each of them, as it was at first."""
     mask: Any
     """An array where there is a template, as given where not, or None."""
     scale: float
@@ -101,6 +105,7 @@ def iterated(
     finest, best, search = given.start, np.inf, given.search
     if template is None:
         last = _averaged(0, molecules, molecules, given, time.perf_counter())
+        check_unchanged(given.sources)
         yield last
         if not np.isfinite(last.resolution):
             return
@@ -115,6 +120,7 @@ def iterated(
         if template is None:
             aligned = _joined(aligned, finest, given)
         last = _averaged(number, molecules, aligned, given, begun)
+        check_unchanged(given.sources)  # or parts of it may be of another
         yield last
         settled = last.shift < _spread(aligned, "shift_error") / 2
         better = last.resolution < best * (1 - _BETTER)

@@ -15,6 +15,7 @@ from funpipe.base import arguments as check
 from funpipe.base.caller import warn
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import fail
+from funpipe.boxes.chunks import check_unchanged
 from funpipe.boxes.opening import Tomogram
 from funpipe.boxes.tiles import Filled, ball_diameter
 from funpipe.jobs.aligning import apply_alignment
@@ -37,7 +38,7 @@ from funpipe.jobs.searching import search_for
 from funpipe.jobs.spacing import Apart, peaks_apart
 from funpipe.jobs.sweep_planning import Given, looked_for
 from funpipe.jobs.sweeping import Found, LookedFor, swept
-from funpipe.jobs.working import running
+from funpipe.jobs.working import memory_for, running
 from funpipe.space.tilts import as_tilt
 
 __all__ = ["PICKED", "search"]
@@ -50,6 +51,7 @@ PICKED = (
 
 
 @verb
+@memory_for("search", "a coarser resolution, a wider spacing or a smaller template")
 def search(
     tomogram: Any,
     *,
@@ -214,6 +216,7 @@ def search(
         ]
         odds = odds_of(found, [null], _place_of(apart, looked))
     some = chosen(found, odds, asked)
+    check_unchanged(each.source for each in given.places)
     if written.maps is not None:
         names = [each.source.name for each in given.places]
         whole = [each.map for each in found]
@@ -223,6 +226,7 @@ def search(
         said = said._replace(background=by)
         write_record(said, written.record)
     picks = _aligned(given, looked, found, some)
+    check_unchanged(each.source for each in given.places)
     picks = picks[_inside(picks, given)]
     if asked.false is None:
         picks = _without(picks, ("false_discovery_rate", "log_odds"))

@@ -155,6 +155,7 @@ def refine(
     first, under, box = _first(template, mask, shape, voxel)
     given = Given(
         tomogram,
+        sources,
         under,
         voxel,
         box,

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from funpipe.base import arguments as check
+from funpipe.base.digests import file_state
 from funpipe.base.errors import FileError
 from funpipe.base.sources import check_source
 from funpipe.base.wording import describe, fail
@@ -148,6 +149,8 @@ def _of_slab(region: Any, shape: Index, scale: float, name: str) -> Region:
 def _of_file(
     path: str, labels: tuple[int, ...] | None, shape: Index, scale: float, name: str
 ) -> Region:
+    source = os.path.abspath(path)
+    known = file_state(source)
     volume = open_volume(path, at=scale)
     own = extent_of(volume.array)
     stated = None if volume.scale is None else volume.scale / scale
@@ -159,8 +162,7 @@ def _of_file(
         _refuse_shape(name, shape, what)
     if stated is not None:
         warn_of_scale(name, path, stated * scale, ratio * scale, own)
-    source = os.path.abspath(path)
-    marked = Marked(source, own, ratio, labels, float(scale))
+    marked = Marked(source, own, ratio, labels, float(scale), known=known)
     return Region(shape, (0, 0, 0), shape, marked, _labelled(path, labels), name)
 
 

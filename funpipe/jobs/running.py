@@ -121,13 +121,31 @@ def _workers(executor: Executor | None) -> Iterator[Executor | None]:
     if executor is not None or processors() == 1 or not can_limit():
         yield executor
         return
-    threads = ThreadPoolExecutor(processors(), thread_name_prefix="funpipe")
+    threads = _threads(processors())
+    if threads is None:
+        yield None
+        return
     try:
         yield threads
     except BaseException:  # also where no more is asked for: nobody waits then
         threads.shutdown(wait=False, cancel_futures=True)
         raise
     threads.shutdown()
+
+
+def _threads(count: int) -> ThreadPoolExecutor | None:
+    """Return threads that have started; None where there is no room for them all."""
+    threads = ThreadPoolExecutor(count, thread_name_prefix="funpipe")
+    begin = threading.Event()
+    try:
+        for _ in range(count):
+            threads.submit(begin.wait)
+    except RuntimeError:  # a thread cannot start where memory is short
+        threads.shutdown(wait=False, cancel_futures=True)
+        return None
+    finally:
+        begin.set()
+    return threads
 
 
 class _Sent(NamedTuple):

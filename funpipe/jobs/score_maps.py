@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,10 +78,10 @@ def write_maps(
         The tomograms', nm per voxel.
     """
     _LOG.info("search: maps of scores and orientations go to %s", folder)
-    for name, each in zip(names, maps, strict=True):
+    for name, each in zip(_folders(names), maps, strict=True):
         if each is None:
             continue
-        here = Path(folder) if name is None else Path(folder) / _plain(name)
+        here = Path(folder, name)
         os.makedirs(here, exist_ok=True)
         step = each.step * scale
         write_volume(here / "score.mrc", each.scores, step)
@@ -91,6 +93,21 @@ def write_maps(
         turns.to_csv(here / "orientations.csv")
 
 
-def _plain(name: str) -> str:
-    """Return a name that leads nowhere else."""
-    return "".join(each if each.isalnum() or each in "._-" else "_" for each in name)
+def _folders(names: Sequence[str | None]) -> list[str]:
+    """Return a folder for each tomogram, that leads nowhere else and is no other's.
+
+    Examples
+    --------
+    >>> _folders([None]), _folders(["TS_01", "../a", "..", "b c", "b/c"])
+    ([''], ['TS_01', '.._a', '__', 'b_c', 'b_c-2'])
+    """
+    found: list[str] = []
+    for name in names:
+        plain = "" if name is None else re.sub(r"[^\w.-]", "_", name)
+        if name is not None and not plain.strip("."):
+            plain = "_" * max(1, len(plain))  # . and .. are other folders
+        several = (f"{plain}-{number}" for number in itertools.count(2))
+        while plain in found:
+            plain = next(several)
+        found.append(plain)
+    return found

@@ -9,6 +9,7 @@ import itertools
 import logging
 import operator
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
+from funpipe.base.extras import in_one_line
 from funpipe.jobs.checkpoints import (
     Checkpoint,
     check_folder,
@@ -26,7 +28,14 @@ from funpipe.jobs.checkpoints import (
 )
 from funpipe.jobs.running import Task, run
 
-__all__ = ["Job", "Running", "results", "running"]
+__all__ = [
+    "Job",
+    "Running",
+    "ShortageError",
+    "memory_for",
+    "results",
+    "running",
+]
 
 _LOG = logging.getLogger("funpipe")
 
@@ -51,6 +60,47 @@ def running(
         check_folder("checkpoint", checkpoint),
         check.flag("progress", progress),
     )
+
+
+@contextmanager
+def memory_for(name: str, lower: str) -> Iterator[None]:
+    """Say what to lower where there is not enough memory for a verb.
+
+    Parameters
+    ----------
+    name : str
+        The verb.
+    lower : str
+        What of its arguments makes it take less.
+
+    Raises
+    ------
+    ShortageError
+        With both, in the place of a MemoryError without.
+
+    Examples
+    --------
+    >>> with memory_for("average", "a smaller shape"):
+    ...     raise MemoryError
+    Traceback (most recent call last):
+    ...
+    funpipe.jobs.working.ShortageError: average has not enough memory (MemoryError):
+    give a smaller shape, or an executor with fewer workers
+    """
+    try:
+        yield
+    except MemoryError as error:
+        if isinstance(error, ShortageError):
+            raise
+        text = f"{name} has not enough memory ({in_one_line(error)}): give {lower}"
+        short = ShortageError(f"{text}, or an executor with fewer workers")
+        for each in getattr(error, "__notes__", []):
+            short.add_note(each)
+        raise short from error
+
+
+class ShortageError(MemoryError):
+    """There is not enough memory, and what to lower is said."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +207,11 @@ def _told(job: Job, kept: Checkpoint | None) -> Iterator[None]:
             error.add_note(
                 f"what is finished is kept in {kept.folder}: the same call goes on "
                 "from there"
+            )
+        elif isinstance(error, BrokenExecutor):
+            error.add_note(
+                "a worker was killed, as where memory is short, and what was finished "
+                "is lost: with checkpoint=... the same call goes on from there"
             )
         _LOG.info("%s: ended by %s", job.name, type(error).__name__)
         raise
