@@ -430,7 +430,7 @@ OTHERS = {
         },
     ),
     "SubtomogramLoader": (
-        fp.SubtomogramLoader,
+        lambda **given: fp.SubtomogramLoader(**given).average(4),
         {
             "image": VOLUME,
             "molecules": PICKS,

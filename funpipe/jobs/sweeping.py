@@ -143,6 +143,7 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
         plan = plan_tiles(shape, basis.step, inside, half + REACH + 1)
         _check_room(basis, plan)
         poses = plan.places_of_all() * len(basis.rows)
+        _check_places(poses, looked.support.box, source)
         least = score_of_chance(basis.numbers, poses, _POSES * looked.expected)
         least = least if looked.least is None else looked.least
         limits = limits_of(basis, least, SWEEP.missed)
@@ -177,6 +178,18 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
     whole = _stitched(parts, plan) if looked.maps else None
     known = swept_by.least, basis.numbers, len(basis.functions)
     return Found(where, scores, rows, tuple(counts), *known, whole)
+
+
+def _check_places(poses: int, box: tuple[int, ...], source: Source) -> None:
+    """Refuse a template that fits at no place, for being as large as the tomogram."""
+    if not poses:
+        which = "the tomogram" if source.name is None else repr(source.name)
+        raise WrongValueError(
+            Argument("template"),
+            f" must be smaller than {which} of {source.shape} voxels, to fit at some "
+            f"place in it, but is {box} at {source.scale:.6g} nm per voxel",
+            name="template",
+        )
 
 
 def _check_room(basis: Basis, plan: Plan) -> None:
