@@ -571,6 +571,7 @@ RENAMED = {  # parameters, and what else an error may call them
     "image": ["tomogram", "converts a 3-D numeric array"],
     "scale": ["lies wholly outside"],
     "tilt": ["tilt_range"],
+    "result": ["molecules"],
     "array": ["tomogram"],
     "first": OPERAND,
     "second": OPERAND,

@@ -65,7 +65,8 @@ from funpipe.engine import chances
 
 CALLS, SEEDS = 6_000, (1, 2)  # calls from each seed
 AGAIN = 0.25  # of what returns, the part that is called again in another layout
-SLOWEST = 20  # seconds of a call, on a busy machine
+SLOWEST = 20  # seconds of this process that a call may take,
+PATIENCE = 120  # and of the clock, on a busy machine
 MEMORY = 6 * 2**30  # bytes of address space
 OURS = [__file__, fuzz_calls.__file__]  # where what is warned of was called
 
@@ -153,7 +154,8 @@ CLEAR, RETURNED = "clear error", "result"  # all other kinds are findings
 def outcome(call, given, names) -> tuple[str, str, object]:
     """Return a kind, what is to be said of it, and the result."""
     values = [given[name] for name in names]
-    signal.alarm(SLOWEST)
+    signal.setitimer(signal.ITIMER_PROF, SLOWEST)
+    signal.alarm(PATIENCE)
     kind, text, result = CLEAR, "", None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -174,12 +176,18 @@ def outcome(call, given, names) -> tuple[str, str, object]:
             text = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
         finally:
             signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
     for each in caught:
         if each.category is not UserWarning or each.filename not in OURS:
             place = f"{each.filename}:{each.lineno}"
             text = f"{each.category.__name__}: {each.message} ({place})"
             return "warning", text, None
     return kind, text, result
+
+
+def takes_long(spacing) -> bool:
+    """Tell whether a search would honestly work for minutes."""
+    return type(spacing) in (int, float) and 1 <= spacing < 10
 
 
 def in_another_layout(call, given, result, chosen) -> tuple[str, str]:
@@ -223,6 +231,8 @@ def fuzz(count: int, seed: int) -> tuple[dict[str, list[str]], Counter[str]]:
             for each in which
         }
         given = {**given, **changed}
+        if "spacing" in changed and takes_long(given["spacing"]):
+            continue
         print(f"{i} {name} {which}", file=sys.stderr)  # the last, if it is a crash
         with contextlib.redirect_stderr(io.StringIO()):
             kind, text, result = outcome(call, given, which)
@@ -274,6 +284,7 @@ def main(count: int, seed: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     faulthandler.enable()
     signal.signal(signal.SIGALRM, hung)
+    signal.signal(signal.SIGPROF, hung)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         make_files()

@@ -152,10 +152,11 @@ def search_basis(
     k = half_ball((side,) * 3, finest) / side
     furthest = float(np.linalg.norm(k, axis=1).max())
     b, g = seen.template(k.T), seen.data(k.T)
+    units = templates / np.abs(templates).max(axis=(1, 2, 3), keepdims=True)
     rows = np.concatenate(
         [
             _rows(template_fields(each, furthest, compiled=compiled), k, grid, b)
-            for each in templates
+            for each in units
         ]
     )
     functions, coefficients = _decomposed(rows, part)

@@ -32,6 +32,8 @@ __all__ = [
 
 Array: TypeAlias = NDArray[Any]
 
+_FARTHEST = 1e100  # nm, so that squares are numbers
+
 
 class Links(NamedTuple):
     """Particles that belong together, two by two."""
@@ -76,6 +78,8 @@ def place_links(
 
 def near_pairs(positions: Array, tomograms: Array, distance: float) -> Array:
     """Return all pairs of one tomogram no farther apart than a distance, (m, 2)."""
+    if len(positions) and not np.ptp(positions, axis=0).max() < _FARTHEST:
+        fail("molecules", f"particles less than {_FARTHEST:g} nm apart", positions)
     found = [np.zeros((0, 2), np.intp)]
     for some in of_each(tomograms):
         tree = scipy.spatial.KDTree(positions[some])
