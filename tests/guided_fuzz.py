@@ -62,7 +62,7 @@ def guided(name: str, seconds: int, corpus: Path) -> None:
     import atheris
 
     instrumented()
-    from guided_targets import TARGETS, complaint, prepared
+    from guided_targets import TARGETS, outcome, prepared
 
     target, seen, count = TARGETS[name], Counter(), Counter()
     folder = Path(tempfile.mkdtemp(prefix="funpipe-fuzz-", dir=shared_memory()))
@@ -75,11 +75,12 @@ def guided(name: str, seconds: int, corpus: Path) -> None:
 
     def one(content: bytes) -> None:
         count["read"] += 1
-        said = complaint(target, path, content)
-        if said and seen[kind := kind_of(said)] < 1:
-            seen[kind] += 1
-            put(name, said, content)
-            print(f"\nFOUND {name}: {said[:400]}", file=sys.stderr, flush=True)
+        kind, said = outcome(target, path, content)
+        if said and not seen[pattern := f"{kind}: {pattern_of(said)}"]:
+            seen[pattern] += 1
+            put(name, kind, content)
+            text = f"\nFOUND {name}: {kind}: {said[:400]}"
+            print(text, file=sys.stderr, flush=True)
 
     options = [f"-max_total_time={seconds}", f"-max_len={LARGEST}", "-timeout=120"]
     options += ["-rss_limit_mb=0", "-print_final_stats=1", "-verbosity=1"]
@@ -106,16 +107,15 @@ def seeds_of(name: str, folder: Path) -> list[bytes]:
     return TARGETS[name].seeds(scratch)
 
 
-def kind_of(said: str) -> str:
+def pattern_of(said: str) -> str:
     """Return a complaint without what is of one file only."""
     return re.sub(r"'[^']*'|\"[^\"]*\"|[0-9]+|/\S*", "…", said)[:60]
 
 
-def put(name: str, said: str, content: bytes) -> None:
+def put(name: str, kind: str, content: bytes) -> None:
     """Keep what is found."""
     where = FUZZED / name.replace(" ", "_")
     where.mkdir(parents=True, exist_ok=True)
-    kind = re.sub(r"\W+", "_", said.partition(":")[0])
     digest = hashlib.sha256(content).hexdigest()[:8]
     (where / f"{kind}_{digest}").write_bytes(content)
 
@@ -134,7 +134,7 @@ def kept(name: str) -> dict[str, bytes]:
 
 def replayed(name: str, copies: int, seed: int) -> tuple[Counter[str], dict[str, str]]:
     """Read what is kept and damaged copies; return counts, and complaints by file."""
-    from guided_targets import TARGETS, complaint, prepared
+    from guided_targets import READ, REFUSED, TARGETS, outcome, prepared
     from test_damaged_lists import DAMAGE
 
     target, count, wrong = TARGETS[name], Counter(), {}
@@ -143,8 +143,8 @@ def replayed(name: str, copies: int, seed: int) -> tuple[Counter[str], dict[str,
         seeds, chance = seeds_of(name, folder), random.Random(f"{name} {seed}")
         path = prepared(target, folder)
         for i, content in enumerate(seeds):
-            if said := complaint(target, path, content):
-                wrong[f"{name}: seed {i}"] = said
+            if (found := outcome(target, path, content))[0] not in (READ, REFUSED):
+                wrong[f"{name}: seed {i}"] = ": ".join(found)
         several = kept(name)
         count["kept"] = len(several)
         for i in range(copies):
@@ -152,10 +152,10 @@ def replayed(name: str, copies: int, seed: int) -> tuple[Counter[str], dict[str,
             content = damage(seeds[i // len(DAMAGE) % len(seeds)], chance)
             several[f"{name}: {damage.__name__} {seed} {i}"] = content
         for where, content in several.items():
-            count["read"] += 1
-            if said := complaint(target, path, content):
-                wrong[where] = said
-                count[said.partition(":")[0]] += 1
+            kind, said = outcome(target, path, content)
+            count[kind] += 1
+            if kind not in (READ, REFUSED):
+                wrong[where] = f"{kind}: {said}"
     return count, wrong
 
 

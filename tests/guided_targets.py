@@ -1,7 +1,7 @@
 """Everything that parses, as functions of bytes, for `tests/guided_fuzz.py`.
 
 Each target has a file's name, what reads it, and files that are well: those that
-other programs wrote, in `tests/data`, and those that the package writes. `complaint`
+other programs wrote, in `tests/data`, and those that the package writes. `outcome`
 holds the one property: a file is read, or refused by one clear error that names it,
 soon.
 """
@@ -327,8 +327,11 @@ def within(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, before)
 
 
-def complaint(target: Target, path: Path, content: bytes) -> str:
-    """Read a file of a content; return what is wrong with what comes of it, or ''."""
+READ, REFUSED = "read", "refused"  # all other outcomes are findings
+
+
+def outcome(target: Target, path: Path, content: bytes) -> tuple[str, str]:
+    """Read a file of a content; return what comes of it, and what is wrong there."""
     path.write_bytes(content)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -336,30 +339,30 @@ def complaint(target: Target, path: Path, content: bytes) -> str:
             with within(SLOWEST):
                 found = target.read(path)
         except (ValueError, OSError) as error:
-            return unclear(str(error), path)
+            return unclear(str(error), path) or (REFUSED, "")
         except Hang:
-            return f"hang: more than {SLOWEST:g} s"
+            return "hang", f"more than {SLOWEST:g} s"
         except MemoryError:
-            return "memory: more than there is"
+            return "memory", "more than there is"
         except BaseException as error:
-            return f"crash: {error!r}"
+            return "crash", repr(error)
     for each in caught:
         if not issubclass(each.category, UserWarning):
-            return f"warning: {each.category.__name__} {each.message}"
-    return "NaN: in rotations" if turns_are_nan(found) else ""
+            return "warning", f"{each.category.__name__}: {each.message}"
+    return ("NaN", "in poses") if poses_are_nan(found) else (READ, "")
 
 
-def unclear(text: str, path: Path) -> str:
-    """Return what is wrong with an error's text."""
+def unclear(text: str, path: Path) -> tuple[str, str] | None:
+    """Return what is wrong with an error's text, or None."""
     named = path.name in text or f"{path.parent}/" in text
     if not named:
-        return f"unnamed: {text}"
+        return "unnamed", text
     if "\n" in text.strip() or len(text) > LONGEST or not text.isprintable():
-        return f"unclear: {text!r}"
-    return ""
+        return "unclear", repr(text)
+    return None
 
 
-def turns_are_nan(found: Any) -> bool:
+def poses_are_nan(found: Any) -> bool:
     return isinstance(found, fp.Molecules) and not (
         np.isfinite(found.rotations.as_quat()).all()
         and np.isfinite(found.positions).all()
