@@ -52,7 +52,8 @@ def of_type(dtype):
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = array.astype(dtype)
-            same = np.array_equal(found.astype(array.dtype), array, equal_nan=True)
+            nan = array.dtype.kind == "f"
+            same = np.array_equal(found, array, equal_nan=nan)
         return found if same else array  # where it holds these numbers
 
     return turned

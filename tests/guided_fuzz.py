@@ -10,7 +10,7 @@ What is found is printed and written to ``tests/data/fuzzed/<target>``, each com
 once; it stays there when it is mended, as a small file that ``replay`` reads, and so
 does every run of the tests. Files that reach new code are kept in a folder
 (``--corpus``, ``.fuzz`` here), from which a later run goes on; ``keep`` takes the
-small ones of them into ``tests/data/fuzzed/corpus.zip``, which is replayed too.
+small ones into ``tests/data/fuzzed/corpus.zip``, which is replayed too.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ line that is changed, the fastest first, until one fails. A sample is drawn by a
 so that a larger one contains it. What is not noticed stands with its reason in
 ``tests/mutants/survivors.csv``; ``.mutants`` keeps what was run.
 
-Not mutated: annotations, which nothing reads, ``compiled*.py``, which numba compiles
-and `tests/test_compiled.py` holds against the same in NumPy, and docstrings.
+Not mutated: annotations, and ``signatures.py``, which type checkers alone read;
+``compiled*.py``, which numba compiles and `tests/test_compiled.py` holds against the
+same in NumPy; and docstrings.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import argparse
 import ast
 import csv
 import importlib.util
+import itertools
 import json
 import math
 import os
@@ -37,15 +39,15 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / ".mutants"
 SURVIVORS = Path(__file__).parent / "mutants" / "survivors.csv"
+EXAMPLES = 25  # that hypothesis draws, of 200 on CI
 MEMORY = 8 * 2**30  # bytes of address space of a mutant
 LONGEST = 30.0  # seconds of all tests of a mutant, where nothing is mutated
 SLOWEST = 5.0  # of one of them
 FLOORS = {  # the tests from which those that run a line are taken
-    "algebra": "currying derived diagram errors face laws parsing pipeline spec "
-    "stage_images testing verbs",
-    "space": "check_tilts classify climb compiled converters coverage cropping crops "
-    "euler fourier fsc geometry matching optics physics planning refine seeding shells "
-    "subtomograms symmetry tilt_series transfer views regions markers",
+    "algebra": "derived diagram errors face laws parsing pipeline spec stage_images "
+    "verbs",
+    "space": "check_tilts cropping crops euler fourier fsc geometry optics physics "
+    "regions seeding shells symmetry tilt_series transfer views",
     "engine": "classify climb coverage engine_seam estimate matching posterior "
     "preflight robust_engine scoring search align subtract",
 }
@@ -74,7 +76,8 @@ class Mutant(NamedTuple):
 def modules(floor: str) -> list[Path]:
     """Return the files of a floor that are mutated."""
     found = sorted((ROOT / "funpipe" / floor).glob("*.py"))
-    return [p for p in found if p.stem != "__init__" and "compiled" not in p.stem]
+    unread = ("__init__", "compiled", "compiled_splines", "signatures")
+    return [each for each in found if each.stem not in unread]
 
 
 def mutants(path: Path) -> Iterator[Mutant]:
@@ -122,6 +125,17 @@ def mutated(mutant: Mutant) -> str:
 # Which tests run which lines.
 
 
+class Quick:
+    """A plugin of pytest that has hypothesis draw few examples, the same each time."""
+
+    def pytest_sessionstart(self, session: Any) -> None:
+        from hypothesis import settings
+
+        known = settings.get_profile("laws")  # from conftest.py, which runs before
+        settings.register_profile("mutants", known, max_examples=EXAMPLES)
+        settings.load_profile("mutants")
+
+
 class Times:
     """A plugin of pytest that keeps how long each test function takes, and fails."""
 
@@ -150,7 +164,7 @@ def mapped(floor: str) -> None:
     files = [f"tests/test_{each}.py" for each in FLOORS[floor].split()]
     files = [each for each in files if (ROOT / each).exists()]
     watched.start()
-    pytest.main([*files, *QUIET], [times])
+    pytest.main([*files, *QUIET], [times, Quick()])
     watched.stop()
     watched.save()
     found, tests = watched.get_data(), {}
@@ -187,7 +201,8 @@ def chosen(mutant: Mutant, kept: dict[str, Any]) -> list[str]:
 
 # Running them.
 
-QUIET = ["-q", "--no-header", "-p", "no:cacheprovider"]
+# Tests are imported again in each fork, hypothesis is not: pytest cannot rewrite it.
+QUIET = ["-q", "--no-header", "-p", "no:cacheprovider", "--assert=plain"]
 
 
 class Finder:
@@ -226,6 +241,18 @@ def preload(floor: str) -> None:
             del sys.modules[name]
 
 
+def is_one(mutant: Mutant) -> bool:
+    """Tell whether a mutant is other code than the module's, and Python at all.
+
+    A / among parameters is no division, a * is no product.
+    """
+    before = (ROOT / mutant.module).read_text(encoding="utf-8")
+    try:
+        return ast.dump(ast.parse(mutated(mutant))) != ast.dump(ast.parse(before))
+    except SyntaxError:
+        return False
+
+
 def verdict(mutant: Mutant | None, tests: list[str], seconds: float) -> str:
     """Run tests in a fork; return killed, timeout or survived."""
     child = os.fork()
@@ -242,7 +269,7 @@ def verdict(mutant: Mutant | None, tests: list[str], seconds: float) -> str:
                 sys.meta_path.insert(0, Finder(name, path, mutated(mutant)))
             import pytest
 
-            code = int(pytest.main([*tests, *QUIET, "-x"]))
+            code = int(pytest.main([*tests, *QUIET, "-x"], [Quick()]))
         except BaseException:
             code = 1
         finally:
@@ -265,9 +292,11 @@ def run(floor: str, sample: int | None, seed: int, minutes: float) -> None:
     everyone = [each for path in modules(floor) for each in mutants(path)]
     random.Random(seed).shuffle(everyone)
     done = {each["mutant"] for each in results(floor)}
+    several = list(itertools.islice(filter(is_one, everyone), sample))
+    check_unmutated(several, kept)
     begin = time.monotonic()
     with open(KEPT / f"{floor}.jsonl", "a") as file:
-        for mutant in everyone[:sample]:
+        for mutant in several:
             if mutant.name in done:
                 continue
             if time.monotonic() - begin > 60 * minutes:
@@ -280,6 +309,13 @@ def run(floor: str, sample: int | None, seed: int, minutes: float) -> None:
             file.flush()
             if found in ("survived", "untested"):
                 print(f"{found}: {mutant.name}", flush=True)
+
+
+def check_unmutated(several: list[Mutant], kept: dict[str, Any]) -> None:
+    """Refuse to go on where tests fail of what is not mutated, of the first few."""
+    tests = sorted({test for each in several[:60] for test in chosen(each, kept)})
+    if verdict(None, tests, 1200) != "survived":
+        sys.exit("the tests fail where nothing is mutated")
 
 
 def again(floor: str) -> None:
