@@ -28,6 +28,9 @@ from funpipe.io.voxels import (
 __all__ = ["VOLUME", "open_tiff"]
 
 
+_MOST_ERRORS = 100
+
+
 def open_tiff(name: str) -> Volume:
     """Open a TIFF file; its pages lie along z.
 
@@ -56,10 +59,22 @@ def open_tiff(name: str) -> Volume:
     return Volume(array, *isotropic(size))
 
 
+class _Heard(BufferingHandler):
+    """Keeps what is logged, and ends what goes on logging.
+
+    A page list that goes in circles names tens of thousands of pages in a small file.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.buffer.append(record)
+        if len(self.buffer) >= self.capacity:
+            raise ValueError(self.buffer[0].getMessage())
+
+
 @contextmanager
 def _errors_raised() -> Iterator[None]:
     """Raise what tifffile only logs, such as that pages are missing at the end."""
-    logger, heard = logging.getLogger("tifffile"), BufferingHandler(1000)
+    logger, heard = logging.getLogger("tifffile"), _Heard(_MOST_ERRORS)
     heard.setLevel(logging.ERROR)
     logger.addHandler(heard)
     propagated, logger.propagate = logger.propagate, False
