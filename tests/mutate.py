@@ -6,10 +6,10 @@
     python tests/mutate.py report                      # the table of all that was run
 
 A mutant is a module with one operator, number, name of an exception or loop changed. It
-runs in a fork of a process that has imported all libraries, on the tests that run the
-line that is changed, the fastest first, until one fails. A sample is drawn by a seed,
-so that a larger one contains it. What is not noticed stands with its reason in
-``tests/mutants/survivors.csv``; ``.mutants`` keeps what was run.
+runs in a fork of a process that has imported all libraries, on the module's doctests
+and the tests that run the line that is changed, the fastest first, until one fails. A
+sample is drawn by a seed, so that a larger one contains it. What is not noticed stands
+with its reason in ``tests/mutants/survivors.csv``; ``.mutants`` keeps what was run.
 
 Not mutated: annotations, and ``signatures.py``, which type checkers alone read;
 ``compiled*.py``, which numba compiles and `tests/test_compiled.py` holds against the
@@ -92,14 +92,21 @@ def mutants(path: Path) -> Iterator[Mutant]:
         if operator.arguments():
             continue
         places = [
-            start
+            (node, start)
             for node in ast_nodes(tree)
             for start, _ in operator().mutation_positions(node)
         ]
-        for occurrence, (line, column) in enumerate(places):
-            if not any(low <= (line, column) < high for low, high in unread):
+        for occurrence, (node, (line, column)) in enumerate(places):
+            read = not any(low <= (line, column) < high for low, high in unread)
+            if read and not is_marker(node):
                 where = str(path.relative_to(ROOT))
                 yield Mutant(where, name, occurrence, line, column)
+
+
+def is_marker(node: Any) -> bool:
+    """Tell whether a * or / is one of a signature or a call, and no operator."""
+    signature = ("parameters", "param", "lambdef", "arglist", "argument", "trailer")
+    return node.type == "operator" and node.parent.type in signature
 
 
 def unread_of(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
@@ -203,6 +210,7 @@ def chosen(mutant: Mutant, kept: dict[str, Any]) -> list[str]:
 
 # Tests are imported again in each fork, hypothesis is not: pytest cannot rewrite it.
 QUIET = ["-q", "--no-header", "-p", "no:cacheprovider", "--assert=plain"]
+QUIET += ["--doctest-modules"]
 
 
 class Finder:
@@ -278,6 +286,7 @@ def verdict(mutant: Mutant | None, tests: list[str], seconds: float) -> str:
                 path = ROOT / mutant.module
                 name = mutant.module.removesuffix(".py").replace("/", ".")
                 sys.meta_path.insert(0, Finder(name, path, mutated(mutant)))
+                tests = [mutant.module, *tests]
             import pytest
 
             code = int(pytest.main([*tests, *QUIET, "-x"], [Quick()]))
@@ -348,7 +357,8 @@ def results(floor: str) -> list[dict[str, Any]]:
     """Return what was run."""
     path = KEPT / f"{floor}.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(each) for each in lines]
+    found = {row["mutant"]: row for row in map(json.loads, lines)}
+    return list(found.values())
 
 
 # What came of it.
