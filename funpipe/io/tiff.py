@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import BufferingHandler
 from typing import Any
 
@@ -28,9 +29,6 @@ from funpipe.io.voxels import (
 __all__ = ["VOLUME", "open_tiff"]
 
 
-_MOST_ERRORS = 100
-
-
 def open_tiff(name: str) -> Volume:
     """Open a TIFF file; its pages lie along z.
 
@@ -41,6 +39,7 @@ def open_tiff(name: str) -> Volume:
     missing = 0
     try:
         with _errors_raised(), tifffile.TiffFile(name) as file:
+            _check_chain(name, file.byteorder, big=file.is_bigtiff)
             series = file.series[0]
             if series.axes.endswith("S"):
                 raise ValueError("its pixels are colours, not numbers")
@@ -59,22 +58,35 @@ def open_tiff(name: str) -> Volume:
     return Volume(array, *isotropic(size))
 
 
-class _Heard(BufferingHandler):
-    """Keeps what is logged, and ends what goes on logging.
+def _check_chain(name: str, order: str, *, big: bool) -> None:
+    """Refuse pages of which a later one leads to an earlier one.
 
-    A page list that goes in circles names tens of thousands of pages in a small file.
+    Each says where in the file the next one is, and tifffile would follow for ever.
     """
+    where, count, tag = ("Q", "Q", 20) if big else ("L", "H", 12)
+    size = os.stat(name).st_size
+    with open(name, "rb") as file:
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.buffer.append(record)
-        if len(self.buffer) >= self.capacity:
-            raise ValueError(self.buffer[0].getMessage())
+        def number(kind: str) -> int:
+            content = file.read(struct.calcsize(f"={kind}"))
+            return int(struct.unpack(f"{order}{kind}", content)[0])
+
+        file.seek(8 if big else 4)
+        page, seen = number(where), set[int]()
+        with suppress(struct.error):  # at the end, of which tifffile tells
+            while 0 < page < size:
+                if page in seen:
+                    raise ValueError(f"page {len(seen)} leads to an earlier one")
+                seen.add(page)
+                file.seek(page)
+                file.seek(tag * number(count), os.SEEK_CUR)
+                page = number(where)
 
 
 @contextmanager
 def _errors_raised() -> Iterator[None]:
     """Raise what tifffile only logs, such as that pages are missing at the end."""
-    logger, heard = logging.getLogger("tifffile"), _Heard(_MOST_ERRORS)
+    logger, heard = logging.getLogger("tifffile"), BufferingHandler(1000)
     heard.setLevel(logging.ERROR)
     logger.addHandler(heard)
     propagated, logger.propagate = logger.propagate, False
