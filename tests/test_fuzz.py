@@ -387,7 +387,7 @@ def fuzzed(seed: int) -> dict[str, list[str]]:
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
-        timeout=900,
+        timeout=3600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])["found"]

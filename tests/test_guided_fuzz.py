@@ -107,7 +107,7 @@ def test_what_was_found_and_damaged_files_are_read_or_refused_by_their_names():
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(fp.__file__).parents[1])},
-        timeout=900,
+        timeout=3600,
     )
     assert done.stdout, done.stderr[-3000:]
     found = json.loads(done.stdout)
