@@ -223,7 +223,7 @@ def main() -> int:
     if given.target == "all":
         run_all(names, given.seconds, given.corpus)
     if given.target == "keep":
-        keep(names, given.corpus, 60, 3000)
+        keep(names, given.corpus, 25, 3000)
     if given.target == "replay":
         return min(replay(names, given.copies, given.seed), 1)
     return 0
