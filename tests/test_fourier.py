@@ -349,3 +349,9 @@ def test_a_filter_multiplies_a_wave_by_its_value_at_the_waves_frequency(axis, wa
     frequency = waves / (2 * n * scale)  # half waves over the box
     found = filter_image(wave, scale, lambda f: 1 / (1 + f))
     np.testing.assert_allclose(found, wave / (1 + frequency), atol=1e-6)
+
+
+def test_a_gaussians_transfer_is_that_of_its_formula():
+    for frequency, sigma in [(0.0, 1.0), (0.5, 1.0), (1.0, 0.3), (-1.0, 0.3)]:
+        wanted = np.exp(-2 * np.pi**2 * sigma**2 * frequency**2)
+        np.testing.assert_allclose(gaussian(np.array(frequency), sigma), wanted)

@@ -882,6 +882,7 @@ def test_a_row_of_one_operator_runs_from_the_left(apply):
     ("values", "text"),
     [
         (np.arange(8), "array([0, 1, 2, 3, 4, 5, 6, 7], dtype='int64')"),
+        (np.arange(3), "array([0, 1, 2], dtype='int64')"),
         (np.arange(9), "array(9 int64)"),
         (np.zeros((2, 5)), "array(2 x 5 float64)"),
     ],
@@ -910,6 +911,7 @@ def test_lists_of_images_are_converted_one_by_one_and_lists_of_lists_as_one():
 def test_providers_of_other_numbers_of_images_do_not_go_together():
     image = np.ones((2, 2, 2))
     two, three = (fp.from_arrays([image] * n, 1.0) for n in (2, 3))
-    assert len((two + two)(1.0)) == 2
+    others = fp.from_arrays([2 * image, 3 * image], 1.0)
+    assert [each.max() for each in (two + others)(1.0)] == [3, 4]
     with pytest.raises(ValueError, match=r"\[2, 3\] images do not go together"):
         (two + three)(1.0)
