@@ -167,7 +167,6 @@ def transform_of(kernel: Array, tiles: Tiling) -> NDArray[np.complex64]:
 def kernels_of(functions: Array, basis: Basis) -> NDArray[np.float32]:
     """Return κ_j of functions u_j, (K, side, side, side)."""
     side = basis.side
-    (np.arange(side) - side // 2)[None, :]
     whole = np.round(basis.k * side).astype(int)
     spectra = np.zeros((len(functions), side, side, side // 2 + 1), np.complex64)
     z, y, x = whole.T
