@@ -611,6 +611,7 @@ def test_an_axis_along_x_turns_azimuths_with_it(tmp_path, tlt, xf):
         ("a.star", "data_\n\nloop_\n_rlnVoltage #1\n300\n", "rlnTomoYTilt"),
         ("a.star", "data_\n\nloop_\n", "not a readable STAR file"),
         ("a.txt", "1 2 3\n", "is of no format that tells of a tilt series"),
+        ("ctf.txt", CTFFIND.replace("200.0", "200.0.0"), "its voltage is '200.0.0'"),
         ("ctf.txt", CTFFIND + "4.0 10000\n", "as many columns in every line"),
     ],
 )
