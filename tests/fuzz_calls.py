@@ -431,7 +431,7 @@ OTHERS = {
         },
     ),
     "SubtomogramLoader": (
-        fp.SubtomogramLoader,
+        lambda **given: fp.SubtomogramLoader(**given).average(4),
         {
             "image": VOLUME,
             "molecules": PICKS,
@@ -572,6 +572,7 @@ RENAMED = {  # parameters, and what else an error may call them
     "image": ["tomogram", "converts a 3-D numeric array"],
     "scale": ["lies wholly outside"],
     "tilt": ["tilt_range"],
+    "result": ["molecules"],
     "array": ["tomogram"],
     "first": OPERAND,
     "second": OPERAND,

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from fuzz_calls import BLOB, FOUND, IMAGE, PICKS, RNG, VOLUME
+from fuzz_layouts import LAYOUTS, relaid
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
@@ -178,6 +179,12 @@ def junk() -> list:
         lambda: np.array(["1", "2", "3"]),
         lambda: np.array([1, 2, 3], dtype=object),
         lambda: np.zeros((3, 2), dtype=[("a", "f4")]),
+        lambda: np.array(["2020-01-01"] * 3, dtype="M8[s]"),
+        lambda: np.array([b"1", b"2", b"3"]),
+        lambda: np.array([1, None, 3], dtype=object),
+        lambda: np.ma.masked_array([1.0, 2.0, 3.0]),
+        lambda: np.arange(3, dtype=">i4"),
+        lambda: np.broadcast_to(np.float32(2), (6, 5, 7)),
         lambda: np.ma.masked_array(
             np.ones((6, 5, 7)), np.eye(7)[:5] * np.ones((6, 1, 1))
         ),
@@ -251,17 +258,46 @@ def variation(value, chosen):
     return chosen.choice(junk())()
 
 
+NUMBERS = ["f4", "f4", "f8", ">f4", ">f8", "f2", "g", "i2", "i8", ">i4", "u1"]
+OTHER_TYPES = ["?", "c8", "O", "U3", "S3", "M8[s]", [("a", "f4")]]
+EXTREMES = [np.nan, np.inf, -np.inf, 3e38, -1e30, 0.0]
+
+
 def varied_array(array, chosen):
-    changed = np.array(array, dtype=chosen.choice(["f4", "f8", ">f4", "i2"]))
-    with np.errstate(over="ignore"):
-        changed = changed * changed.dtype.type(10 ** chosen.uniform(-25, 4))
-    if changed.dtype.kind == "f" and changed.size and chosen.random() < 0.2:
-        changed.flat[chosen.randrange(changed.size)] = np.nan
-    turn = chosen.choice([np.asfortranarray, np.flip, np.transpose, np.array])
-    cut = slice(chosen.choice([None, None, None, 1]), None)
+    """Return an array of another type, size, content and layout; a few of each."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        changed = np.array(array, dtype=chosen.choice(NUMBERS))
+        changed = changed * np.array(varied_factor(chosen)).astype(changed.dtype)
+        if changed.dtype.kind == "f" and changed.size and chosen.random() < 0.2:
+            changed.flat[chosen.randrange(changed.size)] = chosen.choice(EXTREMES)
+        if chosen.random() < 0.15:
+            changed = chosen.choice([np.zeros_like, np.ones_like, np.abs, rest])(
+                changed
+            )
+        if chosen.random() < 0.1:
+            changed = changed.astype(chosen.choice(OTHER_TYPES))
+    turn = chosen.choice([np.asfortranarray, np.flip, np.transpose, np.array, np.array])
+    cut = slice(chosen.choice([None] * 20 + [1] * 6 + [len(array)]), None)
     changed = turn(changed)[cut]
-    changed.flags.writeable = False
+    if chosen.random() < 0.3:
+        changed = relaid(changed, chosen.choice(sorted(LAYOUTS)))
+    if chosen.random() < 0.05 and changed.size:
+        changed = np.ma.masked_array(changed, np.arange(changed.size) % 7 == 0)
+    elif chosen.random() < 0.05:
+        changed = np.broadcast_to(changed[:1], changed.shape)
+    if chosen.random() < 0.3 and type(changed) is np.ndarray:
+        changed.flags.writeable = False
     return changed
+
+
+def varied_factor(chosen):
+    return chosen.choice([1, 1, -1, 10 ** chosen.uniform(-25, 4), 1e38])
+
+
+def rest(array):
+    """Return minus the absolute values."""
+    return -np.abs(array)
 
 
 def varied_molecules(molecules, chosen):

@@ -229,3 +229,12 @@ def test_boxes_are_crops_turned_into_their_frames():
     crops = Crops(np.array(values, np.float32), offsets, turns)
     found = boxes_of(crops, (13, 15, 14))
     np.testing.assert_allclose(found, [image((13, 15, 14), blob)] * 3, atol=2e-3)
+
+
+def test_the_bulk_of_templates_is_that_of_the_slimmest_whatever_their_contrast():
+    z, y, x = np.indices((16, 16, 16)) - 7.5
+    slim, stout = ((z**2 + y**2 + x**2 < r * r).astype(np.float32) for r in (3, 5))
+    alone = support_of(slim[None], (1.0, 1.0, 1.0)).bulk
+    assert alone == slim.sum()
+    both = np.stack([slim, 100 * stout])
+    assert support_of(both, (1.0, 1.0, 1.0)).bulk == alone

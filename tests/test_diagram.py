@@ -179,3 +179,18 @@ def test_what_is_no_number_has_no_unit():
     tilt = fp.single_axis((-60, 60))
     assert f"tilt = {tilt!r}" in read(fp.wedge_filter(tilt)).texts
     assert "sigma = None" in read(fp.from_atoms(np.zeros((1, 3)))).texts
+
+
+def test_a_long_value_has_so_many_characters_and_an_ellipsis():
+    assert f"text = '{'x' * 118}…" in read(evil("x" * 10_000)).texts
+
+
+def test_derived_stages_are_folded_out_six_deep():
+    inner = fp.invert()
+    for _ in range(9):
+
+        def deeper(made=inner):
+            return made
+
+        inner = fp.derived_function(deeper)()
+    assert [tag for tag, _ in read(inner).tags].count("details") == 6

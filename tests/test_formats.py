@@ -544,3 +544,18 @@ def test_fifty_particles_of_a_tomogram_of_64_gb_need_less_than_one(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 1024
+
+
+def test_a_tiff_whose_pages_go_in_circles_is_refused_at_once(tmp_path):
+    tifffile = pytest.importorskip("tifffile", reason="the extra tiff is not installed")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((3, 4, 5), np.float32), photometric="minisblack")
+    with tifffile.TiffFile(path) as file:
+        first, last = file.pages[0].offset, file.pages[-1]
+        end = last.offset + 2 + 12 * len(last.tags)
+    content = bytearray(path.read_bytes())
+    assert content[end : end + 4] == bytes(4)
+    content[end : end + 4] = first.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.tif .* page 3 leads to an earlier one"):
+        open_volume(path)

@@ -338,3 +338,20 @@ def test_a_wrong_tilt_range_is_named(wrong):
 def test_a_wrong_tilt_axis_is_named(wrong):
     with pytest.raises((ValueError, TypeError), match=r"^axis must be 'y' or 'x'"):
         single_axis((-60, 60), wrong)
+
+
+@pytest.mark.parametrize(("axis", "waves"), [(0, 1), (1, 3), (2, 7)])
+def test_a_filter_multiplies_a_wave_by_its_value_at_the_waves_frequency(axis, waves):
+    shape, scale = (6, 8, 10), 0.4
+    n = shape[axis]
+    line = np.cos(np.pi * waves * (np.arange(n) + 0.5) / n)
+    wave = np.ones(shape) * np.moveaxis(line[:, None, None], 0, axis)
+    frequency = waves / (2 * n * scale)  # half waves over the box
+    found = filter_image(wave, scale, lambda f: 1 / (1 + f))
+    np.testing.assert_allclose(found, wave / (1 + frequency), atol=1e-6)
+
+
+def test_a_gaussians_transfer_is_that_of_its_formula():
+    for frequency, sigma in [(0.0, 1.0), (0.5, 1.0), (1.0, 0.3), (-1.0, 0.3)]:
+        wanted = np.exp(-2 * np.pi**2 * sigma**2 * frequency**2)
+        np.testing.assert_allclose(gaussian(np.array(frequency), sigma), wanted)

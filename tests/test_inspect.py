@@ -236,3 +236,9 @@ def test_what_is_missing_is_carried_by_the_error_and_by_its_pickle(said):
     assert (again.where, again.reason, again.name, again.wanted) == said
     assert str(again) == str(error)
     assert isinstance(again, ValueError)
+
+
+def test_a_list_of_places_beyond_all_distances_is_looked_into(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("z,y,x\n1e200,0,0\n0,0,0\n0,0,0\n")
+    assert "1 particle within 0.1 nm of another" in odd(inspect_file(path))

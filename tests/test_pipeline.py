@@ -32,6 +32,7 @@ from funpipe import (
     lift,
     provider_function,
 )
+from funpipe.algebra.source_text import value_text
 from funpipe.algebra.stage_functions import StageFunction
 
 IMAGE = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
@@ -875,3 +876,42 @@ def test_a_row_of_one_operator_runs_from_the_left(apply):
         assert eval(repr(each), dict(NAMES)) == each
     assert np.array_equal(left(1.0), apply(apply(p(1.0), q(1.0)), r(1.0)))
     assert np.array_equal(right(1.0), apply(p(1.0), apply(q(1.0), r(1.0))))
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (np.arange(8), "array([0, 1, 2, 3, 4, 5, 6, 7], dtype='int64')"),
+        (np.arange(3), "array([0, 1, 2], dtype='int64')"),
+        (np.arange(9), "array(9 int64)"),
+        (np.zeros((2, 5)), "array(2 x 5 float64)"),
+    ],
+)
+def test_arrays_of_more_than_eight_numbers_are_shortened(values, text):
+    assert value_text(values, shorten=True) == text
+
+
+def test_an_error_in_a_stage_shows_its_arrays_shortened():
+    def fails(image, scale, weights):
+        raise RuntimeError("no")
+
+    stage = fp.converter_function(fails)(np.zeros(64))
+    with pytest.raises(RuntimeError) as caught:
+        stage(np.ones((2, 2, 2)), 1.0)
+    assert caught.value.__notes__ == ["in the stage fails(array(64 float64))"]
+
+
+def test_lists_of_images_are_converted_one_by_one_and_lists_of_lists_as_one():
+    image = np.arange(8.0).reshape(2, 2, 2)
+    both = fp.invert()([image, image])
+    assert isinstance(both, list) and len(both) == 2
+    assert isinstance(fp.invert()(image.tolist()), np.ndarray)
+
+
+def test_providers_of_other_numbers_of_images_do_not_go_together():
+    image = np.ones((2, 2, 2))
+    two, three = (fp.from_arrays([image] * n, 1.0) for n in (2, 3))
+    others = fp.from_arrays([2 * image, 3 * image], 1.0)
+    assert [each.max() for each in (two + others)(1.0)] == [3, 4]
+    with pytest.raises(ValueError, match=r"\[2, 3\] images do not go together"):
+        (two + three)(1.0)

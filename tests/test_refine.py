@@ -323,6 +323,17 @@ def test_it_waits_for_its_data():
     assert same(first.molecules, next(waiting(picks)).molecules)
 
 
+@pytest.mark.parametrize("name", ["prepare_template", "on_iteration"])
+def test_an_error_of_a_function_that_was_given_says_which(name):
+    def broken(*_):
+        raise TypeError("too much")
+
+    image, picks = given_job(2.0)
+    with pytest.raises(TypeError, match="too much") as caught:
+        next(fp.refine(image, picks, template=TRUTH, **{name: broken}, **OPTIONS))
+    assert caught.value.__notes__ == [f"in {name}"]
+
+
 def test_a_refinement_that_was_stopped_goes_on_to_the_same_result(tmp_path):
     image, picks = given_job(2.0)
     wanted = list(fp.refine(image, picks, template=TRUTH, iterations=2, **OPTIONS))

@@ -87,6 +87,12 @@ def page(tmp_path, result, **options) -> Page:
     return Page(path)
 
 
+def test_particles_farther_apart_than_squares_can_be_are_refused(tmp_path):
+    far = fp.Molecules([[1e200, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    with pytest.raises(ValueError, match="molecules must be particles less than"):
+        fp.report(far, tmp_path / "report.html", near=1.0)
+
+
 def test_molecules_alone_make_a_page(tmp_path):
     found = page(tmp_path, MOLECULES, near=0.5)
     assert list(found.texts) == [

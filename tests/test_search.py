@@ -606,6 +606,23 @@ def test_bad_arguments_are_refused_before_any_work(options, text, monkeypatch):
         fp.search(TOMOGRAM, **{**OPTIONS, **options})
 
 
+def test_a_templates_contrast_does_not_matter_however_great_it_is():
+    volume = np.random.default_rng(3).normal(size=(24, 24, 24)).astype(np.float32)
+    template = fp.from_gaussian((9.0,) * 3, sigma=(1.0, 1.5, 2.0))
+    how = {"scale": 1.0, "count": 3, "spacing": 60.0, "distance": 3.0}
+    found = fp.search(volume, template=template, **how)
+    for factor in (1e25, 1e-25):
+        other = fp.search(volume, template=factor * template, **how)
+        np.testing.assert_allclose(other.positions, found.positions, atol=1e-3)
+
+
+def test_a_template_as_large_as_the_tomogram_fits_at_no_place():
+    tomogram = np.random.default_rng(0).normal(size=(8, 9, 8)).astype(np.float32)
+    template = fp.from_gaussian((8.0,) * 3, sigma=1.5)
+    with pytest.raises(ValueError, match=r"template must be smaller than the tomogram"):
+        fp.search(tomogram, template=template, scale=1.0, count=1, spacing=90.0)
+
+
 def test_tiles_that_do_not_fit_into_memory_are_refused(monkeypatch):
     from funpipe.base import arguments
 

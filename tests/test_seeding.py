@@ -33,6 +33,34 @@ def arc_length(points: np.ndarray, count: int = 400_000) -> float:
 
 # Curves.
 
+BACK = np.array([[-1.0, -3, 0], [-2, -6, -1], [-1, -3, 0]])
+BACK_AND_FORTH = np.array([[0.0, 1, 2], [1, 4, 3], [3, 8, 3]])
+TO_AND_FRO = np.array(
+    [[3, 8, 3], [0, 1, 2], [3, 8, 3], [1, 4, 3], [3, 8, 3], [1, 4, 3]]
+)
+
+
+@pytest.mark.parametrize(
+    "seed", [fp.helix(rise=1.0), fp.lattice(spacing=1.0, radius=2.0, kind="tube")]
+)
+def test_a_curve_that_turns_back_at_a_point_is_refused(seed):
+    with pytest.raises(ValueError, match="molecules must be in order along a curve"):
+        seed(BACK)
+
+
+def test_smoothing_that_is_reached_within_a_hundredth_is_not_spoken_of():
+    near = BACK_AND_FORTH[[2, 1, 0, 2, 0, 2, 1]]
+    curve = smooth_curve(near, 0.1)  # a warning would be an error
+    assert curve.length > 10
+
+
+def test_smoothing_that_is_not_reached_is_said_with_how_near_it_is():
+    with pytest.warns(UserWarning, match="that is 0.1 nm from them, .* it is 0.165 nm"):
+        smooth_curve(TO_AND_FRO, 0.1)
+    with pytest.warns(UserWarning) as caught:
+        fp.helix(TO_AND_FRO, rise=1.0, smoothing=0.1)
+    assert [each.filename for each in caught] == [__file__]
+
 
 def test_a_smooth_curve_goes_through_its_points():
     curve = smooth_curve(BENT)

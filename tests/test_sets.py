@@ -179,6 +179,12 @@ def test_the_angle_is_the_smallest_of_rotations_that_look_the_same(seed, symmetr
     assert (found <= plain + 1e-6)[~np.isnan(plain)].all()
 
 
+def test_neighbours_farther_apart_than_squares_can_be_are_refused():
+    far = fp.Molecules([[1e200, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    with pytest.raises(ValueError, match="molecules must be particles less than"):
+        fp.neighbours(far)
+
+
 def test_particles_at_one_place_are_neighbours_at_no_distance():
     turns = Rotation.from_rotvec([[0, 0, 0], [40, 0, 0], [0, 0, 0]], degrees=True)
     molecules = Molecules([[1, 1, 1], [1, 1, 1], [5, 1, 1]], turns)

@@ -11,7 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from funpipe.space.fourier import fourier_vectors
-from funpipe.space.shells import fourier_shell_correlation, resolution_at
+from funpipe.space.shells import (
+    fisher_band,
+    fourier_shell_correlation,
+    resolution_at,
+)
 
 shapes = st.tuples(*[st.integers(2, 9)] * 3)
 seeds = st.integers(0, 2**16)
@@ -158,3 +162,9 @@ def test_the_resolution_is_where_the_signals_power_is_a_sixth_of_the_noises():
     found = resolution_at(*fourier_shell_correlation(a, b, 0.5))
     power = 0.143 / 0.857  # = 25 exp(−10 k²)
     assert found == pytest.approx(1 / math.sqrt(math.log(25 / power) / 10), rel=0.03)
+
+
+def test_the_band_of_an_fsc_below_0_mirrors_that_above():
+    low, high = fisher_band(np.array([0.6, 0.2]), np.array([51.0, 81.0]), 0.9)
+    below = fisher_band(np.array([-0.6, -0.2]), np.array([51.0, 81.0]), 0.9)
+    np.testing.assert_allclose(below, [-high, -low], atol=1e-9)

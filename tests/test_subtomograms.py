@@ -312,3 +312,13 @@ def test_a_wrong_argument_is_named(changes, error, text):
     tomogram, molecules = arguments.pop("tomogram"), arguments.pop("molecules")
     with pytest.raises(error, match=text):
         fp.subtomograms(tomogram, molecules, **arguments)
+
+
+def test_boxes_of_a_mask_are_those_of_its_numbers():
+    mask = np.zeros((12, 12, 12), bool)
+    mask[:6] = True
+    places = [[3.0, 5.0, 5.0], [5.5, 5.0, 5.0], [9.0, 5.0, 5.0]]
+    found = fp.subtomograms(mask, places, shape=3, scale=1.0)
+    wanted = fp.subtomograms(mask.astype(np.float32), places, shape=3, scale=1.0)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    np.testing.assert_allclose(found[[0, 2], 0, 0, 0], [1, 0], atol=1e-6)

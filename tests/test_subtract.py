@@ -166,6 +166,8 @@ def test_many_tomograms_many_particles_and_threads_give_the_same():
         ({"mask": 0 * MASK}, "mask must be above 0 somewhere, but is empty"),
         ({"mask": MASK[1:]}, "mask must have the template's shape"),
         ({"amplitude": np.nan}, "amplitude must be a finite number"),
+        ({"amplitude": 1e300}, "amplitude must be a finite number that a float32"),
+        ({"amplitude": 3e38, "template": 100 * WHOLE}, "amplitude must be such that"),
         ({"scale": None}, "scale must be given, in nm per voxel"),
         ({"tilt": (60, -60)}, "tilt must be None, two angles"),
         ({"molecules": [[5, 5, 999]]}, r"molecules\[0\] at .* lies wholly outside"),

@@ -71,6 +71,13 @@ azimuth of astigmatism; #5 - additional phase shift [radians]; #6 - cross correl
 """
 
 
+CONTRAST = """\
+<TiltSeries><Angles>-3
+0
+3</Angles><CTF><Param Name="Amplitude" Value="{}" /></CTF></TiltSeries>
+"""
+
+
 def written(folder, name, text):
     path = Path(folder, name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -598,11 +605,13 @@ def test_an_axis_along_x_turns_azimuths_with_it(tmp_path, tlt, xf):
         ("a.mdoc", "PixelSpacing = 1.0\n\n[ZValue = 0]\nStageZ = 1\n", "TiltAngle"),
         ("a.aln", "# AreTomo Alignment\n# SEC\n 1 2 3\n", "not a readable .aln"),
         ("a.xml", "<TiltSeries><Angles>1", "not a readable .xml file"),
+        ("a.xml", CONTRAST.format(1.1), "amplitude_contrast must be a part, from 0"),
         ("a.xml", "<Movie/>", "<Movie>, and not <TiltSeries>"),
         ("a.xml", "<TiltSeries><Angles>1\ntwo</Angles></TiltSeries>", "<Angles>"),
         ("a.star", "data_\n\nloop_\n_rlnVoltage #1\n300\n", "rlnTomoYTilt"),
         ("a.star", "data_\n\nloop_\n", "not a readable STAR file"),
         ("a.txt", "1 2 3\n", "is of no format that tells of a tilt series"),
+        ("ctf.txt", CTFFIND.replace("200.0", "200.0.0"), "its voltage is '200.0.0'"),
         ("ctf.txt", CTFFIND + "4.0 10000\n", "as many columns in every line"),
     ],
 )

@@ -3,7 +3,7 @@
 - `errors`: errors that carry what they are about: the argument, the file
 - `wording`: how errors are worded: what must be, what is, what to write instead
 - `arguments`: checks of arguments, by name and value; the types in signatures
-- `caller`: warnings, blamed on the line of whoever called the package
+- `caller`: warnings on the line that called; errors of functions that were given
 - `extras`: optional libraries, the error when one is missing, and theirs in one line
 - `sources`: files as they are read: ordinary ones, of bounded size
 - `whole`: files written whole or not at all, also by several at a time

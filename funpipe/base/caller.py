@@ -1,12 +1,14 @@
-"""Warnings, blamed on the line of whoever called the package."""
+"""What concerns whoever called the package: warnings on its line, its functions."""
 
 from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["warn"]
+__all__ = ["of_caller", "warn"]
 
 _INSIDE = ("funpipe", "toolz", "contextlib")  # toolz calls what is curried
 
@@ -21,6 +23,26 @@ def warn(text: str) -> None:
     while frame.f_back is not None and _package(frame) in _INSIDE:
         level, frame = level + 1, frame.f_back
     warnings.warn(text, stacklevel=level)
+
+
+@contextmanager
+def of_caller(name: str) -> Iterator[None]:
+    """Note in an error of a function that an argument gave which argument that was.
+
+    Examples
+    --------
+    >>> try:
+    ...     with of_caller("on_iteration"):
+    ...         [].index(1)
+    ... except ValueError as error:
+    ...     print(error.__notes__)
+    ['in on_iteration']
+    """
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in {name}")
+        raise
 
 
 def _package(frame: FrameType) -> str:

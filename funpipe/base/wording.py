@@ -92,15 +92,20 @@ def printable(text: str) -> str:
 def quoted(name: str, most: int = 60) -> str:
     """Return a name in quotation marks, the middle left out of a long one.
 
+    What is escaped counts as it is shown.
+
     Examples
     --------
     >>> quoted("score"), quoted("x" * 70, 9)
     ("'score'", "'xxx...xxx'")
     """
+    kept = (most - 3) // 2
     if len(name) > most:
-        kept = (most - 3) // 2
         name = f"{name[:kept]}...{name[-kept:]}"
-    return repr(name)
+    shown = repr(name)
+    if len(shown) > most + 2:
+        shown = f"{shown[: kept + 1]}...{shown[-kept - 1 :]}"
+    return shown
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:

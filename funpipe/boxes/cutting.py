@@ -161,7 +161,9 @@ def _cut(
             )
             for each in places:
                 around = tuple(map(slice, start[each] - low, stop[each] - low))
-                if np.ptp(boxes[each]) <= _FAINT * spread and not np.ptp(raw[around]):
+                there = raw[around]
+                flat = there.min() == there.max()  # of booleans too
+                if flat and np.ptp(boxes[each]) <= _FAINT * spread:
                     boxes[each] = boxes[each].mean(dtype=np.float64)
                 if (level, unit) != (0.0, 1.0):
                     boxes[each] = boxes[each].astype(np.float64) * unit + level

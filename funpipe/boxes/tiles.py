@@ -104,6 +104,8 @@ def plan_tiles(shape: Shape, step: float, inside: Shape, around: int) -> Plan:
     >>> plan = plan_tiles((40, 100, 200), 2.0, (10, 10, 10), 12)
     >>> plan.places, len(plan.first), plan.places_of_all()
     ((30, 60, 64), 2, 36000)
+    >>> plan_tiles((8, 8, 8), 1.0, (4, 4, 4), 5).places_of_all()
+    0
     """
     margin = 2 * math.ceil((around + 1) / step / 2)
     axes, places = [], []
@@ -111,8 +113,8 @@ def plan_tiles(shape: Shape, step: float, inside: Shape, around: int) -> Plan:
         low = 2 * math.floor(away / step / 2)
         count = math.floor((size - 1 - away) / step) - low + 1
         most = max(_PLACES, 4 * margin) - 2 * margin
-        tiles = math.ceil(count / most)
-        own = 2 * math.ceil(count / tiles / 2)
+        tiles = max(1, math.ceil(count / most))
+        own = 2 * math.ceil(max(count, 1) / tiles / 2)
         n = own + 2 * margin
         while n % 2 or scipy.fft.next_fast_len(n, real=True) != n:
             n += 1

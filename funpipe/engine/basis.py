@@ -229,7 +229,8 @@ def _all_rows(
     templates: Array, k: Array, turns: Any, b: Array, compiled: bool
 ) -> NDArray[np.complex64]:
     furthest = float(np.linalg.norm(k, axis=1).max())
-    some = (template_fields(each, furthest, compiled=compiled) for each in templates)
+    units = templates / np.abs(templates).max(axis=(1, 2, 3), keepdims=True)
+    some = (template_fields(each, furthest, compiled=compiled) for each in units)
     return np.concatenate([_rows(each, k, turns, b) for each in some])
 
 

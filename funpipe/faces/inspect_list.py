@@ -18,6 +18,7 @@ from funpipe.io.volumes import open_volume, volume_stem
 __all__ = ["Seen", "by", "particles"]
 
 _NEAR = 0.1  # nm: particles as near as this are one, picked twice
+_FARTHEST = 1e100  # beyond which no square is a number
 _MANY = 10  # particles of a tomogram, which then fill some of it
 _WIDE, _DEEP = 2000.0, 1000.0  # nm: more than tomograms are
 _NARROW, _FLAT = 100.0, 20.0  # nm: less than many particles are spread over
@@ -137,6 +138,7 @@ def _odd_places(known: _Known) -> list[str]:
 
     odd, twice = [], 0
     for positions in _groups(known.molecules):
+        positions = positions[(np.abs(positions) < _FARTHEST).all(axis=1)]
         pairs = cKDTree(positions).query_pairs(_NEAR, output_type="ndarray")
         twice += len(np.unique(pairs[:, 1])) if len(pairs) else 0
     if twice and known.unit in ("nm", "voxels"):

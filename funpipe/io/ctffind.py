@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.errors import FileError
+from funpipe.base.wording import quoted
 from funpipe.io.tilt_facts import (
     TiltFacts,
     TiltFormat,
@@ -49,7 +50,7 @@ def _read(path: str) -> TiltFacts:
         raise FileError(path, ": its images are not numbered one by one")
     values = values[order]
     settings = {
-        name: float(found[1])
+        name: _number(path, name, found[1])
         for name, each in _SETTINGS.items()
         if (found := re.search(each, comments))
     }
@@ -62,9 +63,18 @@ def _read(path: str) -> TiltFacts:
     )
 
 
+def _number(path: str, name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise FileError(
+            path, f": its {name.replace('_', ' ')} is {quoted(text)}, and no number"
+        ) from None
+
+
 def _hand(path: str, comments: str, values: NDArray[np.float64]) -> dict[str, float]:
     """Return the hand where AreTomo says it."""
-    found = re.search(r"#(\d+) *-? *dfHand", comments)
+    found = re.search(r"#(\d{1,9}) *-? *dfHand", comments)
     if not found or int(found[1]) > values.shape[1]:
         return {}
     hands = np.unique(values[:, int(found[1]) - 1])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from funpipe.base.errors import Argument, FileError, WrongValueError
 from funpipe.base.molecules import Molecules
-from funpipe.base.wording import listed
+from funpipe.base.wording import listed, printable
 from funpipe.io.columns import Columns
 from funpipe.io.formats import Format
 from funpipe.io.relion_poses import (
@@ -232,9 +232,10 @@ def _with_optics(
     index = [places.get(group, -1) for group in of_rows]
     if -1 in index:
         row = index.index(-1)
+        shown = printable(str(of_rows[row])[:60])
         raise FileError(
             name,
-            f": row {row + 1} is in the optics group {of_rows[row]}, but there are "
+            f": row {row + 1} is in the optics group {shown}, but there are "
             f"only {listed(map(str, groups))}",
         )
     return {**found, **{each: optics[each][index] for each in added if each}}

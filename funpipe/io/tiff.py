@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import BufferingHandler
 from typing import Any
 
@@ -38,6 +39,7 @@ def open_tiff(name: str) -> Volume:
     missing = 0
     try:
         with _errors_raised(), tifffile.TiffFile(name) as file:
+            _check_chain(name, file.byteorder, big=file.is_bigtiff)
             series = file.series[0]
             if series.axes.endswith("S"):
                 raise ValueError("its pixels are colours, not numbers")
@@ -54,6 +56,31 @@ def open_tiff(name: str) -> Volume:
     if missing:
         warn(f"{name}: {missing} pieces of its pages are not stored, and are read as 0")
     return Volume(array, *isotropic(size))
+
+
+def _check_chain(name: str, order: str, *, big: bool) -> None:
+    """Refuse pages of which a later one leads to an earlier one.
+
+    Each says where in the file the next one is, and tifffile would follow for ever.
+    """
+    where, count, tag = ("Q", "Q", 20) if big else ("L", "H", 12)
+    size = os.stat(name).st_size
+    with open(name, "rb") as file:
+
+        def number(kind: str) -> int:
+            content = file.read(struct.calcsize(f"={kind}"))
+            return int(struct.unpack(f"{order}{kind}", content)[0])
+
+        file.seek(8 if big else 4)
+        page, seen = number(where), set[int]()
+        with suppress(struct.error):  # at the end, of which tifffile tells
+            while 0 < page < size:
+                if page in seen:
+                    raise ValueError(f"page {len(seen)} leads to an earlier one")
+                seen.add(page)
+                file.seek(page)
+                file.seek(tag * number(count), os.SEEK_CUR)
+                page = number(where)
 
 
 @contextmanager

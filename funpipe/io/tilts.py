@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
 from funpipe.base.caller import warn
-from funpipe.base.errors import FileError
+from funpipe.base.errors import FileError, WrongError
 from funpipe.base.sources import open_unpacked
 from funpipe.base.wording import describe, fail
 from funpipe.io.formats import Table
@@ -176,9 +176,10 @@ def merged(
     """
     main = _main(several, over)
     options: dict[str, Any] = {}
+    sources: dict[str, TiltFacts] = {"angles": main}
     for each in reversed(several):
         options.update(each.settings)
-    sources = {}
+        sources.update(dict.fromkeys(each.settings, each))
     for name in ("dose", "defocus", "phase_shift"):
         found = next((one for one in several if getattr(one, name) is not None), None)
         if found is not None and name not in over:
@@ -194,6 +195,7 @@ def merged(
         if "astigmatism" not in over:
             stigma = _astigmatism(main, several, sources["defocus"], pair, axis)
             options["astigmatism"] = stigma
+            sources["astigmatism"] = sources["defocus"]
     if "phase_shift" in sources:
         options["phase_shift"] = float(np.mean(options["phase_shift"]))
     options.update({"angles": main.angles, **over})
@@ -204,12 +206,11 @@ def merged(
         )
     try:
         return tilt_series(axis=axis, **options)
-    except (TypeError, ValueError) as error:
-        name = str(error).split(" ", 1)[0]
-        path = main.path if name == "angles" else getattr(sources.get(name), "path", "")
-        if name in over or not path:
+    except WrongError as error:
+        name = error.name.partition("[")[0]
+        if name in over or name not in sources:
             raise
-        raise FileError(path, f": {error}") from None
+        raise FileError(sources[name].path, ": ", *error.parts) from None
 
 
 def _main(several: Sequence[TiltFacts], over: Mapping[str, Any]) -> TiltFacts:

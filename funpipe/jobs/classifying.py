@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from funpipe.algebra.pipeline import ImageConverter
 from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
-from funpipe.base.caller import warn
+from funpipe.base.caller import of_caller, warn
 from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import fail
 from funpipe.boxes.opening import (
@@ -205,7 +205,8 @@ def classify(
     last = None
     for last in sorted_into(particles, prepared, given):
         if on_iteration is not None:
-            _tell(on_iteration, last)
+            with of_caller("on_iteration"):
+                on_iteration(last)
     assert last is not None
     if not last.converged and given.iterations > 1:
         warn(
@@ -213,14 +214,6 @@ def classify(
             "particles still change class: give more iterations, or fewer classes"
         )
     return last.molecules
-
-
-def _tell(on_iteration: Callable[[Classification], Any], last: Classification) -> None:
-    try:
-        on_iteration(last)
-    except Exception as error:
-        error.add_note("in on_iteration")
-        raise
 
 
 # Arguments.

@@ -22,6 +22,7 @@ __all__ = [
     "Links",
     "best_apart",
     "box_links",
+    "check_apart",
     "clusters",
     "feature_links",
     "near_pairs",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 Array: TypeAlias = NDArray[Any]
+
+_FARTHEST = 1e100  # nm, so that squares are numbers
 
 
 class Links(NamedTuple):
@@ -74,8 +77,15 @@ def place_links(
         yield Links(first[near], f"they are within={within:g} nm")
 
 
+def check_apart(positions: Array) -> None:
+    """Refuse particles that are so far apart that distances are no numbers."""
+    if len(positions) and not np.ptp(positions, axis=0).max() < _FARTHEST:
+        fail("molecules", f"particles less than {_FARTHEST:g} nm apart", positions)
+
+
 def near_pairs(positions: Array, tomograms: Array, distance: float) -> Array:
     """Return all pairs of one tomogram no farther apart than a distance, (m, 2)."""
+    check_apart(positions)
     found = [np.zeros((0, 2), np.intp)]
     for some in of_each(tomograms):
         tree = scipy.spatial.KDTree(positions[some])

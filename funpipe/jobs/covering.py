@@ -14,7 +14,6 @@ from funpipe.base import arguments as check
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import fail
 from funpipe.jobs.outlining import FARTHEST, Outline, bounded
-from funpipe.space.curves import smooth_curve
 from funpipe.space.surfaces import (
     cloud_normals,
     on_sphere,
@@ -77,7 +76,7 @@ def _over_sphere(part: Outline, spacing: float, *, radius: float | None) -> Mole
 
 def _over_tube(part: Outline, spacing: float, *, radius: float) -> Molecules:
     around = 2 * math.pi * radius / spacing
-    curve = smooth_curve(part.path())
+    curve = part.curve()
     if not (around + 1) * (curve.length / spacing + 1) <= MOST:
         refuse_many(spacing)
     rows = max(1, round(around))

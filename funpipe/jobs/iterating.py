@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base.arguments import Image
-from funpipe.base.caller import warn
+from funpipe.base.caller import of_caller, warn
 from funpipe.base.molecules import Molecules
 from funpipe.boxes.chunks import check_unchanged
 from funpipe.boxes.opening import Source
@@ -251,7 +251,10 @@ def _references(found: Iteration, given: Given) -> References:
 def _prepared(
     image: Image, scale: float, prepare: Callable[[Image, float], Image] | None
 ) -> Image:
-    return image if prepare is None else prepare(image, scale)
+    if prepare is None:
+        return image
+    with of_caller("prepare_template"):
+        return prepare(image, scale)
 
 
 def _narrow(last: Iteration, given: Given) -> Search:

@@ -12,6 +12,7 @@ from funpipe.base import arguments as check
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import fail, listed
 from funpipe.jobs.clustering import tomogram_numbers
+from funpipe.space.curves import Curve, smooth_curve
 
 if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
@@ -47,6 +48,16 @@ class Outline(NamedTuple):
         if len(points) < 2:
             raise ValueError(f"molecules must be two points or more of {self.name}")
         return points
+
+    def curve(self, smoothing: float = 0.0) -> Curve:
+        """Return a smooth curve through the points, from the first on."""
+        found = smooth_curve(self.path(), smoothing)
+        if not found.has_tangents():
+            raise ValueError(
+                f"molecules must be in order along a curve, and that of {self.name} "
+                "turns back at one of its points"
+            )
+        return found
 
     def enough(self, what: str) -> NDArray[np.float64]:
         """Return points that are as many as a surface needs."""

@@ -13,6 +13,7 @@ from funpipe.algebra.pipeline import ImageConverter, ImageProvider
 from funpipe.algebra.verbs import verb
 from funpipe.base import arguments as check
 from funpipe.base.arguments import Image
+from funpipe.base.caller import of_caller
 from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import fail, listed
 from funpipe.boxes.opening import common_scale, open_tomograms
@@ -228,5 +229,6 @@ def _told(
     found: Iterator[Iteration], on_iteration: Callable[[Iteration], Any]
 ) -> Iterator[Iteration]:
     for each in found:
-        on_iteration(each)
+        with of_caller("on_iteration"):
+            on_iteration(each)
         yield each

@@ -13,7 +13,7 @@ from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import fail
 from funpipe.jobs.covering import MOST, refuse_many, seeds_of
 from funpipe.jobs.outlining import FARTHEST, Outline, bounded, outlines
-from funpipe.space.curves import Curve, smooth_curve
+from funpipe.space.curves import Curve
 
 __all__ = ["helix", "lattice"]
 
@@ -127,7 +127,7 @@ def helix(
     names = ("filament",), ("object", "contour")
     found, count = [], 0.0
     for each in outlines(points, "filament", filament, names, tomogram_feature):
-        curve = smooth_curve(each.path(), smoothing)
+        curve = each.curve(smoothing)
         count += (curve.length / given.rise + 1) * given.protofilaments
         if not count <= MOST:
             fail("rise", f"so wide that there are {MOST} particles at the most", rise)

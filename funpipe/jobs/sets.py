@@ -14,6 +14,7 @@ from funpipe.base.molecules import Molecules, as_molecules
 from funpipe.base.wording import fail, listed
 from funpipe.jobs.clustering import (
     best_apart,
+    check_apart,
     near_pairs,
     of_each,
     tomogram_numbers,
@@ -226,6 +227,7 @@ def neighbours(
     particles = as_molecules("molecules", molecules)
     group = symmetry_group(check.symmetry("symmetry", symmetry))
     tomograms = tomogram_numbers(particles, tomogram_feature)
+    check_apart(particles.positions)
     distance, angle = np.full((2, len(particles)), np.nan)
     for some in of_each(tomograms):
         if len(some) > 1:

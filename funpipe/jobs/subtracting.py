@@ -115,7 +115,7 @@ def subtract(
     True
     """
     how = running(executor=executor, progress=progress)
-    given = None if amplitude is None else check.number("amplitude", amplitude)
+    given = None if amplitude is None else check.grey("amplitude", amplitude)
     particles = as_molecules("molecules", molecules)
     left = as_tilt("tilt", tilt)
     sources, empty = open_tomograms(tomogram, particles, scale, left, tomogram_feature)
@@ -201,7 +201,10 @@ def _subtracted(
             turned = np.tensordot(rotation.as_matrix(), k, axes=1)[:, None]
             images = parts.seen(part_left(taken(tilt, [i]), turned)[0])
         a = _amplitude(box, images) if amplitude is None else amplitude
-        found[i] = box - np.float32(a) * images[0]
+        with np.errstate(over="ignore", invalid="ignore"):  # said below
+            found[i] = box - np.float32(a) * images[0]
+    if amplitude is not None and not np.isfinite(found).all():
+        fail("amplitude", "such that a float32 holds what is left", amplitude)
     return {"boxes": found}
 
 

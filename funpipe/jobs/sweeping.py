@@ -149,6 +149,7 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
         plan = plan_tiles(shape, basis.step, inside, half + REACH + 1)
         _check_room(basis, plan)
         poses = plan.places_of_all() * len(basis.rows)
+        _check_places(poses, looked.support.box, source)
         least = score_of_chance(basis.numbers, poses, _POSES * looked.expected)
         least = least if looked.least is None else looked.least
         limits = limits_of(basis, least, SWEEP.missed)
@@ -200,6 +201,18 @@ def _beside(basis: Basis, looked: LookedFor, seen: Seen) -> Beside | None:
         return None
     of_it = of_others(basis, looked.background, looked.grid, seen)
     return Beside(of_it, best_by_chance(of_it))
+
+
+def _check_places(poses: int, box: tuple[int, ...], source: Source) -> None:
+    """Refuse a template that fits at no place, for being as large as the tomogram."""
+    if not poses:
+        which = "the tomogram" if source.name is None else repr(source.name)
+        raise WrongValueError(
+            Argument("template"),
+            f" must be smaller than {which} of {source.shape} voxels, to fit at some "
+            f"place in it, but is {box} at {source.scale:.6g} nm per voxel",
+            name="template",
+        )
 
 
 def _check_room(basis: Basis, plan: Plan) -> None:

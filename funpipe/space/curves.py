@@ -14,11 +14,15 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from funpipe.base.caller import warn
+
 __all__ = ["Curve", "smooth_curve"]
 
 Array: TypeAlias = NDArray[Any]
 
 _PARTS = 8  # of a curve between two knots of its spline, to measure it by
+_ENOUGH = 0.01  # of a smoothing, how far a curve's may be from it
+_STILL = 1e-9  # of a curve's greatest speed: where it stands still
 _ALONG = 0.999  # cosine of about 2.5 degrees
 _GAUSS = np.polynomial.legendre.leggauss(12)
 _STEPS = 8  # of Newton's method; it converges in about four
@@ -39,6 +43,11 @@ class Curve:
     def length(self) -> float:
         """Of the whole curve, nm."""
         return float(self.arcs[-1])
+
+    def has_tangents(self) -> bool:
+        """Tell whether it leads somewhere at every knot, and turns back at none."""
+        speeds = self._speed(self.knots)
+        return bool(speeds.min() > _STILL * speeds.max())
 
     def at(self, arc: Array) -> tuple[Array, Array]:
         """Return the points at arc lengths (m,) in nm, and the tangents, (m, 3)."""
@@ -108,7 +117,7 @@ def smooth_curve(points: Array, smoothing: float = 0.0) -> Curve:
         Two or more, of which no two in a row are the same.
     smoothing : float
         How far the curve may be from the points, by root mean square; 0: it goes
-        through all.
+        through all. Where that is not found, a warning says how far it is.
 
     Notes
     -----
@@ -125,9 +134,20 @@ def smooth_curve(points: Array, smoothing: float = 0.0) -> Curve:
            [3., 4.]]))
     """
     degree = min(3, len(points) - 1)
-    (knots, values, _), _ = scipy.interpolate.splprep(
-        list(np.transpose(points)), k=degree, s=len(points) * smoothing**2
+    found, square, state, _ = scipy.interpolate.splprep(
+        list(np.transpose(points)),
+        k=degree,
+        s=len(points) * smoothing**2,
+        full_output=True,
+        quiet=True,
     )
+    knots, values, _ = found[0]
+    near = np.sqrt(square / len(points))
+    if state > 0 and abs(near - smoothing) > _ENOUGH * smoothing:
+        warn(
+            f"no curve through {len(points)} points is found that is {smoothing:g} nm "
+            f"from them, by root mean square; it is {near:.3g} nm"
+        )
     spline = scipy.interpolate.BSpline(knots, np.transpose(values), degree)
     ends = np.unique(knots)
     parts = np.arange(_PARTS) / _PARTS

@@ -8,12 +8,13 @@ say, the error says what may be meant.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
+from funpipe.base.errors import Argument, WrongValueError
 from funpipe.base.wording import describe, fail
 
 __all__ = [
@@ -126,9 +127,10 @@ def angles_of_tilts(name: str, value: Any) -> Numbers:
         fail(name, wanted, value)
     _check_range(name, found, _ANGLES)
     if len(found) > _FEW and np.abs(found).max() <= math.pi / 2:
-        raise ValueError(
-            f"{name} must be degrees, but are all within {np.abs(found).max():.3g}: "
-            f"if they are radians, np.degrees({name}) is meant"
+        _refuse(
+            name,
+            f"degrees, but are all within {np.abs(found).max():.3g}: "
+            f"if they are radians, np.degrees({name}) is meant",
         )
     return tuple(found.tolist())
 
@@ -164,9 +166,10 @@ def _each(
     if found.ndim == 0 and one_for_all:
         found = np.full(count, found)
     if found.shape != (count,):
-        raise ValueError(
-            f"{name} must be one number for each of the {count} tilts, "
-            f"{allowed.wanted}, not {describe(value)}"
+        _refuse(
+            name,
+            f"one number for each of the {count} tilts, {allowed.wanted}, "
+            f"not {describe(value)}",
         )
     _check_range(name, found, allowed)
     return tuple(found.tolist())
@@ -185,8 +188,12 @@ def _check_range(name: str, found: NDArray[Any], allowed: _Range) -> None:
     bad = found[(found < allowed.lowest) | (found > allowed.highest)]
     if bad.size:
         guess = _guess(bad[0], allowed)
-        said = f"{name} must be {allowed.wanted}, not {bad[0]:g}"
-        raise ValueError(f"{said}: {guess}" if guess else said)
+        said = f"{allowed.wanted}, not {bad[0]:g}"
+        _refuse(name, f"{said}: {guess}" if guess else said)
+
+
+def _refuse(name: str, said: str) -> NoReturn:
+    raise WrongValueError(Argument(name), f" must be {said}", name=name)
 
 
 AmplitudeContrast: TypeAlias = Annotated[float, amplitude_contrast]
