@@ -10,21 +10,19 @@ import numpy as np
 import plain_search as plain
 import pytest
 import scipy
-from numpy.testing import assert_array_equal
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe.boxes.tiles import plan_tiles
-from funpipe.engine.basis import Seen, ball_of, likeness, search_basis
+from funpipe.engine.basis import Seen, ball_of, search_basis
 from funpipe.engine.chances import limits_of, score_of_chance
 from funpipe.engine.sweep import step_for, sweep, tiling
 from funpipe.io.volumes import read_volume
-from funpipe.jobs.chance import mirrored, noise_like, null_templates
+from funpipe.jobs.chance import noise_like
 from funpipe.jobs.picking import max_shift
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.recording import read_record
 from funpipe.jobs.score_maps import maps_folder
-from funpipe.jobs.sweeping import Found, LookedFor
 from funpipe.space.geometry import whole_grid
 from funpipe.space.tilts import as_tilt
 
@@ -400,56 +398,11 @@ def test_null_noise_has_the_templates_power_and_extent():
     assert correlation < 0.95
 
 
-def test_a_mirror_image_is_the_template_where_that_has_no_hand():
-    z, y, x = np.indices((15, 15, 15)) - 7.0
-    ellipsoid = np.exp(-(z**2 / 18 + y**2 / 8 + x**2 / 4)).astype(np.float32)[None]
-    (handed,) = masked_templates(prepare_all(TEMPLATE, None, 1.0))
-    grid = whole_grid(20.0)
-    like = [
-        likeness(each, mirrored(each), grid, 3.0, ball_of(each))
-        for each in (ellipsoid, handed[None])
-    ]
-    itself = likeness(ellipsoid, ellipsoid, grid, 3.0, ball_of(ellipsoid))
-    assert like[0] == pytest.approx(itself, abs=0.01) and itself > 0.98
-    assert like[1] < itself - 0.05
-
-
-def test_the_null_is_the_mirror_image_if_that_is_told_apart():
-    looked, found = _looked_for_and_found(0.5)
-    assert_array_equal(
-        null_templates(looked, found, "C1", None), mirrored(looked.templates)
-    )
-    faint = [each._replace(scores=each.scores * 0.1) for each in found]
-    other = null_templates(looked, faint, "C1", None)
-    assert np.abs(other - mirrored(looked.templates)).max() > 0.1
-    noise = noise_like(looked.templates)
-    assert_array_equal(other, noise)
-    assert_array_equal(null_templates(looked, found, "C1", "mirrored"), noise)
-
-
 def test_null_noise_is_as_symmetric_as_the_template():
     templates = np.stack([fp.symmetrize("C4")(TEMPLATE, SCALE)])
     (other,) = noise_like(templates, "C4")
     turned = np.rot90(other, axes=(1, 2))
     assert np.abs(turned - other).max() < 0.02 * np.abs(other).max()
-
-
-def _looked_for_and_found(score):
-    templates = masked_templates(prepare_all(TEMPLATE, None, 1.0))
-    looked = LookedFor(
-        templates,
-        whole_grid(20.0),
-        3.0,
-        ball_of(templates),
-        whiten=False,
-        exact=False,
-        maps=False,
-        expected=10.0,
-        least=None,
-    )
-    some = np.zeros(3, np.intp)
-    scores = np.full(3, score, np.float32)
-    return looked, [Found(np.zeros((3, 3)), scores, some, (0,), 0.1, 200.0, 1)]
 
 
 def test_chance_scores_what_white_noise_does():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -227,7 +228,7 @@ def test_each_option_is_an_argument_of_search(options, argument, value, here, gi
 
 def test_what_is_not_asked_for_is_searchs_own_default(here, given):
     assert run(*ONE, *WHAT[:4], "--out", "picks.csv") == 0
-    defaults = search.__wrapped__.__kwdefaults__
+    defaults = inspect.unwrap(search).__kwdefaults__
     taken = {name: each for name, each in given.items() if name in defaults}
     known = {"template": 1, "mask": 1}
     assert {**taken, **known} == {

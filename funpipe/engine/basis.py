@@ -47,7 +47,6 @@ __all__ = [
     "Basis",
     "Seen",
     "ball_of",
-    "likeness",
     "of_others",
     "search_basis",
     "seen_of",
@@ -183,31 +182,6 @@ def search_basis(
         neighbours(grid.rotations, SWEEP.around * (grid.spacing or 0.0)),
         coarse,
     )
-
-
-def likeness(
-    templates: Array, others: Array, grid: RotationGrid, finest: float, support: Support
-) -> float:
-    """Return how templates correlate with others at the best of all rotations.
-
-    The mean of some rotations of a template, of that template of which it is the
-    highest; without what tilts leave out. See `search_basis` for what is given.
-    """
-    side = int(support.periods[0])
-    k = half_ball((side,) * 3, finest) / side
-    b, compiled = np.ones(len(k)), can_compile()
-    count = len(grid.rotations)
-    some = grid.rotations[np.unique(np.linspace(0, count - 1, _COMPARED).astype(int))]
-    found = []
-    for template, other in zip(templates, others, strict=True):
-        mine = _all_rows(template[None], k, some, b, compiled)
-        theirs = _all_rows(other[None], k, grid.rotations, b, compiled)
-        best = (theirs.view(np.float32) @ mine.view(np.float32).T).max(axis=0)
-        found.append(float(best.mean()))
-    return max(found)
-
-
-_COMPARED = 32  # rotations
 
 
 def of_others(

@@ -14,8 +14,14 @@ discovery rates by such: B. Efron et al., Journal of the American Statistical
 Association 96, 1151, 2001).
 
 Where a particle is the null has a peak too, for its templates are like any of its size.
-So a null's peak counts as chance only as far as there is no particle, by the product of
-1 − p of the search's peaks nearby, p = 1 / (1 + e^−(a + b ℓ)), in turns with the fit.
+Where there is none, the null's is as often the higher of two peaks at one place as the
+lower. So of the null's peaks that are with one of the search's only the higher count,
+and twice; but particles are among those, p = 1 / (1 + e^−(a + b ℓ)) by the search's
+peak, and of particles the part r. So they count
+
+    2 (1 − p r / (p r + (1 − p) / 2)),
+
+r the mean of p among the higher by that among all, in turns with the fit.
 
 Where there are few peaks that says little of the highest. The null's fall off as
 n e^−ρ(ℓ − ℓ₀) above some ℓ₀, and no faster than all of them in white noise would, with
@@ -29,8 +35,6 @@ template is like.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -48,6 +52,7 @@ _SETTLED = 1e-3  # of probabilities
 _PRIOR = 0.1, 0.01  # of b and a, of what one peak says: they are not large
 _MORE = 0.3  # of ln c
 _STARTS = -6.0, -2.0
+_TINY = 1e-30
 _TAIL = 300  # of the null's highest peaks, which say how it falls off
 _WHITE = 10, 0.6  # peaks, and their ρ, that count beside them: as in white noise
 
@@ -109,21 +114,30 @@ def odds_of(found: list[Found], nulls: list[list[Found]], distance: float) -> Od
     theirs = np.concatenate([_all_of(each) for each in nulls])
     if not len(mine) or not len(theirs):
         return Odds(float(np.log(0.5)) if len(mine) else 0.0, 0.0)
-    near = _near(found, nulls, distance)
-    where = np.repeat(np.arange(len(theirs)), [len(each) for each in near])
-    whom = np.fromiter(chain.from_iterable(near), np.intp)
-    share = np.zeros(len(mine))
-    odds, weights = Odds(0.0, 0.0), np.ones(len(theirs))
-    for _ in range(_ROUNDS):
-        weights = np.ones(len(theirs))
-        np.multiply.at(weights, where, 1 - share[whom])
-        odds = _fitted(mine, theirs, weights, len(nulls))
-        before, share = share, scipy.special.expit(odds.level + odds.slope * mine)
-        if np.abs(share - before).max() < _SETTLED:
-            break
+    odds, weights = _settled(mine, theirs, _beside(found, nulls, distance), len(nulls))
     white = len(theirs) / len(nulls), float(theirs.min()), _WHITE[1]
     falls = (_fall(theirs, weights, len(nulls)), white)
     return odds._replace(falls=falls)
+
+
+def _settled(
+    mine: Array, theirs: Array, beside: Array, searches: int
+) -> tuple[Odds, NDArray[np.float64]]:
+    """Return the odds, and what each of the nulls' peaks counts.
+
+    Beside each of those is ℓ of the search's highest peak at its place, or 0.
+    """
+    paired, higher = beside > 0, theirs >= beside
+    odds, r, p = Odds(0.0, 0.0), 0.0, np.zeros(len(theirs))
+    for _ in range(_ROUNDS):
+        particles = p * r / np.maximum(p * r + (1 - p) / 2, _TINY)
+        weights = np.where(paired, 2 * higher * (1 - particles), 1.0)
+        odds = _fitted(mine, theirs, weights, searches)
+        before, p = p, scipy.special.expit(odds.level + odds.slope * beside)
+        r = min(0.5, float(p[paired & higher].sum() / (p[paired].sum() + 1)))
+        if np.abs(p - before).max() < _SETTLED:
+            break
+    return odds, weights
 
 
 def _fall(theirs: Array, weights: Array, searches: int) -> tuple[float, float, float]:
@@ -140,25 +154,24 @@ def _all_of(found: list[Found]) -> NDArray[np.float64]:
     return np.concatenate([_evidence(each.scores, each.numbers) for each in found])
 
 
-def _near(
+def _beside(
     found: list[Found], nulls: list[list[Found]], distance: float
-) -> list[list[int]]:
-    """Return which of the search's peaks are near each of the nulls'."""
-    starts = np.cumsum([0, *(len(each.scores) for each in found)])
-    result: list[list[int]] = []
-    for null in nulls:
-        for start, mine, theirs in zip(starts[:-1], found, null, strict=True):
-            result += _indices(mine.where, theirs.where, distance, int(start))
-    return result
+) -> NDArray[np.float64]:
+    """Return of each of the nulls' peaks ℓ of the search's highest nearby, or 0."""
+    highest = [
+        _highest_near(mine, theirs, distance)
+        for null in nulls
+        for mine, theirs in zip(found, null, strict=True)
+    ]
+    return np.concatenate(highest)
 
 
-def _indices(
-    mine: Array, theirs: Array, distance: float, start: int
-) -> list[list[int]]:
-    if not len(mine) or not len(theirs):
-        return [[] for _ in theirs]
-    near: Sequence[Any] = scipy.spatial.KDTree(mine).query_ball_point(theirs, distance)
-    return [[start + i for i in each] for each in near]
+def _highest_near(mine: Found, theirs: Found, distance: float) -> NDArray[np.float64]:
+    if not len(mine.where) or not len(theirs.where):
+        return np.zeros(len(theirs.where))
+    level = _evidence(mine.scores, mine.numbers)
+    near = scipy.spatial.KDTree(mine.where).query_ball_point(theirs.where, distance)
+    return np.array([level[each].max(initial=0.0) for each in near])
 
 
 def _fitted(mine: Array, theirs: Array, weights: Array, searches: int) -> Odds:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from funpipe.boxes.opening import Tomogram
 from funpipe.boxes.tiles import Filled, ball_diameter
 from funpipe.jobs.aligning import apply_alignment
 from funpipe.jobs.backgrounds import check_background
-from funpipe.jobs.chance import null_templates
+from funpipe.jobs.chance import noise_like
 from funpipe.jobs.choosing import (
     Chosen,
     Wanted,
@@ -48,6 +49,8 @@ PICKED = (
     *("shift_error", "angle_error", "converged"),
 )
 """The features of picks."""
+
+_NULLS = 2  # searches for noise, of which any may be more or less like particles
 
 
 @verb
@@ -104,10 +107,9 @@ def search(
         The least score.
     false_discovery_rate : float, optional
         Which part of all picks may be false, 0 to 1: the list is as long as that
-        allows. It takes one more search, for what nothing there is of: the template's
-        mirror image, or where that is too much like it noise, see
-        `funpipe.jobs.chance` and `funpipe.jobs.odds`. By default 0.05, where there is
-        no other limit.
+        allows, see `funpipe.jobs.odds`. It takes two more searches, for noise that is
+        like the template, see `funpipe.jobs.chance`. By default 0.05, where there is no
+        other limit.
     region : optional
         Where to look: an array or a file, 0 outside; one of labels and which of them
         count, ``(labels, 3)``; a slab, ``(lowest, highest)`` in nm along z; an IMOD
@@ -209,12 +211,19 @@ def search(
     ]
     null, odds = None, None
     if asked.false is not None:
-        other = _null(looked, null_templates(looked, found, symmetry, by))
         null = [
-            peaks_apart(swept(each, other, how, "null of search"), apart, looked.grid)
-            for each in given.places
+            [
+                peaks_apart(
+                    swept(each, other, how, f"null {seed} of search"),
+                    apart,
+                    looked.grid,
+                )
+                for each in given.places
+            ]
+            for seed in range(_NULLS)
+            for other in [_null(looked, noise_like(looked.templates, symmetry, seed))]
         ]
-        odds = odds_of(found, [null], _place_of(apart, looked))
+        odds = odds_of(found, null, _place_of(apart, looked))
     some = chosen(found, odds, asked)
     check_unchanged(each.source for each in given.places)
     if written.maps is not None:
@@ -368,7 +377,7 @@ def _record(
     symmetry: str,
     found: list[Found],
     some: list[Chosen],
-    null: list[Found] | None,
+    null: list[list[Found]] | None,
     odds: Odds | None,
 ) -> SearchRecord:
     sources = [each.source for each in given.places]
@@ -393,6 +402,7 @@ def _record(
         scores,
         -np.sort(-picked),
         false,
-        None if null is None else of_all(null, None)[0],
+        None if null is None else of_all([*chain(*null)], None)[0],
+        1 if null is None else len(null),
         asked.false,
     )
