@@ -33,7 +33,7 @@ def of_caller(name: str) -> Iterator[None]:
     --------
     >>> try:
     ...     with of_caller("on_iteration"):
-    ...         [].index(1)
+    ...         int("x")
     ... except ValueError as error:
     ...     print(error.__notes__)
     ['in on_iteration']

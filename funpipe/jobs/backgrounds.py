@@ -55,9 +55,10 @@ def background_of(
 
     Examples
     --------
-    >>> template = np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2)
-    >>> found = background_of("mirrored", template)
-    >>> bool((found[0, 0, 0] == template[0, 1, 1, ::-1]).all())
-    True
+    >>> background_of("mirrored", np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2))
+    array([[[[7., 6.],
+             [5., 4.]],
+            [[3., 2.],
+             [1., 0.]]]], dtype=float32)
     """
     return None if name is None else BACKGROUNDS[name](templates, symmetry)

@@ -125,7 +125,7 @@ def _settled(
 ) -> tuple[Odds, NDArray[np.float64]]:
     """Return the odds, and what each of the nulls' peaks counts.
 
-    Beside each of those is ℓ of the search's highest peak at its place, or 0.
+    Beside each of those is ℓ of the search's peak at its place, or 0.
     """
     paired, higher = beside > 0, theirs >= beside
     odds, r, p = Odds(0.0, 0.0), 0.0, np.zeros(len(theirs))
@@ -157,21 +157,21 @@ def _all_of(found: list[Found]) -> NDArray[np.float64]:
 def _beside(
     found: list[Found], nulls: list[list[Found]], distance: float
 ) -> NDArray[np.float64]:
-    """Return of each of the nulls' peaks ℓ of the search's highest nearby, or 0."""
-    highest = [
-        _highest_near(mine, theirs, distance)
+    """Return of each of the nulls' peaks ℓ of the search's nearest, or 0."""
+    nearest = [
+        _of_nearest(mine, theirs, distance)
         for null in nulls
         for mine, theirs in zip(found, null, strict=True)
     ]
-    return np.concatenate(highest)
+    return np.concatenate(nearest)
 
 
-def _highest_near(mine: Found, theirs: Found, distance: float) -> NDArray[np.float64]:
+def _of_nearest(mine: Found, theirs: Found, distance: float) -> NDArray[np.float64]:
     if not len(mine.where) or not len(theirs.where):
         return np.zeros(len(theirs.where))
     level = _evidence(mine.scores, mine.numbers)
-    near = scipy.spatial.KDTree(mine.where).query_ball_point(theirs.where, distance)
-    return np.array([level[each].max(initial=0.0) for each in near])
+    away, which = scipy.spatial.KDTree(mine.where).query(theirs.where)
+    return np.where(away <= distance, level[which], 0.0)
 
 
 def _fitted(mine: Array, theirs: Array, weights: Array, searches: int) -> Odds:

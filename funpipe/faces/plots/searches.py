@@ -39,9 +39,9 @@ def search_scores(record: Any, *, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
         A histogram of all peaks, as they were before they were aligned, those darker
-        that were taken. Where the false discovery rate was estimated also of the
-        nulls' peaks, of one search, see `funpipe.jobs.chance`, with how many of the search's own are
-        expected to be false, in each bar and among those taken.
+        that were taken. Where the false discovery rate was estimated also of the nulls'
+        peaks, of one search, see `funpipe.jobs.chance`, with how many of the search's
+        own are expected to be false, in each bar and among those taken.
 
     Raises
     ------
