@@ -13,7 +13,8 @@ better one is of. Beside `crowding`:
   ball of 10 voxels.
 - same: 60 copies in 128³ voxels, by brute force at rotations of 15°, see `exhaustive`.
   The peaks that are asked for are the highest 200, of which 140 are of no copy, with
-  scores of 1 % less allowed: these on voxels and rotations, before they climb.
+  scores of 1 % less allowed: these on voxels and rotations, before they climb, as
+  `threshold` finds them, which looks from 0.8 of it on.
 """
 
 from __future__ import annotations
@@ -262,8 +263,11 @@ def on_grid(
         whiten=False,
         exact=exact,
         maps=False,
+        background=None,
     )
-    found = swept(given.places[0], looked._replace(least=least), how)
+    looked = looked._replace(least=least) if exact else looked
+    found = swept(given.places[0], looked, how)
+    found = found.take(found.scores >= least)
     turns = looked.grid.rotations[found.rows]
     return fp.Molecules(
         found.where * SCALE, turns, {"score": found.scores.astype(float)}
