@@ -244,8 +244,18 @@ def search(
         share = np.maximum.accumulate(picks.features["false_discovery_rate"])
         picks = picks.with_features(false_discovery_rate=share)
     if not len(picks):
-        warn("search found nothing: no peak is above the threshold")
+        warn(f"search found nothing: {_why(asked)}")
     return picks
+
+
+def _why(asked: Wanted) -> str:
+    """Say why there are no picks."""
+    if asked.false is None:
+        return "no peak is above the threshold"
+    return (
+        f"of any picks a part of more than {asked.false:g} is expected to be false; "
+        "count or threshold alone give the best all the same"
+    )
 
 
 def _null(looked: LookedFor, templates: NDArray[np.float32]) -> LookedFor:
