@@ -377,3 +377,10 @@ def test_a_wrong_argument_is_named(changes, text):
     arguments = {"molecules": molecules, "shape": 5, "scale": SCALE, **changes}
     with pytest.raises(ValueError, match=text):
         fp.average(image, **arguments)
+
+
+def test_splines_that_overshoot_single_precision_are_refused():
+    sign = np.where(np.random.default_rng(0).random((24, 24, 24)) > 0.5, 1, -1)
+    there = fp.Molecules([[11.5, 12.0, 12.0]])
+    with pytest.raises(ValueError, match="tomogram must have values that single"):
+        fp.average(3.3e38 * sign, there, scale=1.0, shape=8, progress=False)

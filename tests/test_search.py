@@ -416,6 +416,11 @@ def test_chance_scores_what_white_noise_does():
 # Where it is looked.
 
 
+def test_regions_of_no_tomogram_are_none():
+    options = {**OPTIONS, "spacing": 40.0, "count": 2}
+    assert fp.search(TOMOGRAM, region={}, **options) == fp.search(TOMOGRAM, **options)
+
+
 def test_only_a_region_is_looked_at():
     picks = fp.search(TOMOGRAM, count=10, region=(20.0, 40.0), **OPTIONS)
     assert len(picks) > 2 and (picks.positions[:, 0] > 19.5).all()

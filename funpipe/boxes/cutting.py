@@ -166,13 +166,15 @@ def _cut(
                 if flat and np.ptp(boxes[each]) <= _FAINT * spread:
                     boxes[each] = boxes[each].mean(dtype=np.float64)
                 if (level, unit) != (0.0, 1.0):
-                    boxes[each] = boxes[each].astype(np.float64) * unit + level
+                    values = boxes[each].astype(np.float64) * unit + level
+                    _check_held(0.0, float(np.abs(values).max()))  # splines overshoot
+                    boxes[each] = values
     fill_outside(boxes, source)
     return boxes
 
 
 def _check_held(level: float, spread: float) -> None:
-    """Refuse a block that boxes of single precision cannot hold at its own scale."""
+    """Refuse values that boxes of single precision cannot hold at their own scale."""
     largest = abs(level) + spread
     if largest > float(np.finfo(np.float32).max):
         raise ValueError(

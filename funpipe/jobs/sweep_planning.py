@@ -162,7 +162,7 @@ def _regions(region: Any, sources: list[Source]) -> list[Any]:
             f"region names {listed(wrong)}, of which there is no tomogram; there is "
             f"{listed(there) or 'but one, without a name'}"
         )
-    return [named.get(name) for name in there]
+    return [named.get(str(each.name)) for each in sources]
 
 
 def _place(source: Source, region: Region) -> Place:
