@@ -27,7 +27,7 @@
 - `iterating`: the iterations of a refinement, each a frozen value
 - `picking`: `search`; `sweep_planning`: its arguments, checked before any work
 - `sweeping`: a tomogram swept tile by tile for turned templates
-- `chance`: how many peaks there are by chance; `choosing`: which of them are picks
+- `chance`: noise like templates, as a null; `choosing`: which of the peaks are picks
 - `spacing`: peaks that are apart, by a distance or a mask's shape
 - `odds`: how likely each of those is a particle
 - `backgrounds`: templates that no particle looks like

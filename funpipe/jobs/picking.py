@@ -108,18 +108,19 @@ def search(
     false_discovery_rate : float, optional
         Which part of all picks may be false, 0 to 1: the list is as long as that
         allows, see `funpipe.jobs.odds`. It takes two more searches, for noise that is
-        like the template, see `funpipe.jobs.chance`. By default 0.05, where there is no
-        other limit.
+        like the template, see `funpipe.jobs.chance`; where particles are so faint that
+        it fits them nearly as well, few picks or none are left. By default 0.05, where
+        there is no other limit.
     region : optional
         Where to look: an array or a file, 0 outside; one of labels and which of them
         count, ``(labels, 3)``; a slab, ``(lowest, highest)`` in nm along z; an IMOD
         model, the inside of its closed contours; of many tomograms also a mapping.
     background : {"mirrored", "random"}, optional
-        What scores are corrected by: the template's mirror image, or noise of its own
-        power and extent. Half of what it scores above noise at a place, the best of all
-        its rotations, is subtracted from the template's score there and from those of
-        nulls, see `funpipe.engine.background`. It is for what fits any template of a
-        size, as membranes and gold may.
+        What scores are corrected by: the template's mirror image, or noise like it, see
+        `funpipe.jobs.chance`. Half of what it scores above noise at a place, the best
+        of all its rotations, is subtracted from the template's score there and from
+        those of nulls, see `funpipe.engine.background`. It is for what fits any
+        template of a size, as membranes and gold may.
     whiten : bool
         Whether frequencies count by how little of the tomogram they hold: better where
         noise is not white.
