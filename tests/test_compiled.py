@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,6 +172,39 @@ def bank(**options):
     return template_bank(
         image, grid, (2.0,) * 3, 2.5, support=whole_box(BOX), **options
     )
+
+
+KERNELS = """
+import hashlib
+import numpy as np
+from funpipe.space.compiled import transferred
+from funpipe.space.compiled_splines import prefiltered, splined
+random = np.random.default_rng(0)
+values = random.standard_normal((24, 24, 24)).astype(np.float32)
+prefiltered(values)
+turn = np.linalg.qr(random.standard_normal((3, 3)))[0]
+image = np.zeros((40, 40, 40), np.float32)  # partly beyond the faces
+splined(values, turn, np.array([12.0, 11.0, 3.0]) - turn @ np.full(3, 20.0), image)
+angles = np.radians(np.linspace(-60, 60, 31))
+rest = [random.random(31) for _ in range(4)]
+tilts = np.stack([np.sin(angles), np.cos(angles), *rest], axis=1)
+k = random.standard_normal((3, 5, 4000)).astype(np.float32)
+found = np.zeros(k.shape[1:])
+rates = np.array([1.0, 7.0, -0.1, 0.07, 1.0])
+transferred(k, random.random((5, 31)), tilts, rates, 0.05, found)
+for each in (values, image, found):
+    print(hashlib.sha256(each.tobytes()).hexdigest())
+"""
+
+
+@needs_numba
+def test_what_comes_from_disk_has_the_bits_of_what_was_compiled_now(tmp_path):
+    variables = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    variables["PYTHONPATH"] = str(Path(fp.__file__).parents[1])
+    run = [sys.executable, "-c", KERNELS]
+    now, kept = (subprocess.check_output(run, env=variables) for _ in range(2))
+    assert list(tmp_path.rglob("*.nbc")), "nothing is kept"
+    assert now == kept
 
 
 @needs_numba

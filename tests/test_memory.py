@@ -52,7 +52,7 @@ except MemoryError as error:
     ("verb", "said"),
     [
         ("align", "align has not enough memory"),
-        ("refine", "align has not enough memory"),
+        ("refine", "refine has not enough memory"),
         ("average", "average has not enough memory"),
         ("search", "search has not enough memory"),
     ],
@@ -77,15 +77,19 @@ def test_where_memory_is_short_a_verb_says_what_to_lower(verb, said):
     assert run.stdout.count("not enough memory") == 1
 
 
-def test_the_inner_verb_says_it_and_notes_stay():
+def test_the_verb_that_was_called_says_it_and_notes_stay():
     with (
-        pytest.raises(ShortageError, match="inner has") as caught,
+        pytest.raises(ShortageError, match="^outer has") as caught,
         memory_for("outer", "less"),
-        memory_for("inner", "less"),
+        memory_for("inner", "more"),
     ):
         error = MemoryError("Unable to allocate")
         error.add_note("in the tomogram 'a'")
         raise error
+    assert str(caught.value) == (
+        "outer has not enough memory (Unable to allocate): give less, "
+        "or an executor with fewer workers"
+    )
     assert caught.value.__notes__ == ["in the tomogram 'a'"]
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 

@@ -22,7 +22,7 @@ from funpipe.jobs.halving import halves, has_halves
 from funpipe.jobs.iterating import Given, Iteration, iterated, reach
 from funpipe.jobs.preparing import mask_for, prepare_all
 from funpipe.jobs.searching import search_for
-from funpipe.jobs.working import running
+from funpipe.jobs.working import memory_for, running
 
 __all__ = ["refine"]
 
@@ -176,7 +176,7 @@ def refine(
     )
     most = check.positive_integer("iterations", iterations)
     told = _callable("on_iteration", "a function of an Iteration", on_iteration)
-    found = iterated(particles, first, most, given)
+    found = _enough_memory(iterated(particles, first, most, given))
     return found if told is None else _told(found, told)
 
 
@@ -223,6 +223,11 @@ def _callable(name: str, wanted: str, value: Any) -> Any:
     if isinstance(value, ImageProvider) or not (value is None or callable(value)):
         fail(name, f"{wanted}, or None", value)
     return value
+
+
+def _enough_memory(found: Iterator[Iteration]) -> Iterator[Iteration]:
+    with memory_for("refine", "a smaller template or shape, or a coarser resolution"):
+        yield from found
 
 
 def _told(

@@ -76,7 +76,7 @@ def memory_for(name: str, lower: str) -> Iterator[None]:
     Raises
     ------
     ShortageError
-        With both, in the place of a MemoryError without.
+        With both, in the place of a MemoryError without, or of that of a verb within.
 
     Examples
     --------
@@ -90,10 +90,11 @@ def memory_for(name: str, lower: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        if isinstance(error, ShortageError):
-            raise
-        text = f"{name} has not enough memory ({in_one_line(error)}): give {lower}"
-        short = ShortageError(f"{text}, or an executor with fewer workers")
+        met = error.__cause__ if isinstance(error, ShortageError) else error
+        text = f"{name} has not enough memory ({in_one_line(met or error)})"
+        short = ShortageError(
+            f"{text}: give {lower}, or an executor with fewer workers"
+        )
         for each in getattr(error, "__notes__", []):
             short.add_note(each)
         raise short from error

@@ -16,6 +16,7 @@ from funpipe.space.optics import CRITICAL
 
 __all__ = [
     "compiled",
+    "compiled_within",
     "covered",
     "folded",
     "interpolated",
@@ -30,12 +31,25 @@ _ORDER = {"contract", "reassoc", "nsz", "arcp"}  # sums in any order, but NaN st
 
 def compiled(function: Function) -> Function:
     """Compile a function for arrays, kept on disk where there is a place for it."""
-    numba = require("numba", "fast", "to compile what takes the most time")
-    options = {"nogil": True, "fastmath": _ORDER, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **options)(function)
+        return _njit(cache=True)(function)
     except RuntimeError:  # no place that can be written to
-        return numba.njit(**options)(function)
+        return _njit()(function)
+
+
+def compiled_within(function: Function) -> Function:
+    """Compile a function as a part of each one that calls it.
+
+    As a function of its own it would be compiled twice, by itself and with its caller,
+    whose sums may be in another order: which of both is called depends on whether the
+    caller comes from disk, and with it the last bits of what comes out.
+    """
+    return _njit(inline="always")(function)
+
+
+def _njit(**more: Any) -> Any:
+    numba = require("numba", "fast", "to compile what takes the most time")
+    return numba.njit(nogil=True, fastmath=_ORDER, error_model="numpy", **more)
 
 
 @compiled
@@ -193,7 +207,7 @@ def covered(k: Any, tilts: Any, reach: float, found: Any) -> None:
                 found[j] = 1.0
 
 
-@compiled
+@compiled_within
 def _first_above(tilts: Any, wave: Any) -> Any:
     """Return which tilt is the first of those at a wave's angle or above it."""
     along, across, _ = wave
@@ -209,7 +223,7 @@ def _first_above(tilts: Any, wave: Any) -> Any:
     return low
 
 
-@compiled
+@compiled_within
 def _left(
     wave: Any, tilts: Any, i: int, height: float, rates: Any, half_critical: Any
 ) -> Any:

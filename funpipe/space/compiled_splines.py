@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from funpipe.space.compiled import compiled
+from funpipe.space.compiled import compiled, compiled_within
 
 __all__ = ["prefiltered", "splined"]
 
@@ -40,7 +40,7 @@ def prefiltered(values: Any) -> None:
                 values[z, y, x] = turned[x, y]
 
 
-@compiled
+@compiled_within
 def _filter_rows(rows: Any) -> None:
     """Filter along the first axis of (n, m), in place."""
     count, width = rows.shape
@@ -121,7 +121,7 @@ def splined(coefficients: Any, turn: Any, corner: Any, image: Any) -> None:
                 image[a, b, c] = w_0 * s_0 + w_1 * s_1 + w_2 * s_2 + w_3 * s_3
 
 
-@compiled
+@compiled_within
 def _weights(t: Any) -> Any:
     """Return what four coefficients around a place count for."""
     t = np.float32(t)
@@ -132,7 +132,7 @@ def _weights(t: Any) -> Any:
     return u * u * u * sixth, near, far, t * t * t * sixth
 
 
-@compiled
+@compiled_within
 def _mirrored(coefficients: Any, where: Any) -> Any:
     """Return the spline at a place whose coefficients are partly beyond a face."""
     weights = np.empty((3, 4), np.float32)
