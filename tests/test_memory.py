@@ -79,7 +79,7 @@ def test_where_memory_is_short_a_verb_says_what_to_lower(verb, said):
 
 def test_the_verb_that_was_called_says_it_and_notes_stay():
     with (
-        pytest.raises(ShortageError, match="^outer has") as caught,
+        pytest.raises(ShortageError, match=r"^outer has") as caught,
         memory_for("outer", "less"),
         memory_for("inner", "more"),
     ):
