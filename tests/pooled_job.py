@@ -262,9 +262,12 @@ def _loky(workers: int) -> Executor:
 
 @contextlib.contextmanager
 def _dask(workers: int) -> Iterator[Executor]:
+    import dask
     from distributed import Client, LocalCluster
 
+    trimming = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
     with (
+        dask.config.set({trimming: None}),  # which doubles the time of a worker
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
