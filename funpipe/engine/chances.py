@@ -26,8 +26,8 @@ __all__ = ["Limits", "limits_of", "score_of_chance"]
 
 Array: TypeAlias = NDArray[Any]
 
-_TRIALS = 2000
-_TOGETHER = 250
+_CROPS, _POSES = 500, 6  # of noise, and how many poses are put in each
+_CORNERS = tuple(itertools.product((0.0, 1.0), repeat=3))  # of the places around one
 
 
 class Limits(NamedTuple):
@@ -54,37 +54,38 @@ def limits_of(basis: Basis, least: float, missed: float) -> Limits:
         The chance.
     """
     random = np.random.default_rng(0)
-    seen = [
-        _seen(basis, least, random, min(_TOGETHER, _TRIALS - i))
-        for i in range(0, _TRIALS, _TOGETHER)
-    ]
+    crops = random.standard_normal((_CROPS, *(basis.side,) * 3), np.float32)
+    noise = seen_of(crops, basis)
+    seen = [_seen(basis, least, noise, random) for _ in range(_POSES)]
     bound, coarse, fine = (
-        np.quantile(np.concatenate(each), missed) for each in zip(*seen, strict=True)
+        np.quantile(np.concatenate(each), missed, method="lower")
+        for each in zip(*seen, strict=True)
     )
     return Limits(float(bound), float(coarse), float(fine))
 
 
 def _seen(
-    basis: Basis, least: float, random: np.random.Generator, count: int
+    basis: Basis, least: float, noise: Array, random: np.random.Generator
 ) -> tuple[Array, Array, Array]:
     """Return what poses score, at the best of the places around them, by each limit."""
+    count = len(noise)
     s = basis.rows[random.integers(len(basis.rows), size=count)]
-    side = (basis.side,) * 3
-    noise = seen_of(random.standard_normal((count, *side), np.float32), basis)
-    noise -= np.sum(noise * s.conj(), axis=1, keepdims=True).real * s
+    noise = noise - np.sum(noise * s.conj(), axis=1, keepdims=True).real * s
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     G = np.float32(least) * s + np.float32(math.sqrt(1 - least**2)) * noise
-    shift = random.uniform(0, basis.step, size=(count, 3))
+    G *= _moving(random.uniform(0, basis.step, size=(count, 3)), basis.k)
     best = np.full((3, count), -1.0)
-    for corner in itertools.product((0.0, basis.step), repeat=3):
-        moved = G * np.exp(2j * np.pi * (shift - corner) @ basis.k.T).astype(
-            np.complex64
-        )
-        c = moved.view(np.float32) @ basis.functions.view(np.float32).T
+    for corner in _moving(-np.array(_CORNERS) * basis.step, basis.k):
+        c = (G * corner).view(np.float32) @ basis.functions.view(np.float32).T
         coarse = (c @ basis.coefficients[basis.coarse].T).max(axis=1)
         fine = (c @ basis.coefficients.T).max(axis=1)
         best = np.maximum(best, [np.linalg.norm(c, axis=1), coarse, fine])
     return best[0], best[1], best[2]
+
+
+def _moving(shifts: Array, k: Array) -> NDArray[np.complex64]:
+    """Return what waves are multiplied by where places move, (n, N)."""
+    return np.exp(2j * np.pi * shifts @ k.T).astype(np.complex64)
 
 
 _OFTEN = 2e-3  # of poses, where there are few of them
