@@ -214,7 +214,7 @@ def same(size: Any) -> list[dict[str, Any]]:
             size.count(60),
             (side,) * 3,
             noise=NOISE,
-            seed=4,
+            seed=5,  # constants were chosen on 4
             membranes=2 if name == "in a membrane" else 0,
         )
         template, turns = scenes.image(scenes.body(name)), rotations(spacing)
