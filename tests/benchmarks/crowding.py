@@ -100,9 +100,16 @@ class Searched(NamedTuple):
 class Picked(NamedTuple):
     """What was picked in some tomograms."""
 
+    ranked: list[fp.Molecules]
+    """By their scores, however many of them are false."""
     found: list[fp.Molecules]
-    judged: list[Judged]
+    """As it is told how many are false."""
+    true: list[fp.Molecules]
     seconds: float
+
+    @property
+    def judged(self) -> list[Judged]:
+        return list(map(scenes.judged, self.found, self.true))
 
     @property
     def told(self) -> np.ndarray:
@@ -116,14 +123,17 @@ class Picked(NamedTuple):
         return np.concatenate([each.features[name] for each in self.found])
 
     def row(self) -> dict[str, Any]:
-        every = pooled(self.judged, [each.features["z_score"] for each in self.found])
+        judged = list(map(scenes.judged, self.ranked, self.true))
+        every = pooled(judged, [each.features["z_score"] for each in self.ranked])
         row = {"copies": every.count, "picks": len(every.right), "s": self.seconds}
         row |= dict(zip(("F1", "precision", "recall"), every.best_f1(), strict=True))
         row |= errors_of(every)
-        hit, said = self.hit, self.told
-        if hit.any():
-            stated = rms(self.column("shift_error")[hit])
+        pairs = zip(self.ranked, judged, strict=True)
+        errors = [each.features["shift_error"][right.right] for each, right in pairs]
+        if every.right.any():
+            stated = rms(np.concatenate(errors))
             row["distance / stated"] = row["rms voxels"] * SCALE / stated
+        hit, said = self.hit, self.told
         for q in RATES:
             chosen = said <= q
             row[f"picks at {q}"] = int(chosen.sum())
@@ -136,9 +146,9 @@ def searched(
     size: Any, template: np.ndarray, given: list[Searched], symmetry: str = "C1"
 ) -> Picked:
     """Search tomograms one by one, for three times as many picks as there are."""
-    found, took = [], []
+    ranked, found, took = [], [], []
     for each in given:
-        seconds, picks = timed(
+        search = partial(
             fp.search,
             each.image,
             template=template,
@@ -147,16 +157,14 @@ def searched(
             symmetry=symmetry,
             spacing=40.0 if size.tiny else SPACING,
             count=3 * len(each.true),
-            false_discovery_rate=0.99,
             **OPTIONS,
         )
+        seconds, picks = timed(search, false_discovery_rate=0.99)
+        ranked.append(search())
         found.append(picks)
         took.append(seconds)
-    judged = [
-        scenes.judged(picks, each.true)
-        for picks, each in zip(found, given, strict=True)
-    ]
-    return Picked(found, judged, float(np.mean(took)))
+    true = [each.true for each in given]
+    return Picked(ranked, found, true, float(np.mean(took)))
 
 
 def pooled(several: list[Judged], z: list[np.ndarray]) -> Judged:
