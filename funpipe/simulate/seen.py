@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
+from funpipe.space.fourier import fourier_vectors
 from funpipe.space.tilts import Tilt
 from funpipe.space.transfer import Placed, placed
 
-__all__ = ["colour", "left", "seen_at"]
+__all__ = ["colour", "left", "seen_at", "seen_through"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -50,6 +52,13 @@ def left(tilt: Tilt, vectors: Array) -> NDArray[np.float64]:
         some = slice(start, start + _AT_ONCE)
         found[some] = tilt.amplitudes(flat[:, :, some])[0]
     return found.reshape(vectors.shape[1:])
+
+
+def seen_through(tilt: Tilt, density: Array, scale: float) -> NDArray[np.float64]:
+    """Return what a tilt leaves of a density."""
+    k = fourier_vectors(density.shape, scale)
+    waves = scipy.fft.rfftn(density) * left(tilt, k)
+    return np.asarray(scipy.fft.irfftn(waves, s=density.shape))
 
 
 def colour(k: Array, falling: float) -> NDArray[np.float64]:
