@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from funpipe.base import arguments as check
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import fail
+from funpipe.jobs.working import memory_for
 from funpipe.simulate.crowds import (
     Copy,
     Crowd,
@@ -40,6 +41,7 @@ Shape: TypeAlias = tuple[int, int, int]
 _SLAB = 2**22  # voxels
 
 
+@memory_for("tomogram", "a smaller shape")
 def tomogram(
     molecule: Any,
     molecules: Molecules,
