@@ -82,7 +82,7 @@ def _images(
             image = np.pad(image, [(n - len(image) // 2,) * 2 for n in half])
             place = copy.position[None] - centre(crowd.shape) * crowd.scale
             tilt = series.at(place, 2 * reach_of(copy.body))
-            image = seen_through(tilt, image, crowd.scale)
+            image = seen_through(tilt, image, crowd.scale, go_on)
         _, here = _lies(copy, half, crowd)
         found[number] = image[here]
     return found
