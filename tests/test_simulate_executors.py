@@ -1,4 +1,4 @@
-"""Simulated tomograms in any executor: the same bits, small tasks, an end of errors."""
+"""Simulations in any executor: the same bits, small tasks, an end of errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from test_sharing import Apart, Through
 
 import funpipe as fp
 from funpipe.jobs.working import ShortageError
-from funpipe.simulate import asymmetric_molecule, blob_image, drawing, tomogram
+from funpipe.simulate import (
+    asymmetric_molecule,
+    blob_image,
+    drawing,
+    particles,
+    tomogram,
+)
 from funpipe.simulate.crowds import Copy, Crowd
 from funpipe.simulate.images import drawn, image_of, reach_of
 
@@ -82,6 +88,19 @@ def test_an_executor_fills_what_is_given(tilt, pool):
     assert out.tobytes() == made(tilt=tilt, falling=1.0, **EXTRA).tobytes()
 
 
+@pytest.mark.parametrize("molecule", [BLOBS, MAP], ids=["blobs", "a map"])
+@pytest.mark.parametrize("tilt", TILTS.values(), ids=TILTS)
+def test_any_executor_makes_the_same_particles(molecule, tilt, pool):
+    shape, places = (18, 17, 20), 30.0 * np.random.default_rng(2).normal(size=(9, 3))
+    options = {"tilt": tilt, "places": places, "noise": 0.3, "falling": 1.0, "seed": 2}
+    alone, there = (
+        particles(molecule, shape, 1.0, 9, executor=each, **options)
+        for each in (None, pool)
+    )
+    assert there.boxes.tobytes() == alone.boxes.tobytes()
+    assert there.shifts.tobytes() == alone.shifts.tobytes()
+
+
 @pytest.mark.parametrize("tilt", TILTS.values(), ids=TILTS)
 @pytest.mark.parametrize("kind", [Through, Apart])
 def test_workers_need_nothing_but_what_travels(tilt, kind):
@@ -133,10 +152,15 @@ def test_what_is_sent_is_small_however_large_volume_and_molecule_are():
     assert volumes[1] == 8 * volumes[0]
 
 
-def test_a_task_of_blobs_is_below_100_kilobytes():
+@pytest.mark.parametrize("verb", ["tomogram", "particles"])
+def test_a_task_of_blobs_is_below_100_kilobytes(verb):
     tasks = []
     executor = Through(lambda given: tasks.append(os.path.getsize(given[0].path)))
-    made(tilt=SERIES, executor=executor, **EXTRA)
+    if verb == "tomogram":
+        made(tilt=SERIES, executor=executor, **EXTRA)
+    else:
+        particles(BLOBS, (32, 32, 32), 1.0, 20, tilt=SERIES, executor=executor)
+    assert len(tasks) > 2
     assert max(tasks) + max(executor.sizes) < 1e5
 
 
@@ -148,8 +172,11 @@ def test_what_is_no_executor_is_refused_before_any_work(executor):
     def molecule(scale):
         raise AssertionError("it was called")
 
-    with pytest.raises((TypeError, ValueError), match=r"^executor must be None, or an"):
+    said = r"^executor must be None, or an executor"
+    with pytest.raises((TypeError, ValueError), match=said):
         made(molecule, executor=executor)
+    with pytest.raises((TypeError, ValueError), match=said):
+        particles(molecule, (8, 8, 8), 1.0, 2, executor=executor)
 
 
 @pytest.mark.parametrize("kind", [lambda: None, lambda: ThreadPoolExecutor(1)])

@@ -105,6 +105,10 @@ assert_type(fp.random_rotations(particles, about=(1, 0, 0), seed=1), Molecules)
 assert_type(fp.simulate.asymmetric_molecule(radius=4.0), fp.simulate.Blobs)
 fp.simulate.tomogram(blob, particles, (16, 16, 16), 1.0, out=image, executor=None)
 fp.simulate.tomogram(blob, particles, (16, 16, 16), 1.0, executor=ThreadPoolExecutor(2))
+assert_type(
+    fp.simulate.particles(blob, (8, 8, 8), 1.0, 3, executor=ThreadPoolExecutor(2)),
+    fp.simulate.Particles,
+)
 
 # Refinement.
 assert_type(fp.classify("tomogram.mrc", particles, templates=[blob, blob]), Molecules)

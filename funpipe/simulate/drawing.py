@@ -26,7 +26,7 @@ from funpipe.space.geometry import centre
 from funpipe.space.optics import NM_PER_UM, phase_rates
 from funpipe.space.transfer import TiltSeries
 
-__all__ = ["add_copies"]
+__all__ = ["add_copies", "numbered"]
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, int, int]
@@ -43,25 +43,25 @@ def add_copies(
     With a series each is what that leaves of it, with the defocus of its place.
     """
     halves = [_half(each, crowd, series) for each in crowd.copies]
+    sizes = [math.prod(_box(each)) for each in halves]
     task = partial(_images, crowd=crowd, halves=halves, series=series)
-    with closing(run(task, partial(_parts, halves), executor)) as found:
+    with closing(run(task, partial(numbered, sizes), executor)) as found:
         for images in found:
             for number, image in images.items():
                 there, _ = _lies(crowd.copies[number], halves[number], crowd)
                 density[there] += image
 
 
-def _parts(halves: Sequence[Shape], folder: Path | None) -> Iterator[range]:
-    """Yield the numbers of copies that are made as one part."""
-    start, size = 0, 0
-    for number, half in enumerate(halves):
-        voxels = math.prod(_box(half))
-        if size and size + voxels > _TOGETHER:
+def numbered(sizes: Sequence[int], folder: Path | None) -> Iterator[range]:
+    """Yield the numbers of images of so many voxels that are made as one part."""
+    start, together = 0, 0
+    for number, size in enumerate(sizes):
+        if together and together + size > _TOGETHER:
             yield range(start, number)
-            start, size = number, 0
-        size += voxels
-    if size:
-        yield range(start, len(halves))
+            start, together = number, 0
+        together += size
+    if together:
+        yield range(start, len(sizes))
 
 
 def _images(
