@@ -163,11 +163,25 @@ def check(folder: Path, executor: Executor | None) -> dict[str, np.ndarray]:
     return {each.name: np.array(each.figure) for each in found}
 
 
+def simulate(folder: Path, executor: Executor | None) -> dict[str, np.ndarray]:
+    """Simulate what is in a crowd, each copy with the defocus of its place; or none."""
+    molecule = asymmetric_molecule(count=10, radius=4.0, sigma=1.0)
+    picks = fp.Molecules.from_csv(folder / "picks.csv")
+    picks = picks[picks.features["tomogram"] == "TS_01"]
+    shape = np.ceil(picks.positions.max(axis=0) + 16).astype(int).tolist()
+    series = fp.tilt_series(range(-60, 61, 6), defocus=3.0, phase_flipped=False)
+    options = {"neighbours": 2, "membranes": 1, "beads": 2, "executor": executor}
+    return {
+        name: tomogram(molecule, picks, shape, SCALE, tilt=tilt, seed=1, **options)
+        for name, tilt in (("seen", series), ("plain", (-60, 60)))
+    }
+
+
 VERBS = {
     each.__name__: each
     for each in (
         *(align, align_arrays, align_subtomograms, average, plain_average),
-        check,
+        *(check, simulate),
     )
 }
 """What works long, each a function of a folder and an executor that returns arrays."""

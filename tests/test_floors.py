@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"base", "space"},
     "boxes": {"base", "space", "io"},
     "jobs": {"base", "algebra", "space", "io", "engine", "boxes"},
-    "simulate": {"base", "space"},
+    "simulate": {"base", "space", "jobs"},
     "pipe": {"algebra", "stages"},
     "testing": {"base", "algebra", "stages", FACE},
     "faces": {

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from funpipe.boxes.chunks import chunks, opened, stays
 from funpipe.boxes.opening import open_tomograms
 from funpipe.io.rows import mapped_array
 from funpipe.io.voxels import read_block
+from funpipe.jobs.sharing import Parcel, work_there
 from funpipe.space.tilts import no_tilt, single_axis
 
 SHAPE = (24, 40, 48)
@@ -186,6 +187,19 @@ def test_a_file_that_a_worker_misses_is_an_error(tmp_path):
     gone = Through(look=lambda given: path.unlink(missing_ok=True))
     with pytest.raises(FileNotFoundError, match=r"a\.mrc"):
         fp.align(path, PICKS, executor=gone, **OPTIONS)
+
+
+def test_parts_that_wait_for_a_run_that_has_ended_are_not_worked_on(tmp_path):
+    task = Parcel("of this test", "nowhere", pickle.dumps(_as_it_is))
+    part = Parcel("1", "nowhere", pickle.dumps(1))
+    with scratch(tmp_path) as folder:
+        assert work_there(task, part, str(folder)) == 1
+    with pytest.raises(CancelledError):
+        work_there(task, part, str(folder))  # it knows the task, and has the part
+
+
+def _as_it_is(part: int, *, go_on: Callable[[], None]) -> int:
+    return part
 
 
 OWN = """

@@ -1,5 +1,6 @@
 """Calls as users write them, and their types; read by type checkers, not run."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -99,6 +100,15 @@ assert_type(fp.helix([[0.0, 0, 0], [0, 9.0, 0]], rise=4.1), Molecules)
 assert_type(fp.lattice(particles, spacing=4, kind="hull"), Molecules)
 assert_type(fp.neighbours(particles), Molecules)
 assert_type(fp.random_rotations(particles, about=(1, 0, 0), seed=1), Molecules)
+
+# Simulation.
+assert_type(fp.simulate.asymmetric_molecule(radius=4.0), fp.simulate.Blobs)
+fp.simulate.tomogram(blob, particles, (16, 16, 16), 1.0, out=image, executor=None)
+fp.simulate.tomogram(blob, particles, (16, 16, 16), 1.0, executor=ThreadPoolExecutor(2))
+assert_type(
+    fp.simulate.particles(blob, (8, 8, 8), 1.0, 3, executor=ThreadPoolExecutor(2)),
+    fp.simulate.Particles,
+)
 
 # Refinement.
 assert_type(fp.classify("tomogram.mrc", particles, templates=[blob, blob]), Molecules)

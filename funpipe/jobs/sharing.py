@@ -113,11 +113,13 @@ def _unpacked(parcel: Parcel) -> Any:
 
 
 _known = lru_cache(maxsize=2)(_unpacked)
+_seen = lru_cache(maxsize=2)(os.path.isdir)
+"""As at a run's first part: one that is gone since then is of a run that has ended."""
 
 
 def work_there(task: Parcel, part: Parcel, folder: str) -> Any:
     """Work on a part, in a worker; return what comes out, or what is missing."""
-    sees = os.path.isdir(folder)
+    sees = _seen(folder)
     check = partial(_go_on_while, folder) if sees else go_on
     check()  # before what may be large is read
     try:

@@ -3,6 +3,7 @@
 - `images`: molecules, as sums of blobs or maps, and their images
 - `boxes`: particles; `bounds`: how well their poses can be known
 - `tomograms`: copies of a molecule in a tomogram; `crowds`: what else is in it
+- `drawing`: the copies drawn, in any executor
 - `projecting`: the images of a tilt series
 - `seen`: what a tilt leaves of images, and coloured noise
 """

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.simulate.images import drawn, image_of
+from funpipe.base import arguments as check
+from funpipe.jobs.running import run
+from funpipe.jobs.working import memory_for
+from funpipe.simulate.drawing import numbered
+from funpipe.simulate.images import Body, drawn, image_of
 from funpipe.simulate.seen import colour, left, seen_at
 from funpipe.space.fourier import fourier_vectors
-from funpipe.space.tilts import as_tilt
+from funpipe.space.tilts import Tilt, as_tilt
 from funpipe.space.transfer import taken
 
 if TYPE_CHECKING:
@@ -33,6 +43,7 @@ class Particles(NamedTuple):
     """(n, 3), nm, z, y, x."""
 
 
+@memory_for("particles", "a smaller shape or count")
 def particles(
     molecule: Any,
     shape: tuple[int, int, int],
@@ -46,6 +57,7 @@ def particles(
     noise: float = 0.0,
     falling: float = 0.0,
     seed: int = 0,
+    executor: Executor | None = None,
 ) -> Particles:
     """Make subtomograms at random poses, with a missing wedge and noise.
 
@@ -76,6 +88,9 @@ def particles(
         The noise's amplitude falls with |k| to this power; 0 is white.
     seed : int
         Of the random numbers.
+    executor : concurrent.futures.Executor, optional
+        Where images are made, and multiplied by their H; see `align`. The particles are
+        the same whatever it is.
 
     Raises
     ------
@@ -93,6 +108,7 @@ def particles(
     """
     from scipy.spatial.transform import Rotation
 
+    executor = check.executor("executor", executor)
     body = drawn("molecule", molecule, scale)
     random = np.random.default_rng(seed)
     axes = random.normal(size=(count, 3))
@@ -103,16 +119,44 @@ def particles(
         rotations = Rotation.random(count, rng=random)
     shifts = random.uniform(-shift, shift, (count, 3))
     orientations = Rotation.random(count, rng=random)
-    extent = min(shape) * scale
-    seen = seen_at(as_tilt("tilt", tilt), places, count, extent)
-    k = fourier_vectors(shape, scale)
-    shades = colour(k, falling)
+    seen = seen_at(as_tilt("tilt", tilt), places, count, min(shape) * scale)
+    shades = colour(fourier_vectors(shape, scale), falling)
     boxes = np.empty((count, *shape), np.float32)
-    for i in range(count):
-        image = image_of(body, shape, scale, rotations[i], shifts[i])
-        turned = np.tensordot(orientations[i].as_matrix(), k, axes=1)
-        grains = random.standard_normal(shape)
-        waves = left(taken(seen, [i]), turned) * scipy.fft.rfftn(image)
-        waves += noise * shades * scipy.fft.rfftn(grains)
-        boxes[i] = scipy.fft.irfftn(waves, s=shape)
+    poses = _Poses(rotations, shifts, orientations)
+    task = partial(_waves, body=body, poses=poses, shape=shape, scale=scale, tilt=seen)
+    parts = partial(numbered, [math.prod(shape)] * count)
+    with closing(run(task, parts, executor)) as found:
+        for i, waves in itertools.chain.from_iterable(map(dict.items, found)):
+            grains = random.standard_normal(shape)  # in the order of the particles
+            noisy = waves + noise * shades * scipy.fft.rfftn(grains)
+            boxes[i] = scipy.fft.irfftn(noisy, s=shape)
     return Particles(boxes, orientations, rotations, shifts)
+
+
+class _Poses(NamedTuple):
+    """See `Particles`."""
+
+    rotations: Rotation
+    shifts: NDArray[np.float64]
+    orientations: Rotation
+
+
+def _waves(
+    part: range,
+    *,
+    body: Body,
+    poses: _Poses,
+    shape: tuple[int, int, int],
+    scale: float,
+    tilt: Tilt,
+    go_on: Callable[[], None],
+) -> dict[int, NDArray[np.complex128]]:
+    """Return what a tilt leaves of some particles' waves, by their numbers."""
+    found = {}
+    k = fourier_vectors(shape, scale)
+    for i in part:
+        go_on()
+        image = image_of(body, shape, scale, poses.rotations[i], poses.shifts[i])
+        turned = np.tensordot(poses.orientations[i].as_matrix(), k, axes=1)
+        found[i] = left(taken(tilt, [i]), turned, go_on) * scipy.fft.rfftn(image)
+    return found

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
+from funpipe.jobs.sharing import go_on
+from funpipe.space.fourier import fourier_vectors
 from funpipe.space.tilts import Tilt
 from funpipe.space.transfer import Placed, placed
 
-__all__ = ["colour", "left", "seen_at"]
+__all__ = ["colour", "left", "seen_at", "seen_through"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -37,19 +41,33 @@ def seen_at(tilt: Tilt, places: Any, count: int, extent: float) -> Tilt:
     return placed(tilt, found, extent)
 
 
-def left(tilt: Tilt, vectors: Array) -> NDArray[np.float64]:
+def left(
+    tilt: Tilt, vectors: Array, go_on: Callable[[], None] = go_on
+) -> NDArray[np.float64]:
     """Return what a tilt leaves of one particle's waves, (3, ...): H, or the weight.
 
-    H is computed for some waves at a time.
+    H is computed for some waves at a time, and it is asked before each whether to go
+    on.
     """
     if not isinstance(tilt, Placed):
         return tilt(vectors)
     flat = vectors.reshape(3, 1, -1)
     found = np.empty(flat.shape[2])
     for start in range(0, len(found), _AT_ONCE):
+        go_on()
         some = slice(start, start + _AT_ONCE)
         found[some] = tilt.amplitudes(flat[:, :, some])[0]
     return found.reshape(vectors.shape[1:])
+
+
+def seen_through(
+    tilt: Tilt, density: Array, scale: float, go_on: Callable[[], None] = go_on
+) -> NDArray[np.float64]:
+    """Return what a tilt leaves of a density."""
+    waves = scipy.fft.rfftn(density)
+    waves = waves * left(tilt, fourier_vectors(density.shape, scale), go_on)
+    go_on()
+    return np.asarray(scipy.fft.irfftn(waves, s=density.shape))
 
 
 def colour(k: Array, falling: float) -> NDArray[np.float64]:

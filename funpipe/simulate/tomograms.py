@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Sequence
-from functools import partial
+from concurrent.futures import Executor
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from funpipe.base import arguments as check
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import fail
+from funpipe.jobs.working import memory_for
 from funpipe.simulate.crowds import (
     Copy,
     Crowd,
@@ -24,14 +23,13 @@ from funpipe.simulate.crowds import (
     cut_out,
     densest,
     neighbours_among,
-    overlap,
     sheets,
 )
-from funpipe.simulate.images import Ball, drawn, image_of, reach_of
-from funpipe.simulate.seen import colour, left
+from funpipe.simulate.drawing import add_copies
+from funpipe.simulate.images import Ball, drawn, reach_of
+from funpipe.simulate.seen import colour, seen_through
 from funpipe.space.fourier import fourier_vectors
 from funpipe.space.geometry import centre
-from funpipe.space.optics import NM_PER_UM, phase_rates
 from funpipe.space.tilts import Tilt, as_tilt
 from funpipe.space.transfer import TiltSeries
 
@@ -43,6 +41,7 @@ Shape: TypeAlias = tuple[int, int, int]
 _SLAB = 2**22  # voxels
 
 
+@memory_for("tomogram", "a smaller shape")
 def tomogram(
     molecule: Any,
     molecules: Molecules,
@@ -59,6 +58,7 @@ def tomogram(
     bead_contrast: float = 10.0,
     seed: int = 0,
     out: Any = None,
+    executor: Executor | None = None,
 ) -> Any:
     """Make a tomogram of copies of a molecule.
 
@@ -100,6 +100,9 @@ def tomogram(
         Of the tomogram's shape, of floating-point numbers, such as the data of an MRC
         file in ``mrcfile.new_mmap``. It is filled some sections at a time, with the
         very numbers that a new array would get, and returned.
+    executor : concurrent.futures.Executor, optional
+        Where copies are drawn, and multiplied by their H; see `align`. The tomogram is
+        the same whatever it is.
 
     Returns
     -------
@@ -140,6 +143,7 @@ def tomogram(
     ...     file.voxel_size = 10.0  # Å
     ...     file.update_header_stats()
     """
+    executor = check.executor("executor", executor)
     body = drawn("molecule", molecule, scale)
     weights = as_tilt("tilt", tilt)
     falling = check.number("falling", falling)
@@ -167,9 +171,9 @@ def tomogram(
         crowd = beads_among(crowd, bead, counts[2], third)
         spread = sheets(crowd, body, counts[1], another)
     if isinstance(weights, TiltSeries) and weights.transfers:
-        measured = _each_seen(crowd, spread, weights, 2 * reach_of(body))
+        measured = _each_seen(crowd, spread, weights, 2 * reach_of(body), executor)
     else:
-        measured = _all_seen(crowd, spread, weights, 2 * reach_of(body))
+        measured = _all_seen(crowd, spread, weights, 2 * reach_of(body), executor)
     return _noisy(measured, scale, noise, falling, seed, out)
 
 
@@ -184,53 +188,38 @@ def _check_out(out: Any, shape: Shape) -> None:
 
 
 def _all_seen(
-    crowd: Crowd, spread: Sequence[Sheet], tilt: Tilt, extent: float
+    crowd: Crowd,
+    spread: Sequence[Sheet],
+    tilt: Tilt,
+    extent: float,
+    executor: Executor | None,
 ) -> NDArray[np.float64]:
     """Return what a tilt that is the same everywhere leaves of all there is."""
     density = np.zeros(crowd.shape, np.float32)
-    for copy in crowd.copies:
-        _add(density, copy, crowd.scale, _image(copy, crowd.scale))
+    add_copies(density, crowd, None, executor)
     _add_sheets(density, spread, crowd)
     if isinstance(tilt, TiltSeries):
         tilt = tilt.at(np.zeros((1, 3)), extent)
-    return _left_of(density, tilt, fourier_vectors(crowd.shape, crowd.scale))
+    return seen_through(tilt, density, crowd.scale)
 
 
 def _each_seen(
-    crowd: Crowd, spread: Sequence[Sheet], series: TiltSeries, extent: float
+    crowd: Crowd,
+    spread: Sequence[Sheet],
+    series: TiltSeries,
+    extent: float,
+    executor: Executor | None,
 ) -> NDArray[np.float64]:
     """Return what a tilt series leaves of each body, and of each membrane."""
-    scale, middle = crowd.scale, centre(crowd.shape) * crowd.scale
     found = np.zeros(crowd.shape)
-    halves = partial(_half, crowd=crowd, series=series)
-    for half, some in itertools.groupby(crowd.copies, halves):
-        z, y, x = half
-        k = fourier_vectors((2 * z + 1, 2 * y + 1, 2 * x + 1), scale)
-        for copy in some:
-            image = _image(copy, scale)
-            around = [(n - len(image) // 2,) * 2 for n in half]
-            seen = series.at(copy.position[None] - middle, 2 * reach_of(copy.body))
-            _add(found, copy, scale, _left_of(np.pad(image, around), seen, k))
+    add_copies(found, crowd, series, executor)
+    middle = centre(crowd.shape) * crowd.scale
     for sheet in spread:
         density = np.zeros(crowd.shape, np.float32)
         _add_sheets(density, [sheet], crowd)
         seen = series.at(sheet.point[None] - middle, extent)
-        found += _left_of(density, seen, fourier_vectors(crowd.shape, scale))
+        found += seen_through(seen, density, crowd.scale)
     return found
-
-
-def _image(copy: Copy, scale: float) -> NDArray[np.float32]:
-    """Return a copy's image in a box as large as it, its voxel in the middle."""
-    reach = int(np.ceil(reach_of(copy.body) / scale))
-    beside = copy.position - np.round(copy.position / scale).astype(int) * scale
-    return image_of(copy.body, (2 * reach + 1,) * 3, scale, copy.rotation, beside)
-
-
-def _add(density: Array, copy: Copy, scale: float, image: Array) -> None:
-    """Add an image about a copy's voxel; what leaves the tomogram is cut off."""
-    voxel = np.round(copy.position / scale).astype(int)
-    there, here = overlap(voxel, [n // 2 for n in image.shape], density.shape)
-    density[there] += image[here]
 
 
 def _add_sheets(density: Array, spread: Sequence[Sheet], crowd: Crowd) -> None:
@@ -238,40 +227,6 @@ def _add_sheets(density: Array, spread: Sequence[Sheet], crowd: Crowd) -> None:
         clear = cut_out(crowd)
         for each in spread:
             add_sheet(density, each, crowd.scale, clear)
-
-
-def _left_of(density: Array, tilt: Tilt, k: Array) -> NDArray[np.float64]:
-    """Return what a tilt leaves of a density."""
-    waves = scipy.fft.rfftn(density) * left(tilt, k)
-    return np.asarray(scipy.fft.irfftn(waves, s=density.shape))
-
-
-def _half(copy: Copy, crowd: Crowd, series: TiltSeries) -> Shape:
-    """Return how far from its voxel a copy's image is cut off after the series.
-
-    Waves k are moved by the change of χ / 2π with k, λ Δf k − C_s λ³ k³.
-    """
-    scale, reach = crowd.scale, reach_of(copy.body)
-    height = float(np.linalg.norm(copy.position - centre(crowd.shape) * scale))
-    focus = float(np.abs(np.array(series.defocus)).max()) + height / NM_PER_UM
-    if series.astigmatism is not None:
-        focus += float(np.abs(np.array(series.astigmatism)[:, 0]).max()) / 2
-    per_defocus, fourth, _ = phase_rates(series.lens)
-    k = 1 / (2 * scale)
-    moved = (per_defocus * focus * k + 2 * abs(fourth) * k**3) / np.pi
-    wanted = reach + (series.thickness or 2 * reach) + moved
-    least = math.ceil(reach / scale)
-    z, y, x = (
-        _fast(max(least, min(math.ceil(wanted / scale), n // 2))) for n in crowd.shape
-    )
-    return z, y, x
-
-
-def _fast(half: int) -> int:
-    """Return the next half of which a box of 2 half + 1 is transformed fast."""
-    while scipy.fft.next_fast_len(2 * half + 1, real=True) != 2 * half + 1:
-        half += 1
-    return half
 
 
 def _noisy(
