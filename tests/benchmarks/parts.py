@@ -7,6 +7,7 @@ the Cramér–Rao bound, or beside those of the other programs on the same parti
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 import time
@@ -394,6 +395,34 @@ def weak(size: Size, *, noise: float, name: str) -> list[dict[str, Any]]:
     return [row]
 
 
+def windows(size: Size) -> list[dict[str, Any]]:
+    """Align particles of weak signal within other windows, told by their largest angle.
+
+    Beside it what they would be off by where they start: what a window says is a prior.
+    """
+    rows = []
+    several = size.names(WEAK)
+    for noise, name in itertools.product((6, 10), several):
+        case = made(
+            name,
+            size.box(32),
+            noise=noise,
+            count=size.count(200),
+            seed=20 + WEAK.index(name),
+        )
+        true = case.particles
+        row = {"molecule": name, "noise": noise, "particles": len(true.boxes)}
+        row["start rms angle"] = rms(np.degrees(true.rotations.magnitude()))
+        row["start rms distance"] = rms(np.linalg.norm(true.shifts, axis=1))
+        for most in (12, 10):
+            found = aligned(case, rotations=(most, 4))
+            ours = errors(found.rotations, found.shifts, true)
+            row[f"{most} rms angle"] = rms(ours.angles)
+            row[f"{most} rms distance"] = rms(ours.distances)
+        rows.append(row)
+    return rows
+
+
 def clean(size: Size) -> list[dict[str, Any]]:
     """Align particles without noise, under a wide mask and a close one."""
     rows = []
@@ -569,6 +598,7 @@ PARTS = {
     "search-crowd": crowding.crowd,
     "search-told": crowding.told,
     "search-crowd-peers": crowding.crowd_peers,
+    "windows": windows,
     "clean": clean,
     "falling": falling,
     "relion": relion,

@@ -53,6 +53,7 @@ def figures(results: Results) -> str:
         engines,
         bounds,
         weak,
+        windows,
         tilts,
         tilt_averages,
         refining,
@@ -180,6 +181,20 @@ def weak(results: Results) -> str:
     titles = ("molecule, noise", "funpipe", "bound", "funpipe, of acryo's particles")
     titles += ("acryo", "RELION")
     return section("RMS error where the signal is weak, box of 32", titles, rows)
+
+
+def windows(results: Results) -> str:
+    rows = [
+        (
+            f"{row['molecule']}, {row['noise']:g}",
+            pair(row, "start rms angle", "start rms distance"),
+            pair(row, "12 rms angle", "12 rms distance"),
+            pair(row, "10 rms angle", "10 rms distance"),
+        )
+        for row in all_rows(results, ("windows",))
+    ]
+    titles = ("molecule, noise", "where they start", "up to 12°", "up to 10°")
+    return section("The same, by how far rotations are looked for", titles, rows)
 
 
 def tilts(results: Results) -> str:
