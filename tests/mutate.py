@@ -32,7 +32,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,8 +48,9 @@ FLOORS = {  # the tests from which those that run a line are taken
     "verbs",
     "space": "check_tilts cropping crops euler fourier fsc geometry optics physics "
     "regions seeding shells symmetry tilt_series transfer views",
-    "engine": "classify climb coverage engine_seam estimate matching posterior "
-    "preflight robust_engine scoring search",
+    "engine": "amplitude bank basis classify climb costs coverage engine_seam estimate "
+    "integrals matching matching_parts posterior posterior_parts preflight "
+    "robust_engine scoring search steps sweep weighing",
 }
 
 
@@ -157,8 +158,11 @@ class Times:
             self.failed.append(name)
 
 
-def mapped(floor: str) -> None:
-    """Run the tests of a floor, and keep which of them run which lines."""
+def mapped(floor: str, only: list[str]) -> None:
+    """Run the tests of a floor, and keep which of them run which lines.
+
+    Of some files alone what they run is added to what was kept.
+    """
     import coverage
     import pytest
 
@@ -168,7 +172,7 @@ def mapped(floor: str) -> None:
     watched = coverage.Coverage(data, source=source, config_file=False)
     watched.set_option("run:dynamic_context", "test_function")
     times = Times()
-    files = [f"tests/test_{each}.py" for each in FLOORS[floor].split()]
+    files = [f"tests/test_{each}.py" for each in only or FLOORS[floor].split()]
     files = [each for each in files if (ROOT / each).exists()]
     watched.start()
     pytest.main([*files, *QUIET], [times, Quick()])
@@ -185,8 +189,28 @@ def mapped(floor: str) -> None:
             lines[str(line)] = sorted(names[each] for each in contexts if each in names)
         tests[str(Path(path).relative_to(ROOT))] = lines
     kept = {"tests": tests, "seconds": times.seconds, "failed": times.failed}
+    if only:
+        kept = added(json.loads((KEPT / f"{floor}.json").read_text()), kept, files)
     (KEPT / f"{floor}.json").write_text(json.dumps(kept))
     print(f"{floor}: {len(times.seconds)} tests, {len(times.failed)} failed")
+
+
+def added(old: dict[str, Any], new: dict[str, Any], files: list[str]) -> dict[str, Any]:
+    """Return what was kept with that of some files in the place of what it had."""
+
+    def others(tests: Iterable[str]) -> list[str]:
+        return [each for each in tests if each.partition("::")[0] not in files]
+
+    tests: dict[str, dict[str, list[str]]] = {}
+    for path in {*old["tests"], *new["tests"]}:
+        one, two = old["tests"].get(path, {}), new["tests"].get(path, {})
+        lines = {*one, *two}
+        tests[path] = {
+            line: others(one.get(line, [])) + two.get(line, []) for line in lines
+        }
+    seconds = {each: old["seconds"][each] for each in others(old["seconds"])}
+    failed = others(old["failed"]) + new["failed"]
+    return {"tests": tests, "seconds": {**seconds, **new["seconds"]}, "failed": failed}
 
 
 def chosen(mutant: Mutant, kept: dict[str, Any]) -> list[str]:
@@ -400,6 +424,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["map", "run", "again", "report", "count"])
     parser.add_argument("floor", nargs="*", help="algebra, space, engine")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="test files to map anew: climb, costs"
+    )
     parser.add_argument("--sample", type=int, help="how many; all where not said")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=math.inf)
@@ -410,7 +437,7 @@ def main() -> None:
     sys.setrecursionlimit(10_000)  # of parsers
     for floor in given.floor or FLOORS:
         if given.what == "map":
-            mapped(floor)
+            mapped(floor, given.only)
         elif given.what == "run":
             run(floor, given.sample, given.seed, given.minutes)
         elif given.what == "again":
