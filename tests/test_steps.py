@@ -458,3 +458,20 @@ def test_outward_steps_of_shifts_are_those_beyond_their_window():
         there = one[np.abs(one).sum(axis=1) > 0]
         found = [int(np.sign(n.sum()) * (np.abs(n).argmax() - 2)) for n in there]
         assert sorted(found) == sorted(ways)
+
+
+def test_a_limit_is_reached_that_is_not_0():
+    turned = Rotation.from_rotvec([[0, 0, 0], [0, 10, 0]], degrees=True).as_matrix()
+    t = np.array([[0.0, 0.0, 0.3], [0.0, 0.0, 0.3]])
+    for window, turn, reached in (
+        ((2.0, 0.0, 1.0), 20.0, [False, False]),
+        ((2.0, 0.0, 0.3), 20.0, [True, True]),
+        ((2.0, 0.0, 1.0), 10.0, [False, True]),
+        ((2.0, 0.0, 1.0), None, [False, False]),
+        ((2.0, 0.0, 1.0), (0.0, 10.0, 0.0), [False, True]),
+        ((2.0, 0.0, 1.0), (0.0, 20.0, 0.0), [False, False]),
+    ):
+        found = Limits(window, turn).reached(turned, t)
+        assert found.tolist() == reached
+    still = Limits((2.0, 0.0, 1.0), 0.0).reached(turned[:1], t[:1])
+    assert not still.any()
