@@ -129,6 +129,20 @@ def test_rows_that_are_not_likely_have_no_mass_and_broad_ones_are_a_plain_sum():
     assert found.mass[0, 0, 3] == 0
 
 
+@pytest.mark.parametrize("factor", [1e-3, 1e4])
+def test_the_scale_of_products_does_not_matter(factor):
+    random = np.random.default_rng(11)
+    cells = cells_of(STILL, lattice(), WINDOW)
+    middle = random.uniform(-1, 1, (3, 3))
+    x = [20 + quadratic(cells.shifts, each, 9 * np.eye(3)) for each in middle]
+    x, slope = np.stack(x, axis=1), np.ones((1, 1, 3))
+    rest = slope * x.max(), np.full((1, 1), np.inf), cells
+    one = over_shifts(x.astype(np.float32), slope, *rest)
+    other = over_shifts((factor * x).astype(np.float32), slope / factor, *rest)
+    for each, scaled in zip(one, other, strict=True):
+        np.testing.assert_allclose(scaled, each, rtol=1e-3, atol=1e-3)
+
+
 def test_sums_of_weights_about_a_start_are_those_of_a_loop():
     random = np.random.default_rng(2)
     weights, start = random.random((3, 5)), random.normal(size=(3, 3))

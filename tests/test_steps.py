@@ -206,17 +206,20 @@ def test_where_the_score_curves_up_steps_climb_all_the_same():
         np.testing.assert_allclose(part, part[0], rtol=1e-6)
 
 
-def test_a_step_that_leaves_limits_is_the_best_that_does_not():
+@pytest.mark.parametrize("size", [1.0, 1e-3])
+def test_a_step_that_leaves_limits_is_the_best_that_does_not(size):
     random = np.random.default_rng(4)
     here = a_step(random, 4)
+    here = here._replace(slope=size * here.slope)
     outward = random.standard_normal((4, 2, 6))
     far = np.full(4, 1e9)
     move = gauss_newton._solve(here, far, gauss_newton._FREE, outward)
     for q in range(4):
-        assert (outward[q] @ move.step[q] <= 1e-6).all()
+        assert (outward[q] @ move.step[q] <= 1e-6 * size).all()
 
         def loss(step, q=q):
-            return step @ here.curvature[q] @ step / 2 - here.slope[q] @ step
+            slope = here.slope[q] / size
+            return step @ here.curvature[q] @ step / 2 - slope @ step
 
         bars = [
             {"type": "ineq", "fun": lambda step, n=n: -n @ step} for n in outward[q]
@@ -225,9 +228,9 @@ def test_a_step_that_leaves_limits_is_the_best_that_does_not():
             loss, np.zeros(6), method="SLSQP", constraints=bars, tol=1e-12
         )
         # What is once held is not let go again.
-        assert loss(move.step[q]) <= 0.6 * best.fun
+        assert loss(move.step[q] / size) <= 0.6 * best.fun
         if (outward[q] @ np.linalg.solve(here.curvature[q], here.slope[q]) < 0).all():
-            np.testing.assert_allclose(move.step[q], best.x, atol=1e-5)
+            np.testing.assert_allclose(move.step[q] / size, best.x, atol=1e-5)
 
 
 def test_the_reach_follows_what_was_gained_of_what_was_expected():

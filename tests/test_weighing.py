@@ -147,6 +147,22 @@ def test_batches_of_weak_particles_change_nothing(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_no_more_weak_particles_are_weighed_together_than_memory_holds(monkeypatch):
+    dense = BANK.dense
+    of_one = 4 * len(dense.spectra) * dense.V.shape[1]
+    settings = SETTINGS._replace(batch_bytes=2.5 * of_one)
+    monkeypatch.setattr(weighing, "SETTINGS", settings)
+    together, products = [], weighing._products
+
+    def counting(*args):
+        together.append(len(args[-1]))
+        return products(*args)
+
+    monkeypatch.setattr(weighing, "_products", counting)
+    matched(made_of(5, 12.0), BANK)
+    assert together == [2, 2, 1]
+
+
 # Its parts.
 
 
