@@ -445,6 +445,23 @@ def test_fall_off_and_noise_of_many_particles_are_those_that_were_made():
     assert np.abs(believed(loud, shells).fall - 1).max() < 0.2
 
 
+def test_noise_of_shells_of_few_waves_is_as_loud_as_that_of_many():
+    random = np.random.default_rng(15)
+    counts, n = np.array([1, 40, 2, 60]), 3000
+    norms, overlaps, powers = np.zeros((3, n, 4))
+    for s, count in enumerate(counts):
+        T, noise = random.standard_normal((2, n, count, 2)).view(complex)[..., 0]
+        D = T + noise
+        norms[:, s] = (np.abs(T) ** 2).sum(axis=1)
+        overlaps[:, s] = (T.conj() * D).real.sum(axis=1)
+        powers[:, s] = (np.abs(D) ** 2).sum(axis=1)
+    shells = shells_of(np.array([[i, 0, 0] for i in range(1, 5)]) / 16, 16.0)
+    measured = Sums(norms, overlaps, powers, np.tile(counts, (n, 1)))
+    found = believed(measured, shells)
+    np.testing.assert_allclose(found.power, 1, atol=0.06)
+    np.testing.assert_allclose(found.fall, 1, atol=0.06)
+
+
 def test_a_fall_off_is_between_shells_along_a_line():
     shells = shells_of(np.array([[1, 0, 0], [2, 0, 0], [3, 0, 0]]) / 8, 8.0)
     noise = Noise(shells, np.ones(3), np.array([1.0, 0.5, 0.1]))
