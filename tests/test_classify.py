@@ -342,6 +342,28 @@ def test_templates_are_scaled_as_a_loop_over_shells_says():
         np.testing.assert_allclose(found[:, some], T[:, some] * b[:, None] * fall)
 
 
+def test_places_of_particles_are_the_eigenvectors_of_their_differences():
+    data, lattice, _ = measured(count=12)
+    whole = whole_of(data)
+    spectrum = classes.spectrum_of(data, whole, lattice.edges)
+    found = classes.scattered(data, whole, spectrum, lattice, None, 3)
+    T = whole.S / (whole.Q + spectrum.noise / np.maximum(spectrum.signal, 1e-30))
+    apart = []
+    for WF, W in zip(data.WF, data.W, strict=True):
+        overlap = (WF * T.conj() / spectrum.noise).real.sum()
+        a = overlap / (W * np.abs(T) ** 2 / spectrum.noise).sum()
+        left = (WF - a * W * T) * np.sqrt(spectrum.signal) / spectrum.noise
+        apart.append(left)
+    products = np.array([[np.vdot(a, b).real for b in apart] for a in apart])
+    np.fill_diagonal(products, 0)
+    values, vectors = np.linalg.eigh(products)
+    for k in range(3):
+        wanted = vectors[:, -1 - k] * np.sqrt(max(values[-1 - k], 0))
+        sign = np.sign(wanted @ found[:, k])
+        close = 1e-3 * np.abs(wanted).max()
+        np.testing.assert_allclose(sign * found[:, k], wanted, atol=close)
+
+
 def test_images_and_waves_are_the_same_thing():
     _, lattice, _ = measured(count=1)
     image = np.random.default_rng(0).normal(size=(2, *BOX))

@@ -293,6 +293,16 @@ def test_of_a_gaussian_on_a_face_half_counts():
     np.testing.assert_allclose(peaks.spread[:, 1], moved, rtol=1e-2)
 
 
+@pytest.mark.parametrize(("width", "part"), [(0.15, 1.0), (0.22, 0.5), (0.4, 0.0)])
+def test_peaks_narrower_than_voxels_are_told_from_wider_ones(width, part):
+    cells = cells_of(rotation_grid((20, 8)), lattice(), WINDOW)
+    A = np.diag([3e3] * 3 + [1 / width**2] * 3)[None]
+    tops = tops_at(Rotation.identity(1), np.zeros((1, 3)), np.zeros(1), A)
+    window = cells.quaternions, cells.spacing, cells.free, cells.widths
+    peaks, _, _ = over_tops(tops, *window)
+    assert peaks.narrow[0] == pytest.approx(part, abs=0.03)
+
+
 def test_what_nothing_is_known_of_is_as_wide_as_the_window():
     widths = 0.2, np.array([0.0, 2.0, 3.0])
     basis = basis_at(np.zeros((1, 0, 3)), 0.1, 3, widths)

@@ -11,6 +11,8 @@ from test_steps import BLOBS, BOX, TEMPLATE, K, random_data, random_poses
 from funpipe.engine import data as particles_data
 from funpipe.engine import matching
 from funpipe.engine.bank import template_bank
+from funpipe.engine.gauss_newton import Climbed
+from funpipe.engine.limits import Limits
 from funpipe.engine.matching import match, whitened
 from funpipe.engine.settings import SETTINGS
 from funpipe.simulate import particles
@@ -139,6 +141,26 @@ def test_a_search_is_that_of_a_loop_over_all_that_is_tried():
 
 
 TILT = as_tilt("tilt", (-60, 60))
+
+
+def test_errors_of_what_is_not_known_are_half_a_turn_and_half_a_diagonal():
+    _, (crops, orientations) = made_crops(3)
+    bank = simple_bank()
+    data, whole = particles_data.seen_by(crops, orientations, TILT, bank)
+    whole = whole._replace(blank=np.array([False, False, True]))
+    poses = random_poses(3)._replace(score=np.array([0.5, 0.4, 0.3]))
+    variance = np.array([[np.inf, np.inf], [0.1**2, 0.3**2], [0.1, 0.1]])
+    climbed = Climbed(poses, variance, np.ones(3, bool), np.zeros((3, 6, 6)))
+    limits = Limits(bank.window, bank.grid.limit)
+    found = matching._best_of(climbed, np.arange(3), whole, data, limits, bank)
+    diagonal = np.linalg.norm(BOX) / 2
+    np.testing.assert_allclose(found.angle_errors, [180, np.degrees(0.1), np.nan])
+    np.testing.assert_allclose(found.shift_errors, [diagonal, 0.3, np.nan])
+    assert found.blank.tolist() == [False, False, True]
+    assert found.scores[2] == 0 and (found.shifts[2] == 0).all()
+    used = (data.W * np.abs(data.F) ** 2).sum(axis=1)
+    part = np.sqrt(used / whole.power / bank.stages[-1][1])
+    np.testing.assert_allclose(found.scores[:2], (poses.score * part)[:2], rtol=1e-5)
 
 
 def test_samples_are_thinned_evenly_where_there_are_too_many(monkeypatch):

@@ -150,6 +150,17 @@ def test_on_a_coarser_grid_coefficients_are_those_at_its_places(step):
     assert np.mean(ratio) == pytest.approx(1, abs=0.2)
 
 
+def test_kernels_have_no_wave_that_a_grid_cannot_tell_from_its_mirror():
+    """Nyquist's, along any axis."""
+    tiles = tiling(BASIS, (PLACES,) * 3, all_of_it)
+    half = PLACES // 2
+    for each in (tiles.kernels, tiles.window[None]):
+        for axis in (1, 2, 3):
+            waves = np.moveaxis(each, axis, 0)
+            assert (waves[half] == 0).all()
+            assert (waves[half - 1] != 0).any()
+
+
 def test_places_are_as_far_apart_as_kernels_allow():
     for finest in (3.0, 6.0):
         basis = search_basis(TEMPLATES, GRID, finest, support=SUPPORT, seen=SEEN)
