@@ -45,6 +45,10 @@ def no_thread_is_left():
     yield
     end_zarr(sys.modules.get("zarr.core.sync"))
     added = [each for each in threading.enumerate() if each not in before]
+    for each in added:  # of work that an error has ended, they end on their own
+        if not each.daemon:
+            each.join(PATIENCE)
+    added = [each for each in added if each.is_alive()]
     assert [each.name for each in added if not each.daemon] == []
 
 

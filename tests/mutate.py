@@ -32,7 +32,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,15 +41,16 @@ KEPT = ROOT / ".mutants"
 SURVIVORS = Path(__file__).parent / "mutants" / "survivors.csv"
 EXAMPLES = 25  # that hypothesis draws, of 200 on CI
 MEMORY = 8 * 2**30  # bytes of address space of a mutant
-LONGEST = 200.0  # seconds of all tests of a mutant, where nothing is mutated
+LONGEST = 30.0  # seconds of all tests of a mutant, where nothing is mutated
 SLOWEST = 20.0  # of one of them
 FLOORS = {  # the tests from which those that run a line are taken
     "algebra": "derived diagram errors face laws parsing pipeline spec stage_images "
     "verbs",
     "space": "check_tilts cropping crops euler fourier fsc geometry optics physics "
     "regions seeding shells symmetry tilt_series transfer views",
-    "engine": "classify climb coverage engine_seam estimate matching posterior "
-    "preflight robust_engine scoring search",
+    "engine": "amplitude bank basis classify climb costs coverage engine_seam estimate "
+    "integrals matching matching_parts posterior posterior_parts preflight "
+    "robust_engine scoring search steps sweep weighing",
 }
 
 
@@ -144,11 +145,20 @@ class Quick:
 
 
 class Times:
-    """A plugin of pytest that keeps how long each test function takes, and fails."""
+    """A plugin of pytest that keeps how long test functions and imports take."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
+        self.files: Counter[str] = Counter()
         self.failed: list[str] = []
+        self.begun = 0.0
+
+    def pytest_collectstart(self, collector: Any) -> None:
+        self.begun = time.perf_counter()
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.nodeid.endswith(".py"):
+            self.files[report.nodeid] += time.perf_counter() - self.begun
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         name = report.nodeid.partition("[")[0]
@@ -157,8 +167,11 @@ class Times:
             self.failed.append(name)
 
 
-def mapped(floor: str) -> None:
-    """Run the tests of a floor, and keep which of them run which lines."""
+def mapped(floor: str, only: list[str]) -> None:
+    """Run the tests of a floor, and keep which of them run which lines.
+
+    Of some files alone what they run is added to what was kept.
+    """
     import coverage
     import pytest
 
@@ -168,7 +181,7 @@ def mapped(floor: str) -> None:
     watched = coverage.Coverage(data, source=source, config_file=False)
     watched.set_option("run:dynamic_context", "test_function")
     times = Times()
-    files = [f"tests/test_{each}.py" for each in FLOORS[floor].split()]
+    files = [f"tests/test_{each}.py" for each in only or FLOORS[floor].split()]
     files = [each for each in files if (ROOT / each).exists()]
     watched.start()
     pytest.main([*files, *QUIET], [times, Quick()])
@@ -185,8 +198,34 @@ def mapped(floor: str) -> None:
             lines[str(line)] = sorted(names[each] for each in contexts if each in names)
         tests[str(Path(path).relative_to(ROOT))] = lines
     kept = {"tests": tests, "seconds": times.seconds, "failed": times.failed}
+    kept["files"] = times.files
+    if only:
+        kept = added(json.loads((KEPT / f"{floor}.json").read_text()), kept, files)
     (KEPT / f"{floor}.json").write_text(json.dumps(kept))
     print(f"{floor}: {len(times.seconds)} tests, {len(times.failed)} failed")
+
+
+def added(old: dict[str, Any], new: dict[str, Any], files: list[str]) -> dict[str, Any]:
+    """Return what was kept with that of some files in the place of what it had."""
+
+    def others(tests: Iterable[str]) -> list[str]:
+        return [each for each in tests if each.partition("::")[0] not in files]
+
+    tests: dict[str, dict[str, list[str]]] = {}
+    for path in {*old["tests"], *new["tests"]}:
+        one, two = old["tests"].get(path, {}), new["tests"].get(path, {})
+        lines = {*one, *two}
+        tests[path] = {
+            line: others(one.get(line, [])) + two.get(line, []) for line in lines
+        }
+    seconds = {each: old["seconds"][each] for each in others(old["seconds"])}
+    failed = others(old["failed"]) + new["failed"]
+    return {
+        "tests": tests,
+        "seconds": {**seconds, **new["seconds"]},
+        "failed": failed,
+        "files": {**old["files"], **new["files"]},
+    }
 
 
 def chosen(mutant: Mutant, kept: dict[str, Any]) -> list[str]:
@@ -204,6 +243,25 @@ def chosen(mutant: Mutant, kept: dict[str, Any]) -> list[str]:
         if test not in kept["failed"] and seconds[test] <= SLOWEST and total <= LONGEST:
             found.append(test)
     return found
+
+
+def by_file(
+    modules: list[str], tests: list[str], kept: dict[str, Any]
+) -> list[list[str]]:
+    """Return tests file by file, those first that take the least, imported and run.
+
+    The doctests of modules go with the first: alone they would lack conftest.py.
+    """
+    groups: dict[str, list[str]] = {}
+    for test in tests:
+        groups.setdefault(test.partition("::")[0], []).append(test)
+
+    def lasting(file: str) -> float:
+        seconds = sum(kept["seconds"][each] for each in groups[file])
+        return float(kept["files"].get(file, 1.0) + seconds)
+
+    first, *others = [groups[file] for file in sorted(groups, key=lasting)]
+    return [[*modules, *first], *others]
 
 
 # Running them.
@@ -272,8 +330,8 @@ def run_of(source: str) -> str:
     return ast.dump(tree)
 
 
-def verdict(mutant: Mutant | None, tests: list[str], seconds: float) -> str:
-    """Run tests in a fork; return killed, timeout or survived."""
+def verdict(mutant: Mutant | None, groups: list[list[str]], seconds: float) -> str:
+    """Run tests in a fork, group by group; return killed, timeout or survived."""
     child = os.fork()
     if not child:
         code = 3
@@ -286,10 +344,12 @@ def verdict(mutant: Mutant | None, tests: list[str], seconds: float) -> str:
                 path = ROOT / mutant.module
                 name = mutant.module.removesuffix(".py").replace("/", ".")
                 sys.meta_path.insert(0, Finder(name, path, mutated(mutant)))
-                tests = [mutant.module, *tests]
             import pytest
 
-            code = int(pytest.main([*tests, *QUIET, "-x"], [Quick()]))
+            for tests in groups:
+                code = int(pytest.main([*tests, *QUIET, "-x"], [Quick()]))
+                if code:
+                    break
         except BaseException:
             code = 1
         finally:
@@ -323,7 +383,10 @@ def run(floor: str, sample: int | None, seed: int, minutes: float) -> None:
                 break
             tests = chosen(mutant, kept)
             baseline = sum(kept["seconds"][each] for each in tests)
-            found = verdict(mutant, tests, 30 + 5 * baseline) if tests else "untested"
+            found = "untested"
+            if tests:
+                groups = by_file([mutant.module], tests, kept)
+                found = verdict(mutant, groups, 60 + 5 * baseline)
             row = {"mutant": mutant.name, "verdict": found, "tests": len(tests)}
             file.write(json.dumps({**row, "of": len(everyone)}) + "\n")
             file.flush()
@@ -333,8 +396,10 @@ def run(floor: str, sample: int | None, seed: int, minutes: float) -> None:
 
 def check_unmutated(several: list[Mutant], kept: dict[str, Any]) -> None:
     """Refuse to go on where tests fail of what is not mutated, of the first few."""
-    tests = sorted({test for each in several[:60] for test in chosen(each, kept)})
-    if verdict(None, tests, 1200) != "survived":
+    some = several[:60]
+    tests = sorted({test for each in some for test in chosen(each, kept)})
+    modules = sorted({each.module for each in some})
+    if verdict(None, by_file(modules, tests, kept), 1200) != "survived":
         sys.exit("the tests fail where nothing is mutated")
 
 
@@ -347,7 +412,10 @@ def again(floor: str) -> None:
         if row["verdict"] in ("survived", "untested") and row["mutant"] in there:
             mutant = there[row["mutant"]]
             tests = chosen(mutant, kept)
-            row["verdict"] = verdict(mutant, tests, 600) if tests else "untested"
+            row["verdict"] = "untested"
+            if tests:
+                groups = by_file([mutant.module], tests, kept)
+                row["verdict"] = verdict(mutant, groups, 600)
             print(f"{row['verdict']}: {row['mutant']}", flush=True)
     text = "".join(json.dumps(each) + "\n" for each in rows)
     (KEPT / f"{floor}.jsonl").write_text(text)
@@ -400,6 +468,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["map", "run", "again", "report", "count"])
     parser.add_argument("floor", nargs="*", help="algebra, space, engine")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="test files to map anew: climb, costs"
+    )
     parser.add_argument("--sample", type=int, help="how many; all where not said")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=math.inf)
@@ -410,7 +481,7 @@ def main() -> None:
     sys.setrecursionlimit(10_000)  # of parsers
     for floor in given.floor or FLOORS:
         if given.what == "map":
-            mapped(floor)
+            mapped(floor, given.only)
         elif given.what == "run":
             run(floor, given.sample, given.seed, given.minutes)
         elif given.what == "again":

@@ -318,6 +318,52 @@ def test_the_powers_of_noise_and_signal_are_those_that_were_made():
     assert 0.8 < ratio < 1.2
 
 
+def test_templates_are_scaled_as_a_loop_over_shells_says():
+    random = np.random.default_rng(0)
+    edges, K = np.array([0, 4, 9, 15]), 2
+    shell = np.repeat(np.arange(3), np.diff(edges))
+    noise = np.array([1.0, 20.0, 400.0])[shell]
+    T = random.standard_normal((K, 15, 2)).view(complex)[..., 0]
+    Q, much = random.uniform(5, 9, (K, 15)), np.array([[3.0], [0.5]])
+    lacking = np.array([1.0, 0.6, 0.2])[shell]
+    scatter = random.standard_normal((K, 15, 2)).view(complex)[..., 0]
+    S = Q * much * lacking * T + np.sqrt(noise) * scatter
+    spectrum = classes.Spectrum(noise, np.ones(15))
+    found = classes.scaled(T, classes.Sums(S, Q), spectrum, edges)
+    b = np.zeros(K)
+    for k in range(K):
+        over = sum((np.conj(T[k]) * S[k]).real / noise)
+        b[k] = max(over / sum(Q[k] * np.abs(T[k]) ** 2 / noise), 0)
+    for s in range(3):
+        some = shell == s
+        over = [(np.conj(T[k]) * S[k]).real[some].sum() for k in range(K)]
+        norm = [(Q[k] * np.abs(T[k]) ** 2)[some].sum() for k in range(K)]
+        fall = max(b @ over, 0) / (b**2 @ norm)
+        np.testing.assert_allclose(found[:, some], T[:, some] * b[:, None] * fall)
+
+
+def test_places_of_particles_are_the_eigenvectors_of_their_differences():
+    data, lattice, _ = measured(count=12)
+    whole = whole_of(data)
+    spectrum = classes.spectrum_of(data, whole, lattice.edges)
+    found = classes.scattered(data, whole, spectrum, lattice, None, 3)
+    T = whole.S / (whole.Q + spectrum.noise / np.maximum(spectrum.signal, 1e-30))
+    apart = []
+    for WF, W in zip(data.WF, data.W, strict=True):
+        overlap = (WF * T.conj() / spectrum.noise).real.sum()
+        a = overlap / (W * np.abs(T) ** 2 / spectrum.noise).sum()
+        left = (WF - a * W * T) * np.sqrt(spectrum.signal) / spectrum.noise
+        apart.append(left)
+    products = np.array([[np.vdot(a, b).real for b in apart] for a in apart])
+    np.fill_diagonal(products, 0)
+    values, vectors = np.linalg.eigh(products)
+    for k in range(3):
+        wanted = vectors[:, -1 - k] * np.sqrt(max(values[-1 - k], 0))
+        sign = np.sign(wanted @ found[:, k])
+        close = 1e-3 * np.abs(wanted).max()
+        np.testing.assert_allclose(sign * found[:, k], wanted, atol=close)
+
+
 def test_images_and_waves_are_the_same_thing():
     _, lattice, _ = measured(count=1)
     image = np.random.default_rng(0).normal(size=(2, *BOX))

@@ -6,16 +6,25 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
+from funpipe.engine import coverage as covering
 from funpipe.engine.bank import masked, template_bank
-from funpipe.engine.coverage import coverage, information, neighbours, net
+from funpipe.engine.coverage import (
+    coverage,
+    highest_told,
+    information,
+    neighbours,
+    net,
+)
 from funpipe.engine.gauss_newton import Poses, Spectra, climb
 from funpipe.engine.kernel import kernel
 from funpipe.engine.limits import Limits
 from funpipe.engine.settings import SETTINGS
-from funpipe.engine.spectra import sample, template_fields
+from funpipe.engine.spectra import sample, template_fields, turning_rates
 from funpipe.simulate import Blobs, asymmetric_molecule, blob_image, particles
 from funpipe.space.crops import lattice, lattice_power, spectra, whole_box, whole_boxes
 from funpipe.space.fourier import half_ball
@@ -121,6 +130,199 @@ def test_no_pose_of_the_grid_is_far_from_one_that_is_tried(blobs):
         scores = (T.conj() * F) @ phases
         norms = np.linalg.norm(T, axis=1) * np.linalg.norm(F)
         assert (scores.real / norms[:, None]).max() >= 1 - 2.2 * SETTINGS.between
+
+
+# Their parts, one by one.
+
+
+def falling(k):
+    return 1 / (0.01 + np.square(k).sum(axis=0))
+
+
+def test_turning_rates_are_differences_of_turned_images():
+    rates = turning_rates(TEMPLATE)
+    angle = 1e-3
+    for axis, rate in enumerate(rates):
+        vector = angle * np.eye(3)[axis]
+        turns = [Rotation.from_rotvec(sign * vector) for sign in (1, -1)]
+        up, down = (blob_image(BLOBS, SHAPE, 1.0, each) for each in turns)
+        change = (up - down) / (2 * angle)
+        assert np.abs(rate - change).max() < 0.02 * np.abs(change).max()
+
+
+def test_waves_that_say_nearly_all_are_those_of_a_loop():
+    images = [TEMPLATE, *turning_rates(TEMPLATE)]
+    spectra = [np.fft.rfftn(each) for each in images]
+    found = []
+    for z, y, x in half_ball(SHAPE, 3.0):
+        k = np.array([z, y, x]) / SHAPE
+        weight = falling(k[:, None])[0]
+        powers = [weight * np.abs(each[z, y, x]) ** 2 for each in spectra]
+        turning, moving = sum(powers[1:]), powers[0] * (k @ k)
+        found.append((np.linalg.norm(k), powers[0], turning, moving))
+    found = np.array(sorted(found))
+    length, power, turning, moving = found.T
+
+    def lacking(each, last):
+        return each[length > last * (1 + 1e-9)].sum() / each.sum()
+
+    last, part = highest_told(TEMPLATE, 3.0, falling)
+    assert last == pytest.approx(length[np.argmin(np.abs(length - last))])
+    assert part == pytest.approx(1 - lacking(power, last), abs=2e-3)
+    for each in (turning, moving):
+        assert lacking(each, last) <= 1 - SETTINGS.information + 1e-6
+    shorter = length[length < last * (1 - 1e-6)].max()
+    most = max(lacking(turning, shorter), lacking(moving, shorter))
+    assert most > 1 - SETTINGS.information
+
+
+def test_information_is_summed_up_wave_by_wave(monkeypatch):
+    k, fields, _ = known()
+    weights = falling(k.T)
+    monkeypatch.setattr(covering, "_TOGETHER", 100)  # several batches
+    found = information(fields, k, weights)
+    T = sample(k, fields).astype(complex)
+    power, turning, moving = 0.0, np.zeros((3, 3)), np.zeros((3, 3))
+    some = {0: None, 99: None, 100: None, 250: None, len(k) - 1: None}
+    for i, (wave, weight) in enumerate(zip(k, weights, strict=True)):
+        power += weight * np.abs(T[i, 0]) ** 2
+        turning += weight * np.outer(T[i, 1:].conj(), T[i, 1:]).real
+        moving += weight * 4 * np.pi**2 * np.outer(wave, wave) * np.abs(T[i, 0]) ** 2
+        if i in some:
+            some[i] = power, turning.copy(), moving.copy()
+    for i, sums in some.items():
+        for one, all_of_them in zip(sums, found, strict=True):
+            wanted = one / power
+            close = 1e-5 * np.abs(wanted).max()
+            np.testing.assert_allclose(all_of_them[i], wanted, rtol=1e-4, atol=close)
+
+
+@pytest.mark.parametrize("rotations", [(24, 4), (6, 3)])
+@pytest.mark.parametrize("window", [(3.0, 3.0, 3.0), (0.0, 2.0, 5.0)])
+def test_poses_that_are_tried_lose_no_more_than_they_may(rotations, window):
+    """By the information of the waves: of rotation, and as much of shift."""
+    _, _, about = known()
+    grid = rotation_grid(rotations)
+    found = coverage([about], grid, window)
+    last = found.waves - 1
+    power = about.power[last]
+    assert found.part == pytest.approx(power / about.power[-1])
+    turning = np.linalg.eigvalsh(about.turning[last])[-1] / power
+    assert np.radians(found.apart) ** 2 * turning / 2 <= SETTINGS.between + 1e-9
+    moved = 0.0
+    for axis, most, rate in zip(
+        found.axes, window, np.diag(about.moving[last]), strict=True
+    ):
+        assert axis[0] == -most and axis[-1] == most
+        half = np.diff(axis).max() / 2 if len(axis) > 1 else most
+        lost = half**2 * rate / power / 2
+        assert lost <= SETTINGS.between / 3 + 1e-9
+        if len(axis) > 1:  # with one less they would be too far apart
+            fewer = 2 * most / max(len(axis) - 3, 1) / 2
+            assert len(axis) == 3 or fewer**2 * rate / power / 2 > SETTINGS.between / 3
+        moved += lost
+    assert moved <= SETTINGS.between
+    shifts = found.shifts()
+    assert len(shifts) == np.prod([len(each) for each in found.axes])
+    assert sorted(map(tuple, shifts)) == sorted(itertools.product(*found.axes))
+
+
+def test_a_search_takes_the_largest_part_that_costs_no_more_than_it_should(monkeypatch):
+    _, _, about = known()
+    grid, window = rotation_grid((24, 4)), (3.0, 3.0, 3.0)
+    parts = []
+    for products in (1e9, 3e5, 1e5, 3e4, 1e3):
+        settings = SETTINGS._replace(products=products)
+        monkeypatch.setattr(covering, "SETTINGS", settings)
+        found = coverage([about], grid, window)
+        parts.append(found.part)
+        cost = len(found.rotations) * found.waves
+        cost *= np.prod([0.6 * len(each) for each in found.axes])
+        # Of the net only about how many there are is known before.
+        assert cost < 3 * products or found.waves == 50 or found.part < 0.35
+    assert parts[0] == pytest.approx(0.95, abs=0.01)
+    assert parts[0] >= parts[1] > parts[2] > parts[3] >= parts[4]
+    assert coverage([about], grid, window).waves >= 50
+
+
+def test_of_several_templates_each_is_held_and_told(monkeypatch):
+    monkeypatch.setattr(covering, "SETTINGS", SETTINGS._replace(products=1e12))
+    _, _, one = known()
+    other = known(blob_image(rod(), SHAPE, 1.0))[2]
+    grid, window = rotation_grid((24, 4)), (3.0, 3.0, 3.0)
+    alone = [coverage([each], grid, window) for each in (one, other)]
+    both = coverage([one, other], grid, window)
+    assert both.waves == max(each.waves for each in alone)
+    part = [each.power[both.waves - 1] / each.power[-1] for each in (one, other)]
+    assert both.part == pytest.approx(min(part))
+    assert both.apart <= max(each.apart for each in alone)
+    for axis, *others in zip(both.axes, *(each.axes for each in alone), strict=True):
+        assert len(axis) >= max(map(len, others))
+
+
+def test_waves_of_a_wide_search_are_those_that_memory_holds(monkeypatch):
+    _, _, about = known()
+    grid = rotation_grid((24, 4))
+    settings = SETTINGS._replace(bank_bytes=12 * 200 * 150.0)
+    monkeypatch.setattr(covering, "SETTINGS", settings)
+    found = coverage([about, about], grid, (3.0, 3.0, 3.0))
+    most = int(settings.bank_bytes / (12 * 2 * len(found.rotations)))
+    assert found.waves == max(50, most) or found.waves < most
+
+
+@given(st.just(0.0) | st.floats(0.001, 9.0), st.floats(0.05, 9.0))
+def test_shifts_along_an_axis_are_as_few_as_will_do(most, half):
+    found = covering._along(most, half)
+    assert len(found) % 2 == 1 and abs(found[len(found) // 2]) < 1e-12
+    assert found[0] == -most and found[-1] == most
+    count = len(found) // 2
+    assert count * 2 * half >= most - 1e-6
+    assert count == 0 or (count - 1) * 2 * half < most
+
+
+def test_sums_reach_a_part_where_they_say():
+    rising = np.array([1.0, 3.0, 6.0, 10.0])
+    wanted = {0.05: 1, 0.1: 1, 0.11: 2, 0.3: 2, 0.6: 3, 0.61: 4, 1.0: 4}
+    for part, count in wanted.items():
+        assert covering._first(rising, part) == count
+    assert covering._chord(60.0) == pytest.approx(2 * np.sin(np.radians(15)))
+    assert covering._chord(300.0) == pytest.approx(np.sqrt(2))
+
+
+def test_a_kernel_has_no_function_more_than_its_error_asks_for():
+    k, _, about = known()
+    power = np.diff(about.power, prepend=0)
+    axes = [np.linspace(-m, m, n) for m, n in ((3.0, 5), (2.0, 3), (4.5, 7))]
+    U, V = kernel(k, axes, power)
+    np.testing.assert_allclose(V @ V.T, np.eye(len(V)), atol=1e-5)
+    energy = (np.abs(U) ** 2 * power / power.sum()).sum(axis=1)
+    assert (np.diff(energy) <= 1e-6).all()  # the first hold the most
+    waves = np.exp(2j * np.pi * (k @ np.array(list(itertools.product(*axes))).T))
+
+    def error(count):
+        off = np.abs(U[:count].T @ V[:count] - waves) ** 2
+        return np.sqrt((power[:, None] * off).sum() / power.sum() / V.shape[1])
+
+    assert error(len(U)) <= SETTINGS.kernel_error * 1.001
+    assert error(len(U) - 1) > SETTINGS.kernel_error
+
+
+def test_each_axis_of_a_kernel_is_the_wave_along_it():
+    random = np.random.default_rng(0)
+    k, t = random.integers(-6, 7, 80) / 24, np.linspace(-4, 4, 33)
+    weight = random.random(80)
+    u, v = covering_axis(k, t, weight)
+    np.testing.assert_allclose(v @ v.T, np.eye(len(v)), atol=1e-5)
+    wave = np.exp(2j * np.pi * np.outer(k, t))
+    error = (weight[:, None] * np.abs(u.T @ v - wave) ** 2).sum() / weight.sum()
+    assert np.sqrt(error / len(t)) <= 3e-3 * SETTINGS.kernel_error
+    assert len(v) < len(t)
+
+
+def covering_axis(k, t, weight):
+    from funpipe.engine.kernel import _axis
+
+    return _axis(k, t, weight / weight.sum())
 
 
 SCENES = {

@@ -61,6 +61,20 @@ def test_up_to_symmetry_the_truth_is_within_the_spacing(given, symmetry):
     assert away(some, truth, symmetry).max() <= whole.spacing
 
 
+@pytest.mark.parametrize("symmetry", ["C2", "C3", "C4", "C7", "D2", "D3", "T", "O"])
+@pytest.mark.parametrize("given", ["all", (90, 15), (180, 20)], ids=str)
+def test_where_images_meet_the_truth_is_within_the_spacing_too(given, symmetry):
+    """Halfway between the identity and its images, where random truths are rare."""
+    whole = rotation_grid(given)
+    truth, group = Rotation.random(20_000, rng=1), symmetry_group(symmetry)
+    angles = np.sort([(truth * each).magnitude() for each in group], axis=0)
+    truth = truth[angles[1] - angles[0] < 0.02]
+    truth = truth[away(whole.rotations, truth) <= whole.spacing]
+    assert len(truth) > 20
+    some = rotation_grid(given, symmetry).rotations
+    assert away(some, truth, symmetry).max() <= whole.spacing
+
+
 @pytest.mark.parametrize("symmetry", GROUPS)
 @pytest.mark.parametrize("given", [*BALLS, *PRODUCTS], ids=str)
 def test_a_local_search_contains_the_identity(given, symmetry):

@@ -1,0 +1,171 @@
+"""What a search prepares is what plain sums say, and no more than memory holds."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from funpipe.engine import bank as banks
+from funpipe.engine.bank import masked, template_bank, with_dense
+from funpipe.engine.coverage import highest_told, net
+from funpipe.engine.posterior import cells_of
+from funpipe.engine.settings import SETTINGS
+from funpipe.engine.spectra import sample, template_fields
+from funpipe.simulate import asymmetric_molecule, blob_image
+from funpipe.space.crops import whole_box
+from funpipe.space.fourier import half_ball
+from funpipe.space.geometry import RotationGrid, rotation_grid
+
+SHAPE = (24, 24, 24)
+TEMPLATE, OTHER = (
+    blob_image(asymmetric_molecule(seed, radius=7.0, sigma=1.3), SHAPE, 1.0)
+    for seed in (3, 5)
+)
+
+
+def small_bank(rotations=((8, 4),) * 3, window=(2.0, 1.0, 0.0), templates=1, **options):
+    images = [TEMPLATE, OTHER][:templates]
+    return template_bank(
+        np.stack(images).astype(np.float32),
+        rotation_grid(rotations),
+        window,
+        4.0,
+        support=whole_box(SHAPE),
+        **options,
+    )
+
+
+def test_a_masks_own_edge_is_as_faint_as_a_constant_can_make_it():
+    random = np.random.default_rng(1)
+    template = random.normal(5, 1, (9, 10, 11)).astype(np.float32)
+    mask = np.zeros((9, 10, 11), np.float32)
+    mask[2:8, 0:7, 3:] = random.uniform(0.5, 1, (6, 7, 8))
+    found = masked(template, mask)
+    inside = mask > 0
+    b = (template - found / np.where(inside, mask, 1))[inside]
+    assert np.ptp(b) < 1e-4 and (found[~inside] == 0).all()
+    padded = np.pad(mask.astype(float), 1)
+
+    def edge(b):
+        total = 0.0
+        for z, y, x in np.ndindex(*mask.shape):
+            i = z + 1, y + 1, x + 1
+            for axis in range(3):
+                up, down = list(i), list(i)
+                up[axis] += 1
+                down[axis] -= 1
+                slope = (padded[tuple(up)] - padded[tuple(down)]) / 2
+                total += ((template[z, y, x] - b) * slope) ** 2
+        return total
+
+    assert edge(b[0]) < min(edge(b[0] - 0.02), edge(b[0] + 0.02))
+
+
+def test_stages_take_three_times_as_many_waves_and_say_what_they_hold():
+    bank = small_bank()
+    counts = [count for count, _ in bank.stages]
+    assert counts[-1] == len(bank.k) and (np.diff(counts) > 0).all()
+    for fewer, more in itertools.pairwise(counts):
+        assert more <= SETTINGS.widening * fewer
+        assert more == len(bank.k) or more == int(SETTINGS.widening * fewer)
+    fields = bank.fields[0]
+    power = np.abs(sample(bank.k.astype(float), fields, 1)[:, 0]) ** 2
+    whole = highest_told(bank.templates[0], 4.0, banks.alike)[1]
+    for count, part in bank.stages:
+        held = power[:count].sum() / power.sum() * whole
+        assert part == pytest.approx(held, rel=1e-4)
+    lengths = np.linalg.norm(bank.k, axis=1)
+    assert (np.diff(lengths) >= -1e-6).all()
+    assert bank.spectra.shape == (len(bank.matrices), counts[0])
+    np.testing.assert_allclose(bank.power, np.abs(bank.spectra) ** 2, rtol=1e-4)
+    for row in (0, len(bank.matrices) - 1):
+        points = bank.k[: counts[0]] @ bank.matrices[row]
+        T = sample(points, fields, 1)[:, 0]
+        np.testing.assert_allclose(bank.spectra[row], T, atol=1e-4)
+    assert np.abs(bank.templates).max() == 1
+
+
+def test_a_bank_that_is_not_refined_has_all_poses_and_waves():
+    bank = small_bank(refined=False)
+    assert len(bank.matrices) == len(bank.grid.rotations)
+    assert bank.stages == ((len(bank.k), 1.0),)
+    assert len(bank.k) == len(half_ball(SHAPE, 4.0))
+    axes = np.arange(-2, 3), np.arange(-1, 2), [0]
+    assert sorted(map(tuple, bank.shifts)) == sorted(itertools.product(*axes))
+
+
+@pytest.mark.parametrize("templates", [1, 2])
+def test_all_poses_of_the_grid_are_weighed(templates):
+    bank = with_dense(small_bank(templates=templates))
+    dense, m = bank.dense, templates
+    r = len(bank.grid.rotations)
+    assert len(dense.cells.turns) == r and len(dense.spectra) == m * r
+    waves = bank.k[: bank.stages[0][0]]
+    matrices = bank.grid.rotations.as_matrix()
+    for row in (0, r - 1, m * r - 1):
+        T = sample(waves @ matrices[row % r], bank.fields[row // r], 1)[:, 0]
+        np.testing.assert_allclose(dense.spectra[row], T, atol=1e-4)
+    error = dense.U.T @ dense.V - np.exp(2j * np.pi * (waves @ dense.cells.shifts.T))
+    weight = dense.power.mean(axis=0)[:, None] / dense.power.mean(axis=0).sum()
+    square = (weight * np.abs(error) ** 2).sum() / len(dense.cells.shifts)
+    assert np.sqrt(square) <= 1.05 * SETTINGS.kernel_error
+    sizes = dense.power.sum(axis=1).reshape(m, -1).mean(axis=1)
+    strengths = dense.amplitudes * np.sqrt(sizes)
+    np.testing.assert_allclose(strengths, banks.LADDER[:, None] * np.ones(m), rtol=1e-5)
+    # As strong as the ladder says where all is measured.
+    assert dense.group.shape == (1, 4)
+
+
+@pytest.mark.parametrize("limit", ["bytes", "poses"])
+def test_where_the_grid_is_too_large_the_net_is_weighed_or_nothing(limit, monkeypatch):
+    bank = small_bank(rotations=(16, 2), window=(1.0, 1.0, 1.0))
+    tried, r = len(bank.matrices), len(bank.grid.rotations)
+    assert tried < r / 2
+    waves, shifts = bank.stages[0][0], 27
+    of_row = max(12 * waves, 4 * shifts)
+
+    def weighed(rows):
+        by = (
+            {"bank_bytes": rows * of_row}
+            if limit == "bytes"
+            else {"weighed": rows * shifts}
+        )
+        monkeypatch.setattr(banks, "SETTINGS", SETTINGS._replace(**by))
+        dense = with_dense(bank).dense
+        return None if dense is None else len(dense.cells.turns)
+
+    assert weighed(r + 0.5) == r
+    assert weighed(r - 0.5) == tried
+    assert weighed(tried / 2 + 0.5) == tried
+    assert weighed(tried / 2 - 0.5) is None
+
+
+def test_rotations_of_a_net_stand_for_those_that_are_nearest():
+    grid = rotation_grid((24, 4))
+    cells = cells_of(grid, np.zeros((1, 3)), (0, 0, 0))
+    chosen, _ = net(grid, 12.0)
+    some = grid.rotations[chosen]
+    found = banks._of_fewer(cells, some)
+    turns = np.zeros(len(some))
+    for one, volume in zip(grid.rotations, cells.turns, strict=True):
+        turns[(some.inv() * one).magnitude().round(9).argmin()] += volume
+    # Of rotations halfway between two either may be.
+    assert np.abs(found.turns - turns).sum() < 0.5 * turns.sum()
+    assert found.turns.sum() == pytest.approx(cells.turns.sum())
+    assert found.spacing == pytest.approx(found.turns.mean() ** (1 / 3))
+    still = cells_of(RotationGrid(some, None), np.zeros((1, 3)), (0, 0, 0))
+    assert banks._of_fewer(still, some[:4]).spacing == 0
+
+
+def test_a_template_that_is_turned_in_parts_is_the_same():
+    fields = template_fields(TEMPLATE, 1 / 3)
+    k = half_ball(SHAPE, 3.0) / np.array(SHAPE)
+    turns = Rotation.random(300, rng=0)
+    assert len(turns) * len(k) > 2**18
+    found = banks.turned_templates(fields, k, turns)
+    for i in (0, 77, 299):
+        T = sample(k @ turns[i].as_matrix(), fields, 1)[:, 0]
+        np.testing.assert_allclose(found[i], T, atol=1e-5)
