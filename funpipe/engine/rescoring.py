@@ -37,7 +37,7 @@ def nothing_scored() -> Rescored:
 
 _TOGETHER = 32  # voxels that are looked at at once
 
-REACH = 2
+REACH = 3
 """Voxels that poses go from where they start, at the most, along each axis."""
 
 
@@ -62,8 +62,8 @@ def rescored(
     tile : (z, y, x) array
         Voxels.
     where : (n, 3) array
-        The voxels that are nearest to the places; crops about those up to `REACH` and
-        one beside them are inside.
+        The voxels that are nearest to the places; crops about those up to `REACH`
+        beside them are inside.
     basis : Basis
         What is looked for.
     least : float
@@ -75,7 +75,7 @@ def rescored(
     """
     known = np.full(tile.shape, _UNKNOWN, np.float32)
     peaks, where = [], np.unique(np.clip(where, low, high), axis=0)
-    for last in [False] * REACH + [True]:
+    for last in [False] * (REACH - 1) + [True]:
         around = where[:, None] + _BESIDE
         beyond = ((around < low) | (around > high)).any(axis=2)
         unknown = np.unique(around[~beyond], axis=0)
