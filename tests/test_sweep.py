@@ -335,7 +335,7 @@ def test_poses_keep_to_their_voxels_and_go_no_farther_than_their_reach(planted):
     found = rescored(tile, places[:1], BASIS, 0.0, **options)
     assert len(found.where)
     assert ((found.where >= low) & (found.where <= high)).all()
-    far = places[:1] + [0, 0, REACH + 1]
+    far = places[:1] + np.array([0, 0, REACH + 1])
     options = {"low": np.full(3, HALF), "high": np.full(3, HIGH), "go_on": go_on}
     found = rescored(tile, far, BASIS, 0.0, **options)
     assert np.abs(found.where - far).max() <= REACH
