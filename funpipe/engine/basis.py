@@ -263,7 +263,8 @@ def seen_of(crops: Array, basis: Basis) -> NDArray[np.complex64]:
     side, half = basis.side, basis.side // 2
     edge = basis.window * (1 - basis.window)
     levels = crops.reshape(len(crops), -1) @ (edge / edge.sum()).ravel()
-    crops = (crops - levels[:, None, None, None]) * basis.window
+    crops = crops - levels[:, None, None, None]
+    crops *= basis.window
     waves = np.round(basis.k * side).astype(int)
     phase = np.exp(2j * np.pi * half * basis.k.sum(axis=1)).astype(np.complex64)
     G = _waves_of(crops, waves) * (phase * basis.g)
