@@ -214,7 +214,7 @@ def _add_search(command: _Parser) -> None:
     search.add_argument(
         "--exact",
         action="store_true",
-        help="leave out nothing that may score enough; some hundred times as long",
+        help="leave out nothing that may score enough; some ten times as long",
     )
     picks = command.add_argument_group("which places are picks")
     picks.add_argument(

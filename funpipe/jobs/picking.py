@@ -126,7 +126,7 @@ def search(
         noise is not white.
     exact : bool
         Whether nothing that scores enough at a voxel and a rotation may be missed;
-        takes some hundred times as long.
+        takes some ten times as long.
     record : path, optional
         A file, ``.json``, that is written: what was searched, what each stage left, and
         the scores of all peaks; `funpipe.plot.search_scores` draws it.
