@@ -94,6 +94,7 @@ SEARCH = {
     "refine": True,
     "whiten": False,
     "estimate": "mean",
+    "prior": (0.5, 8.0),
     "engine": ENGINE,
     "executor": None,
     "checkpoint": None,
@@ -109,7 +110,10 @@ OF_TOMOGRAM = {
     "preflight": False,
     **SEARCH,
 }
-ALIGN_ONLY = ("refine", "whiten", "estimate", "preflight", "checkpoint", "progress")
+ALIGN_ONLY = (
+    *("refine", "whiten", "estimate", "prior"),
+    *("preflight", "checkpoint", "progress"),
+)
 OF_CHECK = {
     name: value for name, value in OF_TOMOGRAM.items() if name not in ALIGN_ONLY
 }

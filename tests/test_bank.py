@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from funpipe.engine import bank as banks
 from funpipe.engine.bank import masked, template_bank, with_dense
+from funpipe.engine.cells import cells_of
 from funpipe.engine.coverage import highest_told, net
-from funpipe.engine.posterior import cells_of
 from funpipe.engine.settings import SETTINGS
 from funpipe.engine.spectra import sample, template_fields
 from funpipe.simulate import asymmetric_molecule, blob_image

@@ -145,6 +145,7 @@ CHANGES = {
     "symmetry": {"symmetry": "C2", "rotations": (60, 20)},
     "refine": {"refine": False},
     "estimate": {"estimate": "mode"},
+    "prior": {"prior": (0.5, 5.0), "engine": ENGINE},
     "engine": {"engine": PLAIN._replace(match=ENGINE.match, prepare=ENGINE.prepare)},
     "scale": {"scale": 1.0 + 1e-6},
     "an image": {"tomogram": IMAGE + np.float32(1e-6)},

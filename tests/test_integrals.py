@@ -11,18 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from funpipe.engine import integrals, posterior
+from funpipe.engine import integrals, posterior, shift_integrals
+from funpipe.engine.cells import cells_of
 from funpipe.engine.gauss_newton import Poses
-from funpipe.engine.integrals import (
-    Tops,
-    basis_at,
-    of_tops,
-    over_shifts,
-    over_tops,
-    rotation_vectors,
-    turns_between,
-)
-from funpipe.engine.posterior import Modes, cells_of
+from funpipe.engine.integrals import Tops, basis_at, of_tops, over_tops
+from funpipe.engine.posterior import Modes
+from funpipe.engine.shift_integrals import over_shifts
+from funpipe.engine.turns import rotation_vectors, turns_between
 from funpipe.space.geometry import RotationGrid, rotation_grid
 
 WINDOW = np.array([3.0, 3.0, 3.0])
@@ -147,7 +142,7 @@ def test_sums_of_weights_about_a_start_are_those_of_a_loop():
     random = np.random.default_rng(2)
     weights, start = random.random((3, 5)), random.normal(size=(3, 3))
     offsets = random.integers(-1, 2, (5, 3))
-    found = integrals._moments(weights, start, offsets)
+    found = shift_integrals._moments(weights, start, offsets)
     for i in range(3):
         wanted = np.zeros(5)
         for w, offset in zip(weights[i], offsets, strict=True):
@@ -161,7 +156,7 @@ def test_a_block_has_the_gradient_and_curvature_of_a_parabola(sizes):
     random = np.random.default_rng(3)
     axes = [np.arange(n) - n // 2 for n in sizes]
     shifts = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-    block = integrals._block(shifts)
+    block = shift_integrals._block(shifts)
     assert block.axes == tuple(i for i in range(3) if sizes[i] > 1)
     index = np.arange(len(shifts))
     around = block.around(index)

@@ -9,7 +9,7 @@ import pytest
 from test_steps import BLOBS, BOX, TEMPLATE, K, random_data, random_poses
 
 from funpipe.engine import data as particles_data
-from funpipe.engine import matching
+from funpipe.engine import matching, weighing
 from funpipe.engine.bank import template_bank
 from funpipe.engine.gauss_newton import Climbed
 from funpipe.engine.limits import Limits
@@ -23,7 +23,7 @@ from funpipe.space.tilts import as_tilt
 
 def test_significance_margin_and_freedom_are_their_formulas():
     scores = np.array([0.0, 0.3, 0.9, -0.2])
-    z = matching._significance(scores, np.full(4, 400.0))
+    z = weighing.significance(scores, np.full(4, 400.0))
     wanted = scores * 20 / np.sqrt(1 - scores**2)
     np.testing.assert_allclose(z, wanted)
     z, part = np.array([-1.0, 0.0, 12.0]), 0.8

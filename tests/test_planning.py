@@ -24,7 +24,10 @@ BOXES = RANDOM.normal(size=(2, *BOX)).astype(np.float32)
 TOMOGRAM = RANDOM.normal(size=(24, 24, 24)).astype(np.float32)
 PICKS = np.array([[10.0, 11.0, 12.0]])
 MASK = np.ones(BOX, np.float32)
-ALIGN_ONLY = ("refine", "whiten", "estimate", "preflight", "checkpoint", "progress")
+ALIGN_ONLY = (
+    *("refine", "whiten", "estimate", "prior"),
+    *("preflight", "checkpoint", "progress"),
+)
 QUIET = {"scale": 1.0, "progress": False}
 
 

@@ -10,17 +10,19 @@ import scipy
 from scipy.spatial.transform import Rotation
 
 from funpipe.engine.amplitude import fitted, log_odds
+from funpipe.engine.cells import cells_of
 from funpipe.engine.gauss_newton import Poses, Spectra, climb
-from funpipe.engine.integrals import _truncated, turns_between
 from funpipe.engine.limits import Limits
 from funpipe.engine.posterior import (
     Modes,
     Products,
-    cells_of,
     log_likelihood,
+    of_modes,
     posterior,
 )
+from funpipe.engine.prior import FLAT, Prior, truncated
 from funpipe.engine.spectra import template_fields
+from funpipe.engine.turns import turns_between
 from funpipe.simulate import asymmetric_molecule, blob_image, blob_spectrum
 from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import RotationGrid, rotation_grid
@@ -139,11 +141,16 @@ def modes_by_scipy(made, products, grid=GRID):
     return Modes(poses, np.array(g), np.array(sharpness))
 
 
-def by_brute_force(made, amplitude, turn_step, shift_step):
+def by_brute_force(made, amplitude, turn_step, shift_step, prior=FLAT):
     """Return log evidence, mean shift, mean rotation and their spreads, by sums."""
     grid = rotation_grid(((12, turn_step),) * 3)
     shifts = lattice(shift_step)
     cells = cells_of(grid, shifts, (WINDOW,) * 3)
+    log_turns = -np.square(grid.rotations.magnitude() / prior.turn) / 2
+    log_moves = -np.square(shifts / prior.move).sum(axis=1) / 2
+    cells = cells._replace(
+        turns=cells.turns * np.exp(log_turns), moves=cells.moves * np.exp(log_moves)
+    )
     T = turned(grid)
     results = []
     for i in range(len(made.F)):
@@ -170,6 +177,8 @@ def by_brute_force(made, amplitude, turn_step, shift_step):
     return [np.array(each) for each in zip(*results, strict=True)]
 
 
+NARROW = Prior(np.radians(4.0), 0.7)
+STEADY, UPRIGHT = Prior(move=0.7), Prior(np.radians(4.0))
 T_GRID = turned(GRID)
 CELLS = cells_of(GRID, lattice(), (WINDOW,) * 3)
 
@@ -186,13 +195,15 @@ def rms(values):
     ("strength", "turn_step", "shift_step"),
     [(6.0, 3.0, 0.5), (10.0, 3.0, 1 / 3), (16.0, 3.0, 0.25)],
 )
-def test_the_posterior_is_that_of_a_fine_grid(strength, turn_step, shift_step):
+@pytest.mark.parametrize("prior", [FLAT, NARROW, STEADY, UPRIGHT], ids=str)
+def test_the_posterior_is_that_of_a_fine_grid(strength, turn_step, shift_step, prior):
     made = make(4, strength, seed=1)
     products = products_of(made, T_GRID, lattice())
     modes = modes_by_scipy(made, products)
-    found = posterior(products, CELLS, amplitude_of(strength), modes)
+    cells = CELLS._replace(prior=prior)
+    found = posterior(products, cells, amplitude_of(strength), modes)
     ln, t, q, spread, turn = by_brute_force(
-        made, amplitude_of(strength)[0], turn_step, shift_step
+        made, amplitude_of(strength)[0], turn_step, shift_step, prior
     )
     apart = np.linalg.norm(found.shifts - t, axis=1)
     turns = np.degrees(turns_between(found.rotations, q))
@@ -201,6 +212,21 @@ def test_the_posterior_is_that_of_a_fine_grid(strength, turn_step, shift_step):
     assert rms(turns) < 0.2 * rms(turn)
     np.testing.assert_allclose(found.shift_errors, spread, rtol=0.25)
     np.testing.assert_allclose(found.angle_errors, turn, rtol=0.25)
+
+
+def test_the_evidence_of_a_narrow_mode_is_all_there_is():
+    made = make(4, 60.0, seed=2)
+    products = products_of(made, T_GRID, lattice())
+    modes, rho = modes_by_scipy(made, products), amplitude_of(60.0)
+    ladder, found, whole = np.stack([rho, 2 * rho]), [], []
+    for prior in (FLAT, NARROW):
+        cells = CELLS._replace(prior=prior)
+        found.append(of_modes(modes, products.P, products.N, cells, ladder)[..., 0])
+        whole.append(posterior(products, cells, rho, modes).log_evidence)
+    np.testing.assert_allclose(found[0], whole[0], atol=1.5)
+    by_prior = found[1] - found[0]
+    assert np.ptp(by_prior) > 3
+    np.testing.assert_allclose(by_prior, whole[1] - whole[0], atol=0.15)
 
 
 def test_a_narrow_posterior_is_the_modes_gaussian():
@@ -409,7 +435,7 @@ def test_cells_fill_the_window():
 def test_gaussians_between_walls_are_scipys():
     mean = np.array([[0.0, 1.9, -2.3]])
     sigma = np.array([[0.5, 0.4, 0.6]])
-    part, middle, variance = _truncated(mean, sigma**2, np.full(3, 2.0))
+    part, middle, variance = truncated(mean, sigma**2, np.full(3, 2.0))
     for i in range(3):
         m, s = mean[0, i], sigma[0, i]
         wanted = scipy.stats.truncnorm((-2 - m) / s, (2 - m) / s, m, s)

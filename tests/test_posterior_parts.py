@@ -11,8 +11,11 @@ from scipy.spatial.transform import Rotation
 
 from funpipe.engine import posterior as likely
 from funpipe.engine.amplitude import fitted, log_odds
-from funpipe.engine.integrals import Peaks, Rows, Tops, turns_between
-from funpipe.engine.posterior import Products, cells_of, log_likelihood, posterior
+from funpipe.engine.cells import cells_of
+from funpipe.engine.integrals import Peaks, Tops
+from funpipe.engine.posterior import Products, log_likelihood, posterior
+from funpipe.engine.shift_integrals import Rows
+from funpipe.engine.turns import turns_between
 from funpipe.space.geometry import RotationGrid, rotation_grid
 
 GRID = rotation_grid(((6, 3), (6, 3), (0, 0)))
@@ -38,7 +41,9 @@ def test_slopes_and_offsets_are_those_of_each_templates_best():
     n, m, r = 3, 2, len(GRID.rotations)
     products, rho = products_of(random, n, m), np.array([0.5, 0.8])
     best = products.x.max(axis=0).reshape(n, m, r)
-    slope, offset, top = likely._linear(products, best, rho)
+    x = products.x.reshape(len(CELLS.shifts), -1)
+    same, slope, offset, top = likely._linear(products, x, CELLS, rho)
+    assert same is x
     for i, k in itertools.product(range(n), range(m)):
         g = products.g.reshape(n, m, r)[i, k]
         P, N = products.P[i], products.N[i]

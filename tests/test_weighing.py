@@ -14,7 +14,6 @@ from funpipe.engine.amplitude import LADDER
 from funpipe.engine.bank import template_bank, with_dense
 from funpipe.engine.data import seen_by
 from funpipe.engine.gauss_newton import Climbed, Poses
-from funpipe.engine.integrals import turns_between
 from funpipe.engine.matching import match
 from funpipe.engine.posterior import (
     Modes,
@@ -22,6 +21,7 @@ from funpipe.engine.posterior import (
     log_likelihood,
 )
 from funpipe.engine.settings import SETTINGS
+from funpipe.engine.turns import turns_between
 from funpipe.engine.weighing import Followed
 from funpipe.simulate import asymmetric_molecule, blob_image, particles
 from funpipe.space.crops import whole_box, whole_boxes

@@ -12,6 +12,8 @@
 - `shells`: shells of |k|, and the noise's variance in each
 - `noise`: the noise where a particle lies, and what the data lack of a template
 - `posterior`: how likely all poses of a search are: mean pose, evidence
+- `cells`: the window of a search and its grid; `prior`: how likely poses there are
+- `turns`: angles and vectors between rotations
 - `weighing`: poses of weak particles are the mean of what may be true
 - `classes`: references and evidence of classes at poses, and where they start
 - `scores`: of all poses of a search, none left out
@@ -20,7 +22,8 @@
 - `rescoring`: the best pose around a place; `exactly`: nothing left out that may count
 - `background`: scores less part of what a background scores there
 - `amplitude`: of a job's particles together, and the odds that a place holds one
-- `integrals`: of likelihoods over shifts and rotations, for that
+- `integrals`: of likelihoods around their maxima, for that; `shift_integrals`: over all
+  shifts
 - `limits`: how far the poses of a search may go
 - `settings`: the constants of the search, with what each trades
 - `costs`: what memory a search takes, told before it is built

@@ -13,7 +13,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.engine.posterior import Cells, Modes, Products, posterior
+from funpipe.engine.cells import Cells
+from funpipe.engine.posterior import Modes, Products, posterior
 
 __all__ = ["LADDER", "Found", "Signal", "fitted", "log_odds", "over_ladder"]
 

@@ -15,6 +15,7 @@ import scipy
 from numpy.typing import NDArray
 
 from funpipe.engine.amplitude import LADDER
+from funpipe.engine.cells import Cells, cells_of
 from funpipe.engine.coverage import (
     Coverage,
     Information,
@@ -25,7 +26,7 @@ from funpipe.engine.coverage import (
 )
 from funpipe.engine.kernel import kernel
 from funpipe.engine.noise import Noise
-from funpipe.engine.posterior import Cells, cells_of
+from funpipe.engine.prior import FLAT, Prior
 from funpipe.engine.settings import SETTINGS
 from funpipe.engine.spectra import Fields, filtered, sample, template_fields
 from funpipe.space.crops import Support
@@ -219,12 +220,12 @@ def _of_filtered(k: Array, *, noise: Noise) -> NDArray[np.float64]:
     return noise.weights(k) * noise.fall_off(k) ** 2
 
 
-def with_dense(bank: Bank) -> Bank:
+def with_dense(bank: Bank, prior: tuple[float, float] | None = None) -> Bank:
     """Return a bank with all the poses that are weighed, where poses are refined.
 
     Those are the grid's; where they would take too much memory or time, those of the
     search, each with the part of the grid that is nearest to it; and none at all where
-    those are still too many.
+    those are still too many. ``prior`` are σ and τ of `Prior`, voxels and rad.
     """
     from scipy.spatial.transform import Rotation
 
@@ -233,14 +234,21 @@ def with_dense(bank: Bank) -> Bank:
     waves = bank.k[: bank.stages[0][0]].astype(float)
     axes = tuple(_whole(each) for each in bank.window)
     shifts = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-    cells = cells_of(bank.grid, shifts, bank.window)
+    group = symmetry_group(bank.grid.symmetry).as_quat()
+    before = FLAT if prior is None else Prior(prior[1], prior[0], group)
+    cells = cells_of(bank.grid, shifts, bank.window, before)
     m = len(bank.templates)
     of_row = max(12 * len(waves), 4 * len(shifts))
     most = min(SETTINGS.bank_bytes / of_row, SETTINGS.weighed / len(shifts)) / m
     if len(cells.turns) > most:
         tried = Rotation.from_matrix(bank.matrices)
         if len(tried) > 2 * most:
-            return bank
+            if before.flat:
+                return bank
+            raise ValueError(
+                "prior must be None: with these rotations and max_shifts there are "
+                "more poses than can be weighed"
+            )
         cells = _of_fewer(cells, tried)
     rotations = Rotation.from_quat(cells.quaternions)
     turned = np.concatenate(
@@ -254,7 +262,6 @@ def with_dense(bank: Bank) -> Bank:
         weights /= bank.noise.weights(bank.k.T).max() or 1.0
     U, V = kernel(waves, axes, power.mean(axis=0, dtype=np.float64) * weights)
     size = (power * weights).sum(axis=1, dtype=np.float64).reshape(m, -1).mean(axis=1)
-    group = symmetry_group(bank.grid.symmetry).as_quat()
     amplitudes = LADDER[:, None] / np.sqrt(np.maximum(size, 1e-30))
     return bank._replace(dense=Dense(turned, power, U, V, cells, group, amplitudes))
 

@@ -120,6 +120,10 @@ class Climbed(NamedTuple):
     """(Q, 6, 6), S: by a small rotation and shift δ, rad and voxels, the score falls
     to (1 − δᵀSδ / 2) of its value if the data are just like the template."""
 
+    def at(self, some: Array) -> tuple[Poses, NDArray[np.float64]]:
+        """Return some poses and their sharpness."""
+        return self.poses.take(some), self.sharpness[some]
+
 
 class _Data(NamedTuple):
     """What poses of one template are compared with."""

@@ -68,7 +68,7 @@ from funpipe.engine.seam import Engine, Match
 from funpipe.engine.settings import SETTINGS
 from funpipe.engine.shells import shells_of
 from funpipe.engine.spectra import template_fields
-from funpipe.engine.weighing import Followed, with_means
+from funpipe.engine.weighing import Followed, significance, with_means
 from funpipe.space.crops import (
     Crops,
     window_power,
@@ -279,7 +279,7 @@ def _match_batch(
     match = _best_of(climbed, best, whole, data, limits, bank)
     if bank.dense is None:
         return match
-    z = _significance(
+    z = significance(
         climbed.poses.score, _freedom(data, freedom)[climbed.poses.particle]
     )
     go_on()
@@ -337,7 +337,7 @@ def _peaks(
     highest = grid[..., bank.neighbours].max(axis=-1)
     peaks = np.where(grid >= highest, grid, -np.inf).reshape(scores.shape)
     top = np.argsort(-peaks, axis=1, kind="stable")[:, : SETTINGS.candidates]
-    z = _significance(np.take_along_axis(peaks, top, axis=1), freedom[:, None])
+    z = significance(np.take_along_axis(peaks, top, axis=1), freedom[:, None])
     lost = 2 * SETTINGS.between * np.maximum(z[:, :1], 0)
     chosen = z >= z[:, :1] - _margin(z[:, :1], part) - lost
     return np.nonzero(chosen)[0], top[chosen]
@@ -345,7 +345,7 @@ def _peaks(
 
 def _contending(poses: Poses, data: Spectra, part: float, freedom: Array) -> Array:
     """Tell which poses may still be their particle's best."""
-    z = _significance(poses.score, _freedom(data, freedom)[poses.particle])
+    z = significance(poses.score, _freedom(data, freedom)[poses.particle])
     top = np.full(len(data.F), -np.inf)
     np.maximum.at(top, poses.particle, z)
     top = top[poses.particle]
@@ -355,12 +355,6 @@ def _contending(poses: Poses, data: Spectra, part: float, freedom: Array) -> Arr
 def _freedom(data: Spectra, each: Array) -> NDArray[np.float64]:
     """Return how many independent numbers the data are, if each wave is so many."""
     return np.maximum(each * (data.W > 0).sum(axis=1), 8.0)
-
-
-def _significance(score: Array, freedom: Array) -> Array:
-    """Return a score in standard deviations of the noise."""
-    with np.errstate(invalid="ignore"):
-        return score * np.sqrt(freedom / np.maximum(1 - score**2, 1e-6))
 
 
 def _margin(z: Array, part: float) -> Array:

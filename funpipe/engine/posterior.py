@@ -17,8 +17,9 @@ against F being noise alone (T = 0) by Laplace's method
 
 which does not depend on the scale of F. Around a pose ln L changes with x by v ρ / √P.
 
-*Prior.* All poses of the search's window are equally likely: each point of its grid
-stands for its cell, or for the part of it inside the window.
+*Prior.* All poses of the search's window are equally likely, or as a π says, see
+`funpipe.engine.prior`: then L below is L π. Each point of the grid stands for its cell,
+or for the part of it inside the window.
 
 *Between the points of the grid.* ln L is smooth on the grid, but L may be a peak
 narrower than a cell. Where a peak is a Gaussian of the precision A, and φ another one
@@ -46,26 +47,16 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from funpipe.engine.cells import Cells
 from funpipe.engine.gauss_newton import Poses
-from funpipe.engine.integrals import (
-    Peaks,
-    Rows,
-    Tops,
-    basis_at,
-    of_tops,
-    over_shifts,
-    over_tops,
-    rotation_vectors,
-    turns_between,
-)
-from funpipe.space.geometry import RotationGrid
+from funpipe.engine.integrals import Peaks, Tops, basis_at, of_tops, over_tops
+from funpipe.engine.shift_integrals import Rows, over_shifts
+from funpipe.engine.turns import rotation_vectors, turns_between
 
 __all__ = [
-    "Cells",
     "Modes",
     "Posterior",
     "Products",
-    "cells_of",
     "log_likelihood",
     "of_modes",
     "posterior",
@@ -87,36 +78,6 @@ class Products(NamedTuple):
     """(n,), Σ W |F|²."""
     N: NDArray[np.float64]
     """(n,), independent real numbers in F: twice the measured waves of white noise."""
-
-
-class Cells(NamedTuple):
-    """The points of a search's grid, and how much of its window is theirs."""
-
-    quaternions: NDArray[np.float64]
-    """(r, 4), of the rotations, scalar last as scipy has them."""
-    turns: NDArray[np.float64]
-    """(r,), rad to the power ``free``."""
-    spacing: float
-    """rad; 0 where the rotations are a list, and all there is."""
-    free: int
-    """Along how many directions rotations are sampled, 0 to 3."""
-    shifts: NDArray[np.float64]
-    """(S, 3), voxels, on a lattice of whole ones, the last axis changing fastest."""
-    moves: NDArray[np.float64]
-    """(S,), voxels to the power of the axes that have more than one point."""
-    window: NDArray[np.float64]
-    """(3,), voxels: the largest shifts; 0 of axes that have one point."""
-
-    @property
-    def volume(self) -> float:
-        """Of the window."""
-        return float(self.turns.sum() * self.moves.sum())
-
-    @property
-    def widths(self) -> tuple[float, NDArray[np.float64]]:
-        """Half its extent in rotation and, (3,), in shift: rad and voxels."""
-        turn = float(self.turns.sum()) ** (1 / self.free) / 2 if self.free else 0.0
-        return turn, self.window
 
 
 class Modes(NamedTuple):
@@ -149,53 +110,6 @@ class Posterior(NamedTuple):
     and where rotations are a list."""
     log_evidence: NDArray[np.float64]
     """(n, m), ln of the likelihood averaged over the window, against noise alone."""
-
-
-def cells_of(grid: RotationGrid, shifts: Array, window: Any) -> Cells:
-    """Return how much of a search's window each point of its grid stands for.
-
-    A point on a face of the window stands for half of a cell, on an edge for a
-    quarter (the trapezoidal rule), beyond a face for what of its cell is inside; Euler
-    angles count by cos β, in which the volume of rotations is even.
-
-    Parameters
-    ----------
-    grid : RotationGrid
-        r rotations. Those listed, without a spacing, are all that may be.
-    shifts : (S, 3) array
-        Whole voxels, z, y, x, none half a voxel or more beyond the window.
-    window : (float, float, float)
-        The largest shifts.
-
-    Examples
-    --------
-    >>> from funpipe.space.geometry import rotation_grid
-    >>> cells = cells_of(rotation_grid(((12, 4),) * 3), np.zeros((1, 3)), (0, 0, 0))
-    >>> round(cells.volume / float(np.radians(24.0)) ** 3, 3)  # less by cos β
-    0.992
-    """
-    quaternions = grid.rotations.as_quat()
-    step = math.radians(grid.spacing or 0.0)
-    turns, free = np.ones(len(quaternions)), 0
-    if isinstance(grid.limit, tuple) and step:
-        euler = grid.rotations.as_euler("XYZ", degrees=True)
-        turns = np.cos(np.radians(euler[:, 1]))
-        for angles, limit in zip(euler.T, grid.limit, strict=True):
-            steps = np.diff(np.unique(np.round(angles, 6)))
-            if len(steps):
-                free += 1
-                at_face = (np.abs(angles) > limit - 1e-6) & (limit < 180 - 1e-6)
-                turns = turns * np.radians(steps.min()) * np.where(at_face, 0.5, 1)
-    elif step:
-        turns, free = turns * step**3, 3
-    extent = np.where(np.ptp(shifts, axis=0) > 0, window, 0.0)
-    moves = np.ones(len(shifts))
-    for axis, limit in zip(shifts.T, extent, strict=True):
-        if limit:
-            moves = moves * np.minimum(limit - np.abs(axis) + 0.5, 1)
-    spacing = float(np.mean(turns)) ** (1 / free) if free else 0.0
-    points = shifts.astype(float), moves, extent
-    return Cells(quaternions, turns, spacing, free, *points)
 
 
 def log_likelihood(
@@ -252,9 +166,8 @@ def posterior(
     Posterior
     """
     rho = np.asarray(amplitudes, dtype=np.float64)
-    n, m, r = len(products.P), len(rho), len(cells.turns)
-    x = products.x.reshape(len(cells.shifts), -1)
-    slope, offset, top = _linear(products, x.max(axis=0).reshape(n, m, r), rho)
+    n, x = len(products.P), products.x.reshape(len(cells.shifts), -1)
+    x, slope, offset, top = _linear(products, x, cells, rho)
     peaks, holes, inside = _peaks(modes, products, cells, rho)
     ceiling = _ceiling(peaks, top)
     rows = _anchored(
@@ -341,18 +254,50 @@ def _shifts(shares: _Shares, mean: Array, square: Array) -> tuple[Array, Array]:
     return t, np.sqrt(np.maximum(squares - np.square(t).sum(axis=1), 0.0))
 
 
-def _linear(products: Products, best: Array, rho: Array) -> tuple[Array, Array, Array]:
-    """Return slope and offset (n, m, r) of ln L in x, about each template's best.
+def _linear(
+    products: Products, x: Array, cells: Cells, rho: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Return x, slope and offset (n, m, r) of ln L in it, about each template's best.
 
-    And ln L there, (n, m), from which the others are counted.
+    And ln L there, (n, m), from which the others are counted. Where shifts are not as
+    likely before, x (S, n · m · r) is more by their ln π.
+    """
+    shape = len(products.P), len(rho), len(cells.turns)
+    turns = np.broadcast_to(cells.prior.of_turns(cells.quaternions), shape)
+    best = x.max(axis=0).reshape(shape)
+    slope, offset, top = _about_best(products, best, turns, turns, rho)
+    if math.isfinite(cells.prior.move):
+        moves = cells.prior.of_moves(cells.shifts)
+        at = _more(x, moves, slope).argmax(axis=0)
+        best = x[at, np.arange(len(at))].reshape(shape)
+        before = turns + moves[at].reshape(shape)
+        slope, offset, top = _about_best(products, best, turns, before, rho)
+        x = _more(x, moves, slope)
+    return x, slope, offset, top
+
+
+def _more(x: Array, log_prior: Array, slope: Array) -> Array:
+    return np.asarray(x + (log_prior[:, None] / slope.ravel()).astype(x.dtype))
+
+
+def _about_best(
+    products: Products, best: Array, turns: Array, before: Array, rho: Array
+) -> tuple[Array, Array, Array]:
+    """Return slope, offset and ln L of `_linear`.
+
+    From x of each rotation's best shift, (n, m, r), ln π of the rotations, and of those
+    poses.
     """
     g = products.g.reshape(best.shape)
     P, N = (each[:, None, None] for each in (products.P, products.N))
     height, v = log_likelihood(best, g, P, N, rho[:, None])
+    height = height + before
     at = height.argmax(axis=2)[..., None]
-    x, v, norm = (np.take_along_axis(each, at, 2) for each in (best, v, g))
+    x, v, norm, known = (
+        np.take_along_axis(each, at, 2) for each in (best, v, g, before)
+    )
     slope = v * rho[:, None] / np.sqrt(np.maximum(P, _TINY))
-    offset = slope * x + (rho**2)[:, None] * (g - norm) / 2
+    offset = slope * x + (rho**2)[:, None] * (g - norm) / 2 + (known - turns)
     top = np.take_along_axis(height, at, 2)[..., 0]
     return np.broadcast_to(slope, best.shape), offset, top
 
@@ -371,7 +316,7 @@ def _peaks(
         peaks = Peaks(tops, *numbers)
         return peaks._replace(nearest=none), holes, inside
     tops = _tops(modes, products.P, products.N, rho)
-    window = cells.quaternions, cells.spacing, cells.free, cells.widths
+    window = cells.quaternions, cells.spacing, cells.free, cells.widths, cells.prior
     peaks, hole, basin = over_tops(tops, *window)
     whose = peaks.tops.whose
     np.multiply.at(holes, whose, 1 - hole)
@@ -417,17 +362,19 @@ def of_modes(
         −inf without a mode.
     """
     poses = modes.poses
-    ways = np.zeros((len(modes.g), 0, 3))
+    q, ways = _quaternions(poses.R), np.zeros((len(modes.g), 0, 3))
     if cells.free < 3:  # else the grid's directions are all there are
-        ways = rotation_vectors(_quaternions(poses.R), cells.quaternions)
+        ways = rotation_vectors(q, cells.quaternions)
     basis = basis_at(ways, cells.spacing, cells.free, cells.widths)
     sharpness = basis.swapaxes(1, 2) @ modes.sharpness @ basis
     height, falling = np.stack([_heights(modes, P, N, rho) for rho in amplitudes], 1)
+    before, slope, narrower = cells.prior.at(q, poses.t, basis)
     precision = np.maximum(falling, 0)[..., None, None] * sharpness  # (J, Q, d, d)
-    size = precision.shape[-1]
-    t = np.tile(poses.t, (len(amplitudes), 1))
-    tops = height.ravel(), precision.reshape(len(t), size, size), t
-    mass = of_tops(*tops, cells.widths).reshape(height.shape)
+    precision += narrower
+    size, count = precision.shape[-1], len(amplitudes)
+    t, slope = np.tile(poses.t, (count, 1)), np.tile(slope, (count, 1))
+    tops = (height + before).ravel(), precision.reshape(len(t), size, size), t
+    mass = of_tops(*tops, cells.widths, slope).reshape(height.shape)
     found = np.full((len(P), *amplitudes.T.shape), -np.inf)
     np.maximum.at(found, (poses.particle, poses.template), mass.T)
     return found - math.log(cells.volume)

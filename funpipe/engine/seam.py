@@ -54,10 +54,12 @@ of a module (no lambdas, no closures), since an executor pickles them, and so is
       hundred particles or so, evenly spread over all; those of a tomogram, with its
       tilt, may come in several parts.
 
-``weigh(bank) -> bank``
+``weigh(bank, prior=(σ, τ)) -> bank``
     Optional: the bank by which ``match`` returns posterior means instead of the best
     poses, and the evidence. Without it poses are the engine's own whatever
-    ``estimate`` says.
+    ``estimate`` says. Only where there is one it is given a ``prior``: the standard
+    deviations of shift and rotation about no shift and no turn, along each axis, in
+    voxels and rad, infinite where nothing is known.
 
 What memory a search takes is estimated, and refused where there is too little, as for
 the package's own engine.
@@ -172,7 +174,7 @@ class Engine(NamedTuple):
     whiten: Callable[..., Any] | None = None
     """``whiten(bank, sample) -> bank``; None where it cannot."""
     weigh: Callable[..., Any] | None = None
-    """``weigh(bank) -> bank``; None where poses are what they are."""
+    """``weigh(bank, prior=...) -> bank``; None where poses are what they are."""
 
 
 def check_engine(name: str, engine: Any) -> Engine:

@@ -8,12 +8,14 @@ of shifts. How strong a particle is in units of the noise is not known: it is on
 ladder of amplitudes, all as likely before, in equal steps of ln ρ.
 
 What all waves say of the best mode beyond those of the search is added in proportion to
-the mode's probability: the mean moves by as much of how far the last climbs moved it.
+the mode's probability: the mean moves by as much of how far the last climbs moved it,
+both given what is known before.
 
 *Strong signals.* With z the score in standard deviations of the noise, of M poses that
 are as good as independent the highest is by chance at √(2 ln M). Where z is `SURE`
 above that, no other mode comes within `ALONE` of its ln L = z² / 2, and it is narrower
-than the grid, the mode is the mean, and nothing is weighed.
+than the grid, the mode is the mean, or what it is given the prior, and nothing is
+weighed.
 """
 
 from __future__ import annotations
@@ -24,11 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from funpipe.engine.bank import Bank, Dense
-from funpipe.engine.gauss_newton import Climbed, Spectra
-from funpipe.engine.integrals import turns_between
+from funpipe.engine.cells import Cells
+from funpipe.engine.gauss_newton import Climbed, Poses, Spectra
 from funpipe.engine.limits import Limits
 from funpipe.engine.posterior import (
-    Cells,
     Modes,
     Posterior,
     Products,
@@ -37,8 +38,9 @@ from funpipe.engine.posterior import (
 )
 from funpipe.engine.seam import Match
 from funpipe.engine.settings import SETTINGS
+from funpipe.engine.turns import turned, turns_between
 
-__all__ = ["Followed", "with_means"]
+__all__ = ["Followed", "significance", "with_means"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -82,6 +84,12 @@ class _Weighed(NamedTuple):
     """(n, m, J), at each of the ladder's amplitudes."""
 
 
+def significance(score: Array, freedom: Array) -> Array:
+    """Return a score in standard deviations of the noise."""
+    with np.errstate(invalid="ignore"):
+        return score * np.sqrt(freedom / np.maximum(1 - score**2, 1e-6))
+
+
 def with_means(
     match: Match,
     followed: Followed,
@@ -120,37 +128,34 @@ def with_means(
     turns = match.angle_errors.copy()
     # What nothing tells of has no mean; no error of it is finite.
     unknown = np.isinf(followed.last.variance[followed.best]).any(axis=1)
-    weak = np.flatnonzero(~(match.blank | unknown | _sure(followed, bank, dense)))
-    narrow = dense.cells.window == 0  # axes that are not weighed
+    known = ~(match.blank | unknown)
+    sure = _sure(followed, bank, dense)
+    weak, strong = np.flatnonzero(known & ~sure), np.flatnonzero(known & sure)
     size = max(
         1, int(SETTINGS.batch_bytes / (4 * len(dense.spectra) * dense.V.shape[1]))
     )
     for i in range(0, len(weak), size):
         some = weak[i : i + size]
-        best = followed.best[some]
         products = _products(data, each, sums, dense, some)
-        known = _means(
-            products, _of(modes, some), dense, followed.z[best], evidence[some]
-        )
-        start = followed.first.poses.take(followed.origin[some])
-        end = followed.last.poses.take(best)
-        part = np.where(known.templates == end.template, known.mode_weight, 0.0)[
-            :, None
-        ]
-        way = Rotation.from_matrix(start.R.swapaxes(1, 2) @ end.R).as_rotvec()
-        mean = Rotation.from_quat(known.quaternions) * Rotation.from_rotvec(part * way)
-        moved = known.shifts + part * (end.t - start.t)
-        moved[:, narrow] = end.t[:, narrow]
-        R[some], t[some] = limits.within(mean.as_matrix(), moved)
-        template[some] = known.templates
-        errors[some], turns[some] = known.shift_errors, known.angle_errors
-        weight[some] = known.mode_weight
-        evidence[some] = known.log_evidence
+        z = followed.z[followed.best[some]]
+        found = _means(products, _of(modes, some), dense, z, evidence[some])
+        mean = _means_of_all(found, followed, some, sums.N[some], dense.cells)
+        R[some], t[some] = limits.within(*mean)
+        template[some] = found.templates
+        errors[some], turns[some] = found.shift_errors, found.angle_errors
+        weight[some] = found.mode_weight
+        evidence[some] = found.log_evidence
+    changed = weak
+    if not dense.cells.prior.flat:
+        best = followed.best[strong]
+        held = _held(*followed.last.at(best), followed.z[best], dense.cells)
+        R[strong], t[strong] = limits.within(held.R, held.t)
+        changed = np.concatenate([weak, strong])
     evidence[match.blank] = np.nan
     rotations = match.rotations
-    if len(weak):
+    if len(changed):
         some_turned = rotations.as_quat()
-        some_turned[weak] = Rotation.from_matrix(R[weak]).as_quat()
+        some_turned[changed] = Rotation.from_matrix(R[changed]).as_quat()
         rotations = Rotation.from_quat(some_turned)
     return match._replace(
         rotations=rotations,
@@ -161,6 +166,46 @@ def with_means(
         log_evidence=evidence,
         mode_weight=np.where(match.blank, np.nan, weight),
     )
+
+
+def _means_of_all(
+    found: _Weighed, followed: Followed, some: Array, N: Array, cells: Cells
+) -> tuple[Array, Array]:
+    """Return mean poses by all waves, from those by the waves of the search."""
+    from scipy.spatial.transform import Rotation
+
+    best, origin = followed.best[some], followed.origin[some]
+    z = significance(followed.first.poses.score[origin], N)
+    start = _held(*followed.first.at(origin), z, cells)
+    end = _held(*followed.last.at(best), followed.z[best], cells)
+    part = np.where(found.templates == end.template, found.mode_weight, 0.0)[:, None]
+    way = Rotation.from_matrix(start.R.swapaxes(1, 2) @ end.R).as_rotvec()
+    mean = Rotation.from_quat(found.quaternions) * Rotation.from_rotvec(part * way)
+    moved = found.shifts + part * (end.t - start.t)
+    narrow = cells.window == 0  # axes that are not weighed
+    moved[:, narrow] = end.t[:, narrow]
+    return mean.as_matrix(), moved
+
+
+def _held(poses: Poses, sharpness: Array, z: Array, cells: Cells) -> Poses:
+    """Return poses moved by the prior, from where they have climbed to.
+
+    At their tops ln L is z² / 2, z (Q,), and falls as the square of the score.
+    """
+    prior = cells.prior
+    if prior.flat:
+        return poses
+    varied = np.r_[[cells.free > 0] * 3, cells.window > 0]
+    basis = np.broadcast_to(np.eye(6)[:, varied], (len(z), 6, varied.sum()))
+    q = _quaternions(poses.R)
+    _, slope, A = prior.at(q, poses.t, basis)
+    S = sharpness[:, varied][:, :, varied]
+    A = A + np.square(np.maximum(z, 0))[:, None, None] * S
+    A = A + 1e-9 * np.eye(varied.sum())  # of what nobody knows anything
+    step = np.zeros((len(z), 6))
+    step[:, varied] = -np.linalg.solve(A, slope[..., None])[..., 0]
+    turns = _matrices(turned(q, step[:, :3]))
+    return poses._replace(R=turns, t=poses.t + step[:, 3:])
 
 
 def _sure(followed: Followed, bank: Bank, dense: Dense) -> NDArray[np.bool_]:
@@ -271,7 +316,11 @@ def _posterior(
         cells, own = dense.cells, _of(modes, part)
         if len(dense.group) > 1 and len(own.g):
             all_of_them = _quaternions(own.poses.R)
-            best = all_of_them[own.poses.score.argmax()]
+            z = significance(own.poses.score, products.N[part])
+            likely = np.sign(z) * z**2 / 2 + cells.prior.of_turns(all_of_them)
+            top = np.array([likely.argmax()])
+            held = _held(own.poses.take(top), own.sharpness[top], z[top], cells)
+            best = _quaternions(held.R)[0]
             folded = _folded(all_of_them, best, dense)
             poses = own.poses._replace(R=_matrices(folded))
             own = own._replace(poses=poses)

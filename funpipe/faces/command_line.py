@@ -165,6 +165,7 @@ def _align(options: argparse.Namespace) -> None:
         symmetry=options.symmetry,
         whiten=options.whiten,
         estimate=options.estimate,
+        prior=options.prior,
         checkpoint=options.checkpoint,
         progress=not options.no_progress,
     )

@@ -161,6 +161,14 @@ def _add_align(command: _Parser) -> None:
         help="of a pose whose signal is weak: the mean of all that may be true, or the "
         "best one (default: %(default)s)",
     )
+    search.add_argument(
+        "--prior",
+        type=finite_number,
+        nargs=2,
+        metavar=("NM", "DEGREES"),
+        help="how near to their poses particles are thought to be: the standard "
+        "deviations of shift and rotation along each axis (default: nothing is known)",
+    )
     files = command.add_argument_group("what the files do not say")
     add_scale(files)
     add_read_list(files, "--list-scale")

@@ -80,6 +80,7 @@ def align(
     refine: bool = True,
     whiten: bool = False,
     estimate: str = "mean",
+    prior: Any = None,
     tomogram_feature: str = "tomogram",
     preflight: bool = True,
     engine: Engine = ENGINE,
@@ -141,6 +142,12 @@ def align(
         is nearest to the truth by root mean square where the signal is weak, and the
         best pose where that is sure, or where the search is too wide to weigh all of
         it; or ``"mode"``, always the best pose.
+    prior : None or (float, float)
+        How near to where they are particles are thought to be, before the data say
+        anything: the standard deviations of their shifts, along each axis, in nm, and
+        of their rotations, about each axis, in degrees; None for one of them: within
+        the limits all are as likely, as without a prior. Means, their errors and
+        ``log_odds`` take it into account; a score does not.
     tomogram_feature : str
         The feature of the molecules that names each one's tomogram, where there is
         a mapping; names are compared as texts.
@@ -219,6 +226,7 @@ def align(
         refine=refine,
         whiten=whiten,
         estimate=estimate,
+        prior=prior,
         engine=engine,
     )
     particles = as_molecules("molecules", molecules)
@@ -257,6 +265,7 @@ def align_subtomograms(
     refine: bool = True,
     whiten: bool = False,
     estimate: str = "mean",
+    prior: Any = None,
     engine: Engine = ENGINE,
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -270,7 +279,9 @@ def align_subtomograms(
         Subtomograms, each in its particle's own frame.
     template, mask, max_shifts, rotations, tilt, resolution
         See `align`.
-    symmetry, refine, whiten, estimate, engine, executor, checkpoint, progress
+    symmetry, refine, whiten, estimate, prior, engine
+        See `align`.
+    executor, checkpoint, progress
         See `align`.
     scale : float
         nm per voxel.
@@ -310,6 +321,7 @@ def align_subtomograms(
         refine=refine,
         whiten=whiten,
         estimate=estimate,
+        prior=prior,
         engine=engine,
     )
     prepared = prepare_all(template, mask, scale)

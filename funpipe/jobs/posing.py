@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -189,8 +190,16 @@ def _task(boxes: Boxes, looked_for: LookedFor) -> Task:
             ]
             bank = engine.whiten(bank, sample)
         if search.estimate == "mean" and engine.weigh is not None:
-            bank = engine.weigh(bank)
+            bank = engine.weigh(bank, **_prior(search, scale))
     return partial(_match, cut=boxes.cut, match=engine.match, bank=bank, scale=scale)
+
+
+def _prior(search: Search, scale: float) -> dict[str, tuple[float, float]]:
+    """Return the prior of a search as engines take it, if there is one."""
+    if search.prior is None:
+        return {}
+    move, turn = (math.inf if each is None else each for each in search.prior)
+    return {"prior": (move / scale, math.radians(turn))}
 
 
 def _match(

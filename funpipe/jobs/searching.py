@@ -43,6 +43,8 @@ class Search(NamedTuple):
     engine: Engine
     estimate: str = "mean"
     """Of a pose: ``mean`` or ``mode``."""
+    prior: tuple[float | None, float | None] | None = None
+    """nm and degrees."""
 
 
 class Sampling(NamedTuple):
@@ -66,6 +68,7 @@ def search_for(
     whiten: Any = False,
     engine: Any = ENGINE,
     estimate: Any = "mean",
+    prior: Any = None,
 ) -> Search:
     """Check the options of a search, and make one value of them."""
     shifts = None
@@ -84,10 +87,36 @@ def search_for(
         check.flag("whiten", whiten),
         check_engine("engine", engine),
         estimate,
+        _prior(prior),
     )
     if search.whiten and search.engine.whiten is None:
         raise ValueError("whiten must be False: the engine given cannot whiten")
+    if search.prior is not None:
+        _check_weighs(search)
     return search
+
+
+def _prior(value: Any) -> tuple[float | None, float | None] | None:
+    if value is None:
+        return None
+    wanted = "None or two numbers (nm, degrees), each above 0 or None"
+    both = check.elements("prior", wanted, value)
+    if len(both) != 2:
+        fail("prior", wanted, value)
+    shift, turn = (
+        check.optional_positive(f"prior[{i}]", each) for i, each in enumerate(both)
+    )
+    return shift, turn
+
+
+def _check_weighs(search: Search) -> None:
+    """Refuse a prior where poses are not weighed."""
+    if search.estimate != "mean":
+        raise ValueError(f"prior must be None with estimate={search.estimate!r}")
+    if not search.refine:
+        raise ValueError("prior must be None with refine=False")
+    if search.engine.weigh is None:
+        raise ValueError("prior must be None: the engine given weighs no poses")
 
 
 def sampling(search: Search, prepared: Prepared, scale: float) -> Sampling:
