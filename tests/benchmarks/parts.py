@@ -30,6 +30,7 @@ from programs import (
     acryo_errors,
     acryo_poses,
     against_bound,
+    against_stated,
     aligned,
     each_of_many,
     errors,
@@ -41,6 +42,7 @@ from programs import (
     summary,
     timed,
 )
+from relion import SPREAD
 from scale import CASES, of_cases
 from whole_job import run_job, write_job
 
@@ -398,7 +400,8 @@ def weak(size: Size, *, noise: float, name: str) -> list[dict[str, Any]]:
 def windows(size: Size) -> list[dict[str, Any]]:
     """Align particles of weak signal within other windows, told by their largest angle.
 
-    Beside it what they would be off by where they start: what a window says is a prior.
+    And with RELION's prior. Beside it what they would be off by where they start: what
+    a window says is a prior.
     """
     rows = []
     several = size.names(WEAK)
@@ -414,11 +417,12 @@ def windows(size: Size) -> list[dict[str, Any]]:
         row = {"molecule": name, "noise": noise, "particles": len(true.boxes)}
         row["start rms angle"] = rms(np.degrees(true.rotations.magnitude()))
         row["start rms distance"] = rms(np.linalg.norm(true.shifts, axis=1))
-        for most in (12, 10):
-            found = aligned(case, rotations=(most, 4))
+        ways = {most: {"rotations": (most, 4)} for most in (12, 10)}
+        ways |= {"prior": {"rotations": size.turns, "prior": SPREAD}}
+        for way, options in ways.items():
+            found = aligned(case, **options)
             ours = errors(found.rotations, found.shifts, true)
-            row[f"{most} rms angle"] = rms(ours.angles)
-            row[f"{most} rms distance"] = rms(ours.distances)
+            row |= named(str(way), {**summary(ours), **against_stated(ours, found)})
         rows.append(row)
     return rows
 

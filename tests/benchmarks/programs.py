@@ -92,6 +92,13 @@ def against_bound(made: Made, found: fp.Alignment, resolution: float) -> dict[st
         "bound distance": rms(distances),
         "angle / bound": rms(ours.angles) / rms(angles),
         "distance / bound": rms(ours.distances) / rms(distances),
+        **against_stated(ours, found),
+    }
+
+
+def against_stated(ours: Errors, found: fp.Alignment) -> dict[str, float]:
+    """Return errors' ratios to what is stated."""
+    return {
         "angle / stated": rms(ours.angles) / rms(found.angle_errors),
         "distance / stated": rms(ours.distances) / rms(found.shift_errors),
     }

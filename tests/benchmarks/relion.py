@@ -30,6 +30,7 @@ from funpipe.space.tilts import as_tilt
 
 ANGSTROM = 0.1  # nm, RELION's voxel here
 PRIOR = (0.0, 90.0, 0.0)  # rot, tilt, psi
+SPREAD = 3.0, 4.0  # voxels and degrees, of the priors: 3 pixels is RELION's own
 
 
 class Found(NamedTuple):
@@ -143,7 +144,7 @@ def relion_aligned(
     window,
     diameter,
     order=3,
-    sigma=4.0,
+    sigma=SPREAD[1],
     threads=2,
 ):
     """Return the poses that RELION finds, and the time that it takes in all."""

@@ -184,17 +184,27 @@ def weak(results: Results) -> str:
 
 
 def windows(results: Results) -> str:
+    others = tuple(each for each in results if each.startswith(WEAK))
+    relion = {(e["molecule"], e["noise"]): e for e in all_rows(results, others)}
     rows = [
         (
             f"{row['molecule']}, {row['noise']:g}",
             pair(row, "start rms angle", "start rms distance"),
             pair(row, "12 rms angle", "12 rms distance"),
             pair(row, "10 rms angle", "10 rms distance"),
+            pair(row, "prior rms angle", "prior rms distance"),
+            f"{row['prior angle / stated']:.2f}, {row['prior distance / stated']:.2f}",
+            pair(
+                relion.get((row["molecule"], row["noise"]), {}),
+                "relion rms angle",
+                "relion rms distance",
+            ),
         )
         for row in all_rows(results, ("windows",))
     ]
     titles = ("molecule, noise", "where they start", "up to 12°", "up to 10°")
-    return section("The same, by how far rotations are looked for", titles, rows)
+    titles += ("with RELION's prior", "RMS error / stated", "RELION")
+    return section("The same, by what is known before", titles, rows)
 
 
 def tilts(results: Results) -> str:
