@@ -15,6 +15,7 @@ from funpipe.base.extras import require
 from funpipe.space.optics import CRITICAL
 
 __all__ = [
+    "ORDER",
     "compiled",
     "compiled_within",
     "covered",
@@ -26,7 +27,8 @@ __all__ = [
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_ORDER = {"contract", "reassoc", "nsz", "arcp"}  # sums in any order, but NaN stays NaN
+ORDER = "contract", "reassoc", "nsz", "arcp"
+"""Sums may be in any order, but what is not a number stays so."""
 
 
 def compiled(function: Function) -> Function:
@@ -49,7 +51,7 @@ def compiled_within(function: Function) -> Function:
 
 def _njit(**more: Any) -> Any:
     numba = require("numba", "fast", "to compile what takes the most time")
-    return numba.njit(nogil=True, fastmath=_ORDER, error_model="numpy", **more)
+    return numba.njit(nogil=True, fastmath=set(ORDER), error_model="numpy", **more)
 
 
 @compiled
