@@ -22,7 +22,7 @@ import numpy as np
 import refining
 import searching
 import tilts
-from molecules import made
+from molecules import TILT, made
 from programs import (
     GRID,
     RESOLUTION,
@@ -44,6 +44,7 @@ from programs import (
 )
 from relion import SPREAD
 from scale import CASES, of_cases
+from tops import exact_tops
 from whole_job import run_job, write_job
 
 import funpipe as fp
@@ -428,7 +429,10 @@ def windows(size: Size) -> list[dict[str, Any]]:
 
 
 def clean(size: Size) -> list[dict[str, Any]]:
-    """Align particles without noise, under a wide mask and a close one."""
+    """Align particles without noise, under a wide mask and a close one.
+
+    Beside it where the score of the first few is at its highest, evaluated exactly.
+    """
     rows = []
     for reach in (4.0, 2.0):
         for name in size.names(("simulated 0", "30S", "simulated 11", "3j9i")):
@@ -437,7 +441,12 @@ def clean(size: Size) -> list[dict[str, Any]]:
             found = aligned(case, rotations=size.turns)
             ours = errors(found.rotations, found.shifts, case.particles)
             row = {"box": len(case.template), "molecule": name, "mask reach": reach}
-            rows.append(row | {"particles": count} | summary(ours))
+            row |= {"particles": count} | summary(ours)
+            few = size.count(12)
+            same = type(ours)(*(each[:few] for each in ours))
+            row |= {"same particles": few} | named("same", summary(same))
+            exactly = exact_tops(case, few, RESOLUTION, TILT)
+            rows.append(row | named("exact", summary(exactly)))
     return rows
 
 

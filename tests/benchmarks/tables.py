@@ -246,11 +246,15 @@ def clean(results: Results) -> str:
     rows = [
         (
             f"{row['molecule']}, {row['mask reach']:g} voxels",
-            *(f"{row[key]:.2g}" for key in ("rms angle", "rms distance")),
+            *(
+                f"{row[f'{of}rms angle']:.2g}°, {row[f'{of}rms distance']:.2g}"
+                for of in ("", "same ", "exact ")
+            ),
         )
         for row in all_rows(results, ("clean",))
     ]
-    titles = ("molecule, mask beyond its outline", "RMS angle, °", "RMS shift, voxels")
+    titles = ("molecule, mask beyond its outline", "RMS error", "of the first few")
+    titles += ("of those, the score's own maximum",)
     return section("Without noise, box of 32", titles, rows)
 
 
