@@ -442,7 +442,7 @@ def clean(size: Size) -> list[dict[str, Any]]:
             ours = errors(found.rotations, found.shifts, case.particles)
             row = {"box": len(case.template), "molecule": name, "mask reach": reach}
             row |= {"particles": count} | summary(ours)
-            few = size.count(12)
+            few = size.count(8)
             same = type(ours)(*(each[:few] for each in ours))
             row |= {"same particles": few} | named("same", summary(same))
             exactly = exact_tops(case, few, RESOLUTION, TILT)
