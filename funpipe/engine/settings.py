@@ -89,7 +89,7 @@ class Sweep(NamedTuple):
     around: float = 1.5
     """Of the spacing of rotations, how far those lie that are scored again around the
     best."""
-    nearly: float = 0.85
+    nearly: float = 0.7
     """Of the highest score around a place, what its own may be so that it is followed.
     Less: more places to score in full, and fewer peaks beside a higher one are lost."""
     missed: float = 1e-3
