@@ -148,6 +148,7 @@ def test_align_is_the_librarys_align(here):
     ("options", "argument", "value"),
     [
         (["--max-shift", "3"], "max_shifts", 3.0),
+        (["--prior", "0.5", "4"], "prior", [0.5, 4.0]),
         (["--max-shift", "1", "2", "3"], "max_shifts", [1.0, 2.0, 3.0]),
         (["--rotations", "all"], "rotations", "all"),
         (["--rotations", "none"], "rotations", None),
