@@ -6,6 +6,7 @@ short ends the process without a word; here it is an error.
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 from collections.abc import Iterator
@@ -140,13 +141,16 @@ def _fill(
         for i, j in np.ndindex(depth, height):
             _take(file, stored, ((z + i) * ny + y + j) * nx + x, block[i, j])
     else:
-        scratch: NDArray[Any] = np.empty(
-            (max(1, min(height, _SCRATCH // bytes_of_row)), nx), stored.dtype
-        )
-        for i in range(depth):
-            for j, rows in _parts(height, len(scratch)):
-                _take(file, stored, ((z + i) * ny + y + j) * nx, scratch[:rows])
-                block[i, j : j + rows] = scratch[:rows, x : x + width]
+        planes = max(1, min(depth, _SCRATCH // (height * bytes_of_row)))
+        rows = max(1, min(height, _SCRATCH // bytes_of_row))
+        scratch: NDArray[Any] = np.empty((planes, rows, nx), stored.dtype)
+        for (i, many), (j, some) in itertools.product(
+            _parts(depth, planes), _parts(height, rows)
+        ):
+            for part in range(many):
+                first = ((z + i + part) * ny + y + j) * nx
+                _take(file, stored, first, scratch[part, :some])
+            block[i : i + many, j : j + some] = scratch[:many, :some, x : x + width]
 
 
 def _parts(count: int, most: int) -> Iterator[tuple[int, int]]:
@@ -159,10 +163,17 @@ def _take(file: FileIO, stored: _Stored, first: int, into: NDArray[Any]) -> None
     """Fill a contiguous array from a voxel on."""
     at = stored.offset + first * stored.dtype.itemsize
     left = into.reshape(-1).view(np.uint8).data
-    file.seek(at)
     while left:
-        count = file.readinto(left)
+        count = _read_at(file, left, at)
         if not count:
-            said = f"it ends at byte {file.tell()}, and {len(left)} more are missing"
+            said = f"it ends at byte {at}, and {len(left)} more are missing"
             raise ChangedError(stored.path, said)
-        left = left[count:]
+        left, at = left[count:], at + count
+
+
+def _read_at(file: FileIO, into: memoryview, at: int) -> int | None:
+    """Read bytes from a place on; return how many, at the end of the file 0."""
+    if hasattr(os, "preadv"):  # not everywhere
+        return os.preadv(file.fileno(), [into], at)
+    file.seek(at)
+    return file.readinto(into)
