@@ -122,11 +122,16 @@ def test_what_lies_outside_has_the_weighted_mean_of_what_lies_inside(support):
     )
 
 
-def test_a_particle_alone_has_the_crop_that_it_has_among_others():
+@pytest.mark.parametrize("support", [BALL, BOX])
+def test_a_particle_alone_has_the_crop_that_it_has_among_others(support):
     image, molecules = noise(), picks(40)
-    together = cut(image, molecules)
-    for i in (0, 17, 39):
-        alone = cut(image, molecules[i : i + 1])
+    places = molecules.positions.copy()
+    places[10:14] = 1.0, 10.0, 10.0  # all leave the tomogram alike
+    image[10, 12, 14] = 1e3
+    molecules = Molecules(places, molecules.rotations)
+    together = cut(image, molecules, support)
+    for i in (0, 10, 11, 13, 17, 39):
+        alone = cut(image, molecules[i : i + 1], support)
         np.testing.assert_array_equal(alone.values[0], together.values[i])
 
 

@@ -7,6 +7,7 @@ of gold are, is taken out: see `without_outliers`.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -47,6 +48,7 @@ __all__ = [
 _OUTLYING = 4.0  # times what nearly all voxels are within; of Gaussian noise 8.7 σ
 _RARE = 0.03  # of a crop's voxels, at the most, are outliers
 _AROUND = 2  # voxels that an outlier shines into
+_TOGETHER = 2**18  # voxels of crops that are worked on at a time, in the cache
 _ENOUGH = 100  # voxels among a sample beyond the limit that nearly all are within
 
 
@@ -186,10 +188,26 @@ def crops_of(source: Source, support: Support) -> Crops:
         for i in block.places:
             there = _slices(start[i] - block.low, stop[i] - block.low)
             inside = _slices(start[i] - first[i], stop[i] - first[i])
-            values = without_outliers(block.levelled.values[there], support.bulk)
-            w = windows[min(i, len(windows) - 1)][inside]
-            crops.values[i][inside] = _settled(values, w)
+            crops.values[i][inside] = block.levelled.values[there]
+    many = 1 if len(windows) > 1 else max(1, _TOGETHER // math.prod(shape))
+    for some, inside in _alike(start - first, stop - first, many):
+        w = windows[min(some.start, len(windows) - 1)][inside]
+        values = without_outliers(crops.values[some, *inside], support.bulk)
+        crops.values[some, *inside] = _settled(values, w)
     return crops
+
+
+def _alike(
+    start: NDArray[np.intp], stop: NDArray[np.intp], most: int
+) -> Iterator[tuple[slice, tuple[slice, ...]]]:
+    """Yield which crops in a row have the same voxels in the tomogram, and these."""
+    bounds = np.concatenate([start, stop], axis=1).tolist()
+    for bound, several in itertools.groupby(range(len(bounds)), bounds.__getitem__):
+        inside = _slices(np.array(bound[:3]), np.array(bound[3:]))
+        numbers = list(several)
+        for i in range(0, len(numbers), most):
+            some = numbers[i : i + most]
+            yield slice(some[0], some[-1] + 1), inside
 
 
 def _windows(
@@ -215,19 +233,28 @@ def _slices(start: NDArray[Any], stop: NDArray[Any]) -> tuple[slice, ...]:
 
 
 def _settled(values: NDArray[np.float32], w: NDArray[np.float32]) -> NDArray[Any]:
-    """Return values with a weighted mean of 0 and a weighted mean square of 1."""
+    """Return crops with a weighted mean of 0 and a weighted mean square of 1.
+
+    Where it can be, in the place of what is given.
+    """
     weight = float(w.sum())
-    values = values - values.flat[0]  # of a constant nothing is left, not rounding
     if not weight:
         return np.zeros_like(values)
-    w = w.reshape(-1)
-    values -= np.float32(np.dot(values.reshape(-1), w) / weight)
-    square = float(np.dot(np.square(values).reshape(-1), w)) / weight
-    return values / np.float32(math.sqrt(square)) if square > 0 else values
+    flat, w = values.reshape(len(values), -1), w.reshape(-1)
+    flat -= flat[:, :1].copy()  # of a constant nothing is left, not rounding
+    flat -= _dots(flat, w) / weight
+    square = _dots(np.square(flat), w).astype(np.float64) / weight
+    flat /= np.sqrt(np.where(square > 0, square, 1)).astype(np.float32)
+    return flat.reshape(values.shape)
+
+
+def _dots(rows: NDArray[np.float32], w: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return Σ w f of rows, (n, 1), each as if it were alone."""
+    return np.array([[np.dot(each, w)] for each in rows])
 
 
 def without_outliers(values: NDArray[np.float32], bulk: int) -> NDArray[np.float32]:
-    """Return values with the median in place of outliers, and close around them.
+    """Return crops with the median in place of outliers, and close around them.
 
     Outliers are further from the median than four times the limit that all but 3 % of
     the voxels are within. Of Gaussian noise that is 8.7 standard deviations, so that
@@ -237,19 +264,43 @@ def without_outliers(values: NDArray[np.float32], bulk: int) -> NDArray[np.float
     largest, and the template itself stays within four times it.
 
     The limit is that of a sample, where a sample tells.
+
+    Parameters
+    ----------
+    values : (..., z, y, x) array
+        Each crop is looked at by itself.
+    bulk : int
+        Of the template, see `Support`.
+
+    Returns
+    -------
+    (..., z, y, x) array
+        What was given, itself, where there are no outliers.
     """
-    flat = values.reshape(-1)
-    rare = min(_RARE, bulk / flat.size)
-    step = max(1, int(rare * flat.size / _ENOUGH))
-    while math.gcd(step, values.shape[2]) > 1:  # or only some columns were looked at
+    shape = values.shape[-3:]
+    flat = values.reshape(-1, math.prod(shape))
+    size = flat.shape[1]
+    rare = min(_RARE, bulk / size)
+    step = max(1, int(rare * size / _ENOUGH))
+    while math.gcd(step, shape[2]) > 1:  # or only some columns were looked at
         step -= 1
-    sample = np.ascontiguousarray(flat[::step])
-    median = np.partition(sample, sample.size // 2)[sample.size // 2]
+    sample = np.ascontiguousarray(flat[:, ::step])
+    count = sample.shape[1]
+    median = np.partition(sample, count // 2, axis=1)[:, count // 2, None]
     apart = np.abs(sample - median)
-    nearly = sample.size - 1 - int(rare * sample.size)
-    limit = np.float32(_OUTLYING) * np.partition(apart, nearly)[nearly]
-    if limit == 0 or max(flat.max() - median, median - flat.min()) <= limit:
+    nearly = count - 1 - int(rare * count)
+    within = np.partition(apart, nearly, axis=1)[:, nearly, None]
+    limit = np.float32(_OUTLYING) * within
+    highest, lowest = (
+        of_rows(flat, axis=1, keepdims=True) for of_rows in (np.max, np.min)
+    )
+    reached = np.maximum(highest - median, median - lowest)
+    some = np.flatnonzero((limit != 0) & (reached > limit))
+    if not len(some):
         return values
-    outlying = np.abs(values - median) > limit
-    around = scipy.ndimage.binary_dilation(outlying, iterations=_AROUND)
-    return np.where(around, median, values)
+    result = flat.reshape(-1, *shape).copy()
+    for i in some:
+        outlying = np.abs(result[i] - median[i]) > limit[i]
+        around = scipy.ndimage.binary_dilation(outlying, iterations=_AROUND)
+        result[i][around] = median[i]
+    return result.reshape(values.shape)

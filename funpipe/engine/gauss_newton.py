@@ -100,7 +100,7 @@ class Poses(NamedTuple):
     score: NDArray[np.float64]
     """(Q,)."""
 
-    def take(self, chosen: Array) -> Poses:
+    def take(self, chosen: Array | slice) -> Poses:
         """Return some of them."""
         return Poses._make(each[chosen] for each in self)
 
@@ -327,7 +327,9 @@ def _linearise(poses: Poses, data: _Data) -> _Step:
     """Return f about poses."""
     count = len(poses.particle)
     size = max(1, _BATCH // len(data.spectra.k))
-    parts = np.array_split(np.arange(count), 1 + (count - 1) // size)
+    many = 1 + (count - 1) // size
+    ends = [i * (count // many) + min(i, count % many) for i in range(many + 1)]
+    parts = itertools.starmap(slice, itertools.pairwise(ends))
     gram = np.concatenate([_gram(poses.take(part), data) for part in parts])
     return _step_of(gram, data.counts[poses.particle])
 

@@ -21,6 +21,7 @@ __all__ = [
     "covered",
     "folded",
     "interpolated",
+    "interpolated_each",
     "put_together",
     "transferred",
 ]
@@ -60,6 +61,18 @@ def interpolated(points: Any, values: Any, grid: Any, found: Any) -> None:
 
     ``grid`` is an array of a `FineGrid`: its periods, then its shape.
     """
+    _interpolate(points, values, grid, found)
+
+
+@compiled
+def interpolated_each(points: Any, values: Any, grid: Any, found: Any) -> None:
+    """Do so for each of several, along the first axes, see `sample_each`."""
+    for i in range(len(points)):
+        _interpolate(points[i], values[i], grid, found[i])
+
+
+@compiled_within
+def _interpolate(points: Any, values: Any, grid: Any, found: Any) -> None:
     one = np.float32(1)
     size_z, size_y, size_x = grid[1]
     period_z, period_y, period_x = grid[0].astype(np.float32)
@@ -94,8 +107,14 @@ def interpolated(points: Any, values: Any, grid: Any, found: Any) -> None:
 
 
 @compiled
-def folded(image: Any, parts: Any) -> None:
-    """Set ``parts``, (2, 2, 2, h, h, h), to sums and differences of halves."""
+def folded(images: Any, parts: Any) -> None:
+    """Set ``parts``, (n, 2, 2, 2, h, h, h), to sums and differences of halves."""
+    for i in range(len(images)):
+        _fold(images[i], parts[i])
+
+
+@compiled_within
+def _fold(image: Any, parts: Any) -> None:
     size_z, size_y, size_x = image.shape
     for z in range(parts.shape[3]):
         for y in range(parts.shape[4]):
@@ -126,7 +145,13 @@ def folded(image: Any, parts: Any) -> None:
 
 @compiled
 def put_together(parts: Any, into: Any) -> None:
-    """Set ``into``, (2, 2, M), from the eight products, (2, 2, 2, M)."""
+    """Set ``into``, (n, 4, M), from the eight products, (n, 2, 2, 2, M)."""
+    for i in range(len(parts)):
+        _put_together(parts[i], into[i])
+
+
+@compiled_within
+def _put_together(parts: Any, into: Any) -> None:
     for i in range(parts.shape[3]):
         ccc, ccs = parts[0, 0, 0, i], parts[0, 0, 1, i]
         csc, css = parts[0, 1, 0, i], parts[0, 1, 1, i]
@@ -134,10 +159,10 @@ def put_together(parts: Any, into: Any) -> None:
         ssc, sss = parts[1, 1, 0, i], parts[1, 1, 1, i]
         u, v, s, d = ccc - scs, ccc + scs, css + ssc, css - ssc
         p, q, r, t = scc + ccs, ccs - scc, sss - csc, csc + sss
-        into[0, 0, i] = complex(u - s, r - p)
-        into[0, 1, i] = complex(v + d, q - t)
-        into[1, 0, i] = complex(u + s, -(p + r))
-        into[1, 1, i] = complex(v - d, q + t)
+        into[0, i] = complex(u - s, r - p)
+        into[1, i] = complex(v + d, q - t)
+        into[2, i] = complex(u + s, -(p + r))
+        into[3, i] = complex(v - d, q + t)
 
 
 @compiled

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import centre, offsets, radius
 from funpipe.space.precision import normalised
-from funpipe.space.spectra import fine_grid, quadrants, roll_off, sample
+from funpipe.space.spectra import fine_grid, quadrants, roll_off, sample_each
 
 __all__ = [
     "Crops",
@@ -53,6 +54,7 @@ _OFFSET = 1.0  # voxels, more than particles lie from their crops' centres
 _FINENESS = 2.25  # of the grid, see `funpipe.space.spectra` for the error
 _BULK = 0.3  # of a template's largest value
 _BEYOND = 1e-4  # of a template's Σ t², what may lie further out than it reaches
+_TOGETHER = 2**18  # voxels of crops that are worked on at a time, in the cache
 _STILL = 1e-12  # of a matrix: what double precision leaves of no turn
 
 
@@ -232,6 +234,7 @@ def window_power(crops: Crops, support: Support) -> NDArray[np.float64]:
     return np.broadcast_to(power, len(crops.values))
 
 
+@lru_cache(maxsize=2)
 def lattice(shape: tuple[int, ...], finest: float) -> NDArray[np.float64]:
     """Return the waves of a crop's own lattice inside a resolution limit.
 
@@ -245,9 +248,10 @@ def lattice(shape: tuple[int, ...], finest: float) -> NDArray[np.float64]:
     Returns
     -------
     (M, 3) array
-        Periods per voxel along the tomogram's axes; one of each mirrored pair.
+        Periods per voxel along the tomogram's axes; one of each mirrored pair. It is
+        made once for all crops, and cannot be written to.
     """
-    return half_ball(shape, finest) / np.array(shape)
+    return _shared(half_ball(shape, finest) / np.array(shape))
 
 
 def lattice_power(
@@ -276,29 +280,25 @@ def lattice_power(
     weights = np.zeros((*W.shape[:-1], half, 2), np.float32)
     weights[..., where, :] = W[..., None]
     flat = weights.reshape(*W.shape[:-1], -1)
-    sums = [
-        np.dot(each, of_each)
-        for each, of_each in zip(
-            _squares(crops, support),
-            np.broadcast_to(flat, (len(crops.values), flat.shape[-1])),
-            strict=True,
-        )
-    ]
+    of_each = np.broadcast_to(flat, (len(crops.values), flat.shape[-1]))
+    sums = list(map(np.dot, _squares(crops, support), of_each))
     return np.array(sums, np.float64) * density
 
 
 def _squares(crops: Crops, support: Support) -> Iterator[NDArray[np.float32]]:
     """Yield of each crop (Re F)² and (Im F)² of ``scipy.fft.rfftn``, side by side."""
     for windowed in _windowed(crops, _weights(crops, support)):
-        parts = scipy.fft.rfftn(windowed).reshape(-1).view(np.float32)
-        yield np.square(parts, out=parts)
+        found = scipy.fft.rfftn(windowed, axes=(1, 2, 3))
+        parts = found.reshape(len(found), -1).view(np.float32)
+        yield from np.square(parts, out=parts)
 
 
+@lru_cache(maxsize=2)
 def _places(shape: tuple[int, ...], finest: float) -> NDArray[np.intp]:
     """Return where in that the waves of `lattice` are; x ≥ 0 of all of them."""
     waves = half_ball(shape, finest)
     half = (*shape[:2], shape[2] // 2 + 1)
-    return np.ravel_multi_index(tuple((waves % shape).T), half)
+    return _shared(np.ravel_multi_index(tuple((waves % shape).T), half))
 
 
 def boxes_of(crops: Crops, shape: tuple[int, int, int]) -> NDArray[np.float32]:
@@ -343,9 +343,7 @@ def windows_of(crops: Crops, support: Support) -> NDArray[np.float32]:
     """Return w of crops, (n, z, y, x), or (1, z, y, x) where it is the same for all."""
     shape = crops.values.shape[1:]
     if not math.isinf(support.radius):
-        beyond = (radius(shape) - (support.radius + _OFFSET)) / _EDGE
-        soft = np.cos(np.pi / 2 * np.clip(beyond, 0, 1)) ** 2
-        return soft[None].astype(np.float32)
+        return _soft_ball(shape, support.radius)
     if crops.values.shape[1:] == support.box and _in_place(crops):
         return np.ones((1, *shape), np.float32)
     half = np.array(support.box) / 2 + 0.5
@@ -360,6 +358,20 @@ def windows_of(crops: Crops, support: Support) -> NDArray[np.float32]:
             )
             window *= np.clip(np.float32(half[axis]) - np.abs(along), 0, 1)
     return windows
+
+
+@lru_cache(maxsize=2)
+def _soft_ball(shape: tuple[int, ...], inside: float) -> NDArray[np.float32]:
+    """Return the window of a ball, (1, z, y, x), which is made once for all crops."""
+    beyond = (radius(shape) - (inside + _OFFSET)) / _EDGE
+    soft = np.cos(np.pi / 2 * np.clip(beyond, 0, 1)) ** 2
+    return _shared(soft[None].astype(np.float32))
+
+
+def _shared(array: Array) -> Array:
+    """Return an array that nobody can write to."""
+    array.setflags(write=False)
+    return array
 
 
 def _still(turns: Array) -> NDArray[np.bool_]:
@@ -391,15 +403,28 @@ def _weights(crops: Crops, support: Support, factor: Any = 1) -> _Weights:
 
 
 def _windowed(crops: Crops, weights: _Weights) -> Iterator[NDArray[np.float32]]:
-    """Yield w (f − b) of each, which is overwritten by the next one."""
+    """Yield w (f − b) of crops, some at a time, overwritten by the next ones."""
     flat = crops.values.reshape(len(crops.values), -1)
-    result = np.empty(flat.shape[1:], np.float32)
-    for values, level, window in zip(
-        flat, *(np.broadcast_to(each, flat.shape) for each in weights), strict=True
-    ):
-        np.subtract(values, np.dot(values, level), out=result)
-        result *= window
-        yield result.reshape(crops.values.shape[1:])
+    levels, windows = (np.broadcast_to(each, flat.shape) for each in weights)
+    result = np.empty((_together(crops), flat.shape[1]), np.float32)
+    for some in _some(crops):
+        values = flat[some]
+        into = result[: len(values)]
+        level = np.array([[b] for b in map(np.dot, values, levels[some])])
+        np.subtract(values, level, out=into)
+        into *= windows[some]
+        yield into.reshape(-1, *crops.values.shape[1:])
+
+
+def _some(crops: Crops) -> Iterator[slice]:
+    """Yield which crops are worked on at a time, as many as stay in the cache."""
+    many = _together(crops)
+    for i in range(0, len(crops.values), many):
+        yield slice(i, i + many)
+
+
+def _together(crops: Crops) -> int:
+    return max(1, _TOGETHER // math.prod(crops.values.shape[1:]))
 
 
 # Transforms.
@@ -418,13 +443,14 @@ def _on_lattice(
     sizes = (2, 2, *map(len, axes))
     where = np.ravel_multi_index((*quadrant.T, *points), sizes)
     windowed = _windowed(crops, _weights(crops, support))
-    F = np.empty((len(crops.values), len(k)), np.complex64)
+    F = _phases(k, crops.offsets)
     shape = crops.values.shape[1:]
     transforms = quadrants(windowed, shape, axes, compiled=compiled)
-    for each, found, offset in zip(transforms, F, crops.offsets, strict=True):
-        np.take(each.reshape(-1), where, out=found)
-        found.imag *= np.where(k[:, 0] < 0, np.float32(-1), np.float32(1))
-        found *= _phases(k, offset)
+    signs = np.where(k[:, 0] < 0, np.float32(-1), np.float32(1))
+    for each, some in zip(transforms, _some(crops), strict=True):
+        found = each.reshape(len(each), -1)[:, where]
+        found.imag *= signs
+        np.multiply(found, F[some], out=F[some])
     return F
 
 
@@ -437,22 +463,21 @@ def _between(
     highest = math.sqrt(float(np.square(k).sum(axis=1).max(initial=0)))
     grid = fine_grid((z, y, x), highest)
     weights = _weights(crops, support, 1 / roll_off(shape, grid.periods))
-    F = np.empty((len(crops.values), len(k)), np.complex64)
+    q = np.matmul(k, crops.turns.swapaxes(1, 2))
+    F = _phases(q, crops.offsets)
+    points = q.astype(np.float32) if compiled else q
     windowed = _windowed(crops, weights)
     transforms = quadrants(windowed, shape, grid.axes(), compiled=compiled)
-    for each, found, turn, offset in zip(
-        transforms, F, crops.turns, crops.offsets, strict=True
-    ):
-        q = k @ turn.T
-        values = each.reshape(-1, 1).view(np.float32)
-        found[:] = sample(q, values, grid, count=1, compiled=compiled)[:, 0]
-        found *= _phases(q, offset)
+    for each, some in zip(transforms, _some(crops), strict=True):
+        values = each.reshape(len(each), -1)
+        found = sample_each(points[some], values, grid, compiled=compiled)
+        np.multiply(found, F[some], out=F[some])
     return F
 
 
-def _phases(q: Array, offset: Array) -> NDArray[np.complex64]:
-    """Return exp(2πi q·o) for frequencies (N, 3) and an offset (3,)."""
-    angle = (2 * np.pi * (q @ offset)).astype(np.float32)
+def _phases(q: Array, offsets: Array) -> NDArray[np.complex64]:
+    """Return exp(2πi q·o) for frequencies (N, 3) or (n, N, 3), offsets (n, 3)."""
+    angle = (2 * np.pi * np.matmul(q, offsets[..., None])[..., 0]).astype(np.float32)
     phases = np.empty(angle.shape, np.complex64)
     np.cos(angle, out=phases.real)
     np.sin(angle, out=phases.imag)

@@ -36,6 +36,7 @@ __all__ = [
     "quadrants",
     "roll_off",
     "sample",
+    "sample_each",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -108,13 +109,13 @@ def quadrants(
 ) -> Iterator[NDArray[np.complex64]]:
     """Yield images' Fourier transforms about the centre of the box, on a grid.
 
-    As products of matrices; one image at a time, so that its transform does not depend
-    on the others, and in the same memory.
+    As products of matrices, a stack of images at a time, and in the same memory. An
+    image's transform does not depend on the others.
 
     Parameters
     ----------
-    images : iterable of (z, y, x) arrays
-        Boxes of voxels.
+    images : iterable of (..., z, y, x) arrays
+        Boxes of voxels, or stacks of them, none larger than the first.
     shape : (int, int, int)
         Of each.
     axes : three arrays
@@ -124,9 +125,9 @@ def quadrants(
 
     Yields
     ------
-    (2, 2, a, b, c) array of complex64
-        Σ image(q) exp(−2πi k·(q − c)); the first two axes are the signs of k_y and k_x,
-        first plus. It is overwritten by the next one.
+    (..., 2, 2, a, b, c) array of complex64
+        Σ image(q) exp(−2πi k·(q − c)); the axes of length 2 are the signs of k_y and
+        k_x, first plus. It is overwritten by the next one.
 
     Examples
     --------
@@ -142,17 +143,21 @@ def quadrants(
     sizes = [
         math.prod(counts[:i]) * math.prod(half[i:]) for i in range(len(counts) + 1)
     ]
-    room = np.empty((2, 8 * max(sizes)), np.float32)
-    result = np.empty((2, 2, *counts), np.complex64)
+    room, results = np.empty((2, 0), np.float32), np.empty(0, np.complex64)
     fold, put_together = _folded, _put_together
     if compiled:
         fold, put_together = _folded_fast, _put_together_fast
-    for image in images:
-        parts = fold(np.asarray(image, np.float32), room)
-        for i, each in enumerate(waves):
-            parts = _summed(parts, each, i, room[i % 2 - 1])
+    for each in images:
+        stack = np.asarray(each, np.float32).reshape(-1, *shape)
+        if len(stack) > len(results):
+            room = np.empty((2, 8 * max(sizes) * len(stack)), np.float32)
+            results = np.empty((len(stack), 2, 2, *counts), np.complex64)
+        result = results[: len(stack)]
+        parts = fold(stack, room)
+        for i, wave in enumerate(waves):
+            parts = _summed(parts, wave, i, room[i % 2 - 1])
         put_together(parts, room[0], result)
-        yield result
+        yield result.reshape(*each.shape[:-3], *result.shape[1:])
 
 
 def _half_waves(size: int, frequencies: Array) -> NDArray[np.float32]:
@@ -165,21 +170,23 @@ def _half_waves(size: int, frequencies: Array) -> NDArray[np.float32]:
     return waves.astype(np.float32)
 
 
-def _folded(image: Array, room: Array) -> NDArray[np.float32]:
-    """Return the sums and differences of an image's halves, (2, 2, 2, h, h, h).
+def _folded(images: Array, room: Array) -> NDArray[np.float32]:
+    """Return the sums and differences of images' halves, (n, 2, 2, 2, h, h, h).
 
-    The first three axes say along which axes they are differences.
+    The axes of length 2 say along which axes they are differences.
     """
-    parts = image
+    parts = images
     for i in range(3):
-        n = parts.shape[2 * i]
+        n = parts.shape[2 * i + 1]
         size = 2 * parts.size // n * ((n + 1) // 2)
-        shape = (*parts.shape[:i], 2, *parts.shape[i : 2 * i], (n + 1) // 2)
-        into = room[i % 2, :size].reshape(*shape, *parts.shape[2 * i + 1 :])
-        before = (slice(None),) * 2 * i
+        shape = (*parts.shape[: i + 1], 2, *parts.shape[i + 1 : 2 * i + 1])
+        into = room[i % 2, :size].reshape(
+            *shape, (n + 1) // 2, *parts.shape[2 * i + 2 :]
+        )
+        before = (slice(None),) * (2 * i + 1)
         upper = parts[(*before, slice(n // 2, None))]
         lower = parts[(*before, slice((n - 1) // 2, None, -1))]
-        both = np.moveaxis(into, i, 0)
+        both = np.moveaxis(into, i + 1, 0)
         np.add(upper, lower, out=both[0])
         np.subtract(upper, lower, out=both[1])
         parts = into
@@ -188,25 +195,25 @@ def _folded(image: Array, room: Array) -> NDArray[np.float32]:
 
 def _summed(parts: Array, waves: Array, axis: int, room: Array) -> NDArray[np.float32]:
     """Return sums over the first of the voxels' axes, its frequencies the last."""
-    size, *others = parts.shape[3:]
+    stack, size, others = parts.shape[:4], parts.shape[4], parts.shape[5:]
     count = waves.shape[2]
-    shape = (2, 2, 2, math.prod(others), count)
+    shape = (*stack, math.prod(others), count)
     into = room[: math.prod(shape)].reshape(shape)
     each = np.expand_dims(waves, [j for j in range(3) if j != axis])
-    np.matmul(parts.reshape(2, 2, 2, size, -1).swapaxes(3, 4), each, out=into)
-    return into.reshape(2, 2, 2, *others, count)
+    np.matmul(parts.reshape(*stack, size, -1).swapaxes(4, 5), each, out=into)
+    return into.reshape(*stack, *others, count)
 
 
 def _put_together(parts: Array, room: Array, into: Array) -> None:
     """Set the transforms of all quadrants from the eight products."""
-    shape = parts.shape[3:]
+    shape = len(parts), *parts.shape[4:]
     u, v, s, d = room[: 4 * math.prod(shape)].reshape(4, *shape)
-    (((ccc, ccs), (csc, css)), ((scc, scs), (ssc, sss))) = parts
+    (((ccc, ccs), (csc, css)), ((scc, scs), (ssc, sss))) = np.moveaxis(parts, 0, 3)
     np.subtract(ccc, scs, out=u)
     np.add(ccc, scs, out=v)
     np.add(css, ssc, out=s)
     np.subtract(css, ssc, out=d)
-    real, imaginary = into.real, into.imag
+    real, imaginary = (np.moveaxis(each, 0, 2) for each in (into.real, into.imag))
     np.subtract(u, s, out=real[0, 0])
     np.add(v, d, out=real[0, 1])
     np.add(u, s, out=real[1, 0])
@@ -222,19 +229,19 @@ def _put_together(parts: Array, room: Array, into: Array) -> None:
     np.add(v, d, out=imaginary[1, 1])
 
 
-def _folded_fast(image: Array, room: Array) -> NDArray[np.float32]:
+def _folded_fast(images: Array, room: Array) -> NDArray[np.float32]:
     from funpipe.space.compiled import folded
 
-    shape = (2, 2, 2, *((n + 1) // 2 for n in image.shape))
+    shape = (len(images), 2, 2, 2, *((n + 1) // 2 for n in images.shape[1:]))
     into = room[0, : math.prod(shape)].reshape(shape)
-    folded(image, into)
+    folded(images, into)
     return into
 
 
 def _put_together_fast(parts: Array, room: Array, into: Array) -> None:
     from funpipe.space.compiled import put_together
 
-    put_together(parts.reshape(2, 2, 2, -1), into.reshape(2, 2, -1))
+    put_together(parts.reshape(len(parts), 2, 2, 2, -1), into.reshape(len(into), 4, -1))
 
 
 # Between the points of the grid.
@@ -281,6 +288,39 @@ def sample(
     result = np.asarray(matrix @ values[:, : 2 * count]).view(np.complex64)
     result.imag *= sign[:, None]
     return result
+
+
+def sample_each(
+    points: Array, values: Array, grid: FineGrid, *, compiled: bool
+) -> NDArray[np.complex64]:
+    """Interpolate each of n transforms at points of its own, as `sample` does.
+
+    Parameters
+    ----------
+    points : (n, N, 3) array
+        Frequencies.
+    values : (n, 4 · grid points) array of complex64
+        One transform each.
+    grid, compiled
+        As there.
+
+    Returns
+    -------
+    (n, N) array of complex64
+        The values.
+    """
+    numbers = values[..., None].view(np.float32)
+    found = np.empty((*points.shape[:2], 2), np.float32)
+    if compiled:
+        from funpipe.space.compiled import interpolated_each
+
+        flat = np.ascontiguousarray(points, np.float32)
+        interpolated_each(flat, numbers, np.array(grid), found)
+        return found.view(np.complex64)[..., 0]
+    for at, of_each, into in zip(points, numbers, found, strict=True):
+        one = sample(at, of_each, grid, count=1, compiled=False)
+        into[...] = one.view(np.float32)
+    return found.view(np.complex64)[..., 0]
 
 
 def _gather(points: Array, grid: FineGrid) -> tuple[Any, NDArray[np.float32]]:
