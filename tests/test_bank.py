@@ -13,7 +13,7 @@ from funpipe.engine.bank import masked, template_bank, with_dense
 from funpipe.engine.cells import cells_of
 from funpipe.engine.coverage import highest_told, net
 from funpipe.engine.settings import SETTINGS
-from funpipe.engine.spectra import sample, template_fields
+from funpipe.engine.spectra import filtered, sample, template_fields, turning_rates
 from funpipe.simulate import asymmetric_molecule, blob_image
 from funpipe.space.crops import whole_box
 from funpipe.space.fourier import half_ball
@@ -169,3 +169,58 @@ def test_a_template_that_is_turned_in_parts_is_the_same():
     for i in (0, 77, 299):
         T = sample(k @ turns[i].as_matrix(), fields, 1)[:, 0]
         np.testing.assert_allclose(found[i], T, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "finest", "times"),
+    [
+        ((24, 24, 24), 1 / 3, None),
+        ((20, 28, 36), 0.3, None),
+        ((8, 9, 10), 0.25, 8.0),  # all of it in the cache, and more
+        ((50, 60, 64), 0.4, 2.0),
+        ((9, 9, 9), 0.0, 8.0),
+    ],
+)
+def test_fields_are_as_fine_as_the_cache_has_room_for(shape, finest, times):
+    fields = template_fields(np.zeros(shape), finest)
+    if times is None:
+        # Half of a cube of frequencies, in 32 bytes each of four complex numbers.
+        half = 32 * np.prod([2 * finest * n for n in shape]) / 2
+        times = np.cbrt(4e6 / half)
+        assert 2 < times < 8
+    assert fields.grid.periods == tuple(round(times * n) for n in shape)
+    a, b, c = (int(np.ceil(finest * n)) + 2 for n in fields.grid.periods)
+    assert fields.grid.shape == (a, b, c)
+    assert fields.values.shape == (4 * a * b * c, 8)
+
+
+@pytest.mark.parametrize("shape", [(8, 9, 10), (7, 12, 6)])
+def test_turning_rates_are_products_of_places_and_slopes(shape):
+    """Of slopes by the waves of the box, but for the one that has no direction."""
+    image = np.random.default_rng(0).normal(size=shape)
+    spectrum = np.fft.fftn(image)
+    slopes = []
+    for axis, n in enumerate(shape):
+        k = np.fft.fftfreq(n) * n
+        k[k == -n / 2] = 0
+        k = k.reshape([-1 if i == axis else 1 for i in range(3)])
+        slopes.append(np.fft.ifftn(2j * np.pi * k / n * spectrum).real)
+    middle = (np.array(shape) - 1) / 2
+    found = turning_rates(image)
+    for voxel in np.ndindex(*shape):
+        slope = np.array([each[voxel] for each in slopes])
+        for axis, rate in zip(np.eye(3), found, strict=True):
+            turn = -np.cross(axis, voxel - middle) @ slope
+            assert rate[voxel] == pytest.approx(turn, abs=1e-9)
+
+
+def test_a_filter_is_by_the_length_of_each_wave():
+    template = blob_image(asymmetric_molecule(3), (12, 13, 14), 1.0)
+    fields = template_fields(template, 0.3)
+    found = filtered(fields, lambda k: 1 / (0.1 + np.square(k).sum(axis=0)))
+    k = np.random.default_rng(1).uniform(-0.15, 0.15, (40, 3))
+    k = np.round(k * fields.grid.periods) / fields.grid.periods  # points of the grid
+    factor = 1 / (0.1 + np.square(k).sum(axis=1))
+    np.testing.assert_allclose(
+        sample(k, found), factor[:, None] * sample(k, fields), rtol=1e-4, atol=1e-3
+    )

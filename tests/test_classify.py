@@ -318,6 +318,78 @@ def test_the_powers_of_noise_and_signal_are_those_that_were_made():
     assert 0.8 < ratio < 1.2
 
 
+def test_powers_of_noise_and_signal_are_those_of_a_loop():
+    random = np.random.default_rng(4)
+    edges = np.array([0, 3, 7, 12, 14])
+    shell = np.repeat(np.arange(4), np.diff(edges))
+    n, N = 6, 14
+    W = random.uniform(0.2, 1, (n, N)).astype(np.float32)
+    W[:, 13] = 0  # a wave that none of them has
+    F = random.standard_normal((n, N, 2)).view(complex)[..., 0]
+    F += 3 * (shell == 0) - F.mean(axis=0) * (shell == 2)  # signal, and less than none
+    F[:, shell == 3] = 0
+    power = np.zeros((n, 4))
+    for i in range(n):
+        for w in range(N):
+            power[i, shell[w]] += W[i, w] * abs(F[i, w]) ** 2
+    counts = np.array([[3.0, 4.0, 5.0, 1.0]] * n)
+    data = classes.Measured((W * F).astype("c8"), W, power, counts, np.ones(n))
+    found = classes.spectrum_of(data, whole_of(data), edges)
+    S, Q = (W * F).sum(axis=0), W.sum(axis=0)
+    noise, signal = np.zeros(4), np.zeros(4)
+    for s in range(4):
+        some = [w for w in range(N) if shell[w] == s and Q[w] > 0]
+        left = power[:, s].sum() - sum(abs(S[w]) ** 2 / Q[w] for w in some)
+        noise[s] = left / (counts[:, s].sum() - len(some))
+    noise = np.maximum(noise, 1e-6 * noise.max())  # where there is none
+    more = np.zeros(4)
+    for s in range(4):
+        some = shell == s
+        more[s] = (np.abs(S[some]) ** 2).sum() - noise[s] * Q[some].sum()
+        signal[s] = max(more[s], 0) / (Q[some] ** 2).sum()
+    assert more[0] > 0 > more[2] and signal[2] == 0
+    np.testing.assert_allclose(found.noise, noise[shell], rtol=1e-4)
+    np.testing.assert_allclose(found.signal, signal[shell], rtol=1e-4)
+    nothing = data._replace(WF=0 * data.WF, power=0 * power)
+    level = classes.spectrum_of(nothing, whole_of(nothing), edges)
+    assert (level.noise == 1).all() and (level.signal == 0).all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_references_are_averages_and_what_classes_differ_by(masked):
+    """By Wiener's filter, wave by wave; what differs is of a fifth of the power."""
+    data, lattice, _ = measured(count=6)
+    random = np.random.default_rng(5)
+    N = len(lattice.waves)
+    spectrum = classes.Spectrum(random.uniform(1, 2, N), random.uniform(1, 3, N))
+    spectrum.signal[:5] = 0
+    weights = random.random((6, 2))
+    sums, whole = classes.class_sums(data, weights), whole_of(data)
+    mask = random.random(BOX) if masked else None
+    found = classes.references(sums, whole, spectrum, lattice, mask)
+    average, apart = np.zeros(N, complex), np.zeros((2, N), complex)
+    for w in range(N):
+        if spectrum.signal[w] == 0:
+            continue  # nothing is believed
+        over = spectrum.noise[w] / spectrum.signal[w]
+        average[w] = whole.S[w] / (whole.Q[w] + over)
+        mean = whole.S[w] / whole.Q[w] if whole.Q[w] > 0 else 0.0
+        for k in range(2):
+            off = sums.S[k, w] - sums.Q[k, w] * mean
+            apart[k, w] = off / (sums.Q[k, w] + 5 * over)
+    if masked:
+        apart = classes.masked_waves(apart, mask, lattice)
+    close = 1e-6 * np.abs(average).max()
+    np.testing.assert_allclose(found, average + apart, rtol=1e-5, atol=close)
+    # Of templates what the mask leaves is the average's.
+    T = random.standard_normal((2, N, 2)).view(complex)[..., 0]
+    part = classes.part_of_average(T, whole, spectrum, lattice, mask)
+    wanted = T
+    if masked:
+        wanted = average + classes.masked_waves(T - average, mask, lattice)
+    np.testing.assert_allclose(part, wanted, rtol=1e-5, atol=close)
+
+
 def test_templates_are_scaled_as_a_loop_over_shells_says():
     random = np.random.default_rng(0)
     edges, K = np.array([0, 4, 9, 15]), 2

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from funpipe.engine import gauss_newton
 from funpipe.engine.gauss_newton import Poses, Spectra, climb
 from funpipe.engine.limits import Limits
-from funpipe.engine.noise import believed, local_noise, sums
+from funpipe.engine.noise import Sums, believed, local_noise, sums
 from funpipe.engine.shells import each_shell, noise_of, shell_edges, shells_of
 from funpipe.engine.spectra import filtered, sample, template_fields
 from funpipe.simulate import Blobs, asymmetric_molecule, blob_image, particles
@@ -279,3 +279,50 @@ def test_a_template_field_is_sampled_once_a_linearisation(monkeypatch):
     monkeypatch.setattr(gauss_newton, "sample", counting)
     climb(starts(made), spectra, fields, FREE, steps=10)
     assert sum(asked) / len(WAVES) / 60 < 4.0
+
+
+def test_noise_and_fall_off_are_those_of_a_loop():
+    """Few particles say little of a fall-off: it is held near 1 then."""
+    random = np.random.default_rng(3)
+    k = np.array([[i, 0, 0] for i in range(1, 6)]) / 8
+    shells = shells_of(k, 8.0)
+    norms = random.uniform(1, 3, (4, 5))
+    overlaps = norms * random.uniform(0.2, 0.9, (4, 5))
+    overlaps[3] *= -1  # a particle that is not like the template
+    overlaps[:, 3] = [-0.9, -0.8, 0.1, 0.2]  # a shell that is against it
+    powers = overlaps**2 / norms + random.uniform(0.5, 2, (4, 5))
+    powers[:, 4] = 0.0  # a shell that the data lack
+    counts = random.integers(3, 9, (4, 5))
+    found = believed(Sums(norms, overlaps, powers, counts), shells)
+    there = range(4)
+    own = noise_of(norms * [1, 1, 1, 1, 0], overlaps * [1, 1, 1, 1, 0], powers, counts)
+    own = own.mean(axis=1)
+    a = [
+        max(sum(overlaps[q, s] for s in there) / sum(norms[q, s] for s in there), 0)
+        for q in range(4)
+    ]
+    assert a[3] == 0 and min(a[:3]) > 0
+    noise, fall = np.zeros(5), np.ones(5)
+    for s in there:
+        seen = sum(a[q] ** 2 * norms[q, s] for q in range(4))
+        g = sum(a[q] * overlaps[q, s] for q in range(4)) / seen
+        numbers = sum(2 * counts[q, s] for q in range(4))
+        for q in range(4):
+            left = powers[q, s] - 2 * a[q] * g * overlaps[q, s]
+            left += (a[q] * g) ** 2 * norms[q, s]
+            noise[s] += max(left, 1e-4 * powers[q, s]) / own[q] / numbers
+        # Its squared error, against 0.5² of how far fall-offs are from 1.
+        error = noise[s] * own.mean() / seen
+        fall[s] = max((g * 0.25 + error) / (0.25 + error), 0)
+    np.testing.assert_allclose(found.fall, fall, rtol=1e-9)
+    np.testing.assert_allclose(found.power, noise / noise.mean(), rtol=1e-9)
+    assert fall[3] < 0.6 < fall[0] and found.power[4] == 0
+
+
+def test_what_a_model_always_lacks_is_a_ten_thousandth_of_the_data():
+    k = np.array([[1, 0, 0], [2, 0, 0]]) / 8
+    norms = np.ones((1, 2))
+    same = Sums(norms, norms, norms, np.full((1, 2), 5))  # data that are the template
+    noise = believed(same._replace(powers=np.array([[1.0, 1.5]])), shells_of(k, 8.0))
+    left = np.array([1e-4, 0.5])
+    np.testing.assert_allclose(noise.power, left / left.mean(), rtol=1e-6)

@@ -176,6 +176,35 @@ def test_waves_that_say_nearly_all_are_those_of_a_loop():
     assert most > 1 - SETTINGS.information
 
 
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8, 0.95])
+def test_waves_that_say_a_part_are_those_of_a_loop(part, monkeypatch):
+    monkeypatch.setattr(covering, "SETTINGS", SETTINGS._replace(information=part))
+    images = [TEMPLATE, *turning_rates(TEMPLATE)]
+    spectra = [np.fft.rfftn(each) for each in images]
+    found = []
+    for z, y, x in half_ball(SHAPE, 3.0):
+        k = np.array([z, y, x]) / SHAPE
+        weight = falling(k[:, None])[0]
+        real, *turned = (weight * np.abs(each[z, y, x]) ** 2 for each in spectra)
+        found.append((k @ k, real, sum(turned), real * (k @ k)))
+    squares, power, *told = np.array(sorted(found)).T
+    # Of waves of one length the first of some order is the last that is needed.
+    last = max(
+        squares[(np.cumsum(each) / each.sum() >= part).argmax()] for each in told
+    )
+    length, held = highest_told(TEMPLATE, 3.0, falling)
+    assert length == pytest.approx(np.sqrt(last))
+    shorter = power[squares < last * (1 - 1e-9)].sum() / power.sum()
+    no_longer = power[squares < last * (1 + 1e-9)].sum() / power.sum()
+    assert shorter < held <= no_longer + 1e-9
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e3])
+def test_what_waves_say_does_not_depend_on_the_grey_scale(factor):
+    one = highest_told(TEMPLATE, 3.0, falling)
+    np.testing.assert_allclose(highest_told(factor * TEMPLATE, 3.0, falling), one)
+
+
 def test_information_is_summed_up_wave_by_wave(monkeypatch):
     k, fields, _ = known()
     weights = falling(k.T)
