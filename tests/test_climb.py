@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -185,6 +187,63 @@ def test_local_noise_is_1_where_noise_is_alike_everywhere():
     found = climb(starts(made), spectra, fields, FREE, steps=10)
     factor = local_noise(found.poses, spectra, fields)
     np.testing.assert_allclose(factor.mean(axis=0), 1, atol=0.15)
+
+
+def test_local_noise_is_what_a_loop_over_waves_says():
+    random = np.random.default_rng(7)
+    k = (WAVES[:150] / SHAPE[0]).astype(np.float32)
+    n, N = 3, len(k)
+    fields = (*fields_of(BLOBS), *fields_of(blurred(BLOBS, 1.0)))
+    F = 50 * random.standard_normal((n, N, 2)).view(complex)[..., 0]
+    W = random.random((n, N)).astype(np.float32)
+    W[:, ::7] = 0
+    R = Rotation.random(n, rng=1).as_matrix()
+    t, which = random.uniform(-1, 1, (n, 3)), np.array([1, 0, 1])
+    poses = Poses(np.arange(n), which, R, t, np.zeros(n))
+    found = local_noise(poses, Spectra(k, F.astype("c8"), W), fields)
+    edges = shell_edges(k)
+    shells = [np.arange(*each) for each in itertools.pairwise(edges)]
+    assert len(shells) > 2
+    at = Rotation.random(12, rng=0).as_matrix()  # where it is probed
+    for q in range(n):
+        T = sample(k @ R[q].astype("f4"), fields[which[q]], 1)[:, 0].astype(complex)
+        D = F[q] * np.exp(2j * np.pi * (k @ t[q]))
+        b, noise = np.zeros(len(shells)), np.zeros(N)
+        sums = np.zeros((4, 1, len(shells)))
+        for s, some in enumerate(shells):
+            w = W[q, some]
+            sums[0, 0, s] = (w * np.abs(T[some]) ** 2).sum()
+            sums[1, 0, s] = (w * (T[some].conj() * D[some]).real).sum()
+            sums[2, 0, s] = (w * np.abs(D[some]) ** 2).sum()
+            sums[3, 0, s] = (w > 0).sum()
+            b[s] = sums[1, 0, s] / sums[0, 0, s]
+        for s, some in enumerate(shells):
+            noise[some] = noise_of(*sums)[0, s]
+        ratios = np.zeros((2, 12, 3))
+        for i, turn in enumerate(at):
+            P = sample(k @ turn.astype("f4"), fields[which[q]]).T.astype(complex)
+            for axis in range(3):
+                by_shift = -2j * np.pi * k[:, axis] * P[0]
+                for kind, probe in enumerate((P[1 + axis], by_shift)):
+                    product, expected = 0.0, 0.0
+                    for s, some in enumerate(shells):
+                        w, p = W[q, some], probe[some]
+                        left = D[some] - b[s] * T[some]
+                        product += (w * (left.conj() * p)).real.sum()
+                        along = (w * (T[some].conj() * p)).real.sum()
+                        square = (w * np.abs(p) ** 2).sum() - along**2 / sums[0, 0, s]
+                        expected += noise[some[0]] * square
+                    ratios[kind, i, axis] = product**2 / expected
+        # With four numbers of noise that is alike everywhere.
+        wanted = (ratios.sum(axis=(1, 2)) + 4) / (36 + 4)
+        np.testing.assert_allclose(found[q], wanted, rtol=1e-2)
+
+
+def test_probes_that_see_nothing_say_nothing():
+    fields = (template_fields(np.zeros(SHAPE), 1 / 3.5),)
+    made, spectra, _ = problem(2, 1.0)
+    found = local_noise(starts(made), spectra, fields)
+    assert np.isfinite(found).all()
 
 
 def test_errors_among_neighbours_are_as_predicted_with_the_local_noise():
