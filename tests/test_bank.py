@@ -12,7 +12,9 @@ from funpipe.engine import bank as banks
 from funpipe.engine.bank import masked, template_bank, with_dense
 from funpipe.engine.cells import cells_of
 from funpipe.engine.coverage import highest_told, net
+from funpipe.engine.noise import Noise
 from funpipe.engine.settings import SETTINGS
+from funpipe.engine.shells import shells_of
 from funpipe.engine.spectra import filtered, sample, template_fields, turning_rates
 from funpipe.simulate import asymmetric_molecule, blob_image
 from funpipe.space.crops import whole_box
@@ -224,3 +226,79 @@ def test_a_filter_is_by_the_length_of_each_wave():
     np.testing.assert_allclose(
         sample(k, found), factor[:, None] * sample(k, fields), rtol=1e-4, atol=1e-3
     )
+
+
+def noise_of_the_bank(finest=4.0):
+    """Return noise that falls, of data that are blurred."""
+    k = half_ball(SHAPE, finest) / np.array(SHAPE)
+    k = k[np.argsort(np.square(k).sum(axis=1), kind="stable")]
+    shells = shells_of(k, 24.0)
+    return Noise(shells, 2 / (0.1 + shells.length), np.exp(-8 * shells.length**2))
+
+
+@pytest.mark.parametrize("refined", [True, False])
+def test_a_bank_that_knows_the_noise_counts_waves_by_it(refined):
+    noise = noise_of_the_bank()
+    plain = small_bank(templates=2, refined=refined)
+    bank = small_bank(templates=2, refined=refined, noise=noise)
+    k = bank.k.astype(float)
+    # Templates are as blurred as the data.
+    T = sample(k, template_fields(bank.templates[1], 0.25), 1)[:, 0]
+    found = sample(k, bank.fields[1], 1)[:, 0]
+    close = 0.02 * np.abs(T).max()
+    np.testing.assert_allclose(found, T * noise.fall_off(k.T), atol=close)
+    count = bank.stages[0][0]
+    counted = bank.power.mean(axis=0) * noise.weights(k[:count].T)
+    error = bank.U.T @ bank.V - np.exp(2j * np.pi * (k[:count] @ bank.shifts.T))
+    square = (counted[:, None] * np.abs(error) ** 2).sum() / counted.sum()
+    assert np.sqrt(square / len(bank.shifts)) <= 1.05 * SETTINGS.kernel_error
+    if not refined:
+        assert len(k) == len(plain.k)
+        return
+
+    def told_by(k):
+        return noise.weights(k) * noise.fall_off(k) ** 2
+
+    told = [highest_told(each, 4.0, told_by) for each in bank.templates]
+    assert np.linalg.norm(k[-1]) == pytest.approx(max(each for each, _ in told))
+    held = min(part for _, part in told)
+    parts = []
+    for fields in bank.fields:
+        power = np.abs(sample(k, fields, 1)[:, 0]) ** 2 * noise.weights(k.T)
+        parts.append(np.cumsum(power) / power.sum())
+    for count, part in bank.stages:
+        wanted = held * min(each[count - 1] for each in parts)
+        assert part == pytest.approx(wanted, rel=1e-3)
+
+
+def test_amplitudes_are_those_at_which_particles_in_noise_are_as_strong():
+    noise = noise_of_the_bank()
+    bank = small_bank(templates=2, noise=noise)
+    dense = with_dense(bank).dense
+    weights = noise.weights(bank.k.T.astype(float))
+    weights = weights[: dense.power.shape[1]] / weights.max()
+    sizes = (dense.power * weights).sum(axis=1).reshape(2, -1).mean(axis=1)
+    strengths = dense.amplitudes * np.sqrt(sizes)
+    np.testing.assert_allclose(strengths, banks.LADDER[:, None] * [1, 1], rtol=1e-4)
+    whole = dense.U.T @ dense.V
+    error = whole - np.exp(2j * np.pi * (bank.k[: len(weights)] @ dense.cells.shifts.T))
+    weight = dense.power.mean(axis=0) * weights
+    square = (weight[:, None] * np.abs(error) ** 2).sum() / weight.sum()
+    assert np.sqrt(square / len(dense.cells.shifts)) <= 1.05 * SETTINGS.kernel_error
+
+
+def test_an_axis_has_the_voxels_whose_cells_reach_into_the_window():
+    for most, last in ((0.0, 0), (0.5, 0), (0.51, 1), (1.5, 1), (1.6, 2), (3.0, 3)):
+        assert banks._whole(most).tolist() == list(range(-last, last + 1))
+
+
+def test_templates_of_short_waves_alone_are_refused():
+    waves = np.cos(np.pi * np.arange(24))[:, None, None] * np.ones(SHAPE)
+    smooth = np.cos(2 * np.pi * np.arange(24) / 8)[:, None, None] * np.ones(SHAPE)
+    with pytest.raises(ValueError, match="must have waves of 4 voxels or more"):
+        banks._check_power(waves[None], 4.0)
+    banks._check_power(smooth[None], 4.0)
+    banks._check_power(np.stack([waves, waves + 0.1 * smooth]), 4.0)
+    banks._check_power((waves + 1e-3 * smooth)[None], 4.0)
+    with pytest.raises(ValueError, match="only shorter ones"):
+        banks._check_power((waves + 1e-7 * smooth)[None], 4.0)

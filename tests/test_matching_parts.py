@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from test_steps import BLOBS, BOX, TEMPLATE, K, random_data, random_poses
 
 from funpipe.engine import data as particles_data
@@ -16,7 +17,7 @@ from funpipe.engine.limits import Limits
 from funpipe.engine.matching import match, whitened
 from funpipe.engine.settings import SETTINGS
 from funpipe.simulate import particles
-from funpipe.space.crops import whole_box, whole_boxes
+from funpipe.space.crops import lattice, whole_box, whole_boxes
 from funpipe.space.geometry import rotation_grid
 from funpipe.space.tilts import as_tilt
 
@@ -193,3 +194,30 @@ def test_a_whitened_bank_knows_the_noise_and_finds_the_same():
     nothing = whole_boxes(np.zeros((3, *BOX), np.float32))
     blank = whitened(bank, [(nothing, made.orientations[:3], TILT)])
     assert blank.noise is None
+
+
+def test_what_particles_hold_is_a_sum_over_all_waves_of_their_own_frame():
+    """Their box is turned a little against the tomogram."""
+    random = np.random.default_rng(15)
+    boxes = random.normal(size=(3, *BOX)).astype(np.float32)
+    boxes[2] = 0
+    turns = Rotation.from_rotvec(0.3 * random.normal(size=(3, 3)))
+    bank = simple_bank()
+    data, whole = particles_data.seen_by(whole_boxes(boxes), turns, TILT, bank)
+    places = np.indices(BOX).reshape(3, -1).T - 7.5
+    for waves, found in ((bank.k, None), (lattice(BOX, 4.0), whole.power)):
+        turned = np.exp(-2j * np.pi * places @ np.asarray(waves).T)
+        for i in range(2):
+            values = (boxes[i] - boxes[i].mean()) / boxes[i].std()
+            F = values.ravel() @ turned
+            W = TILT(turns[i].as_matrix() @ np.asarray(waves).T)
+            assert 0 < W.mean() < 1
+            if found is None:
+                scale = np.vdot(F, data.F[i]).real / np.vdot(F, F).real
+                close = 1e-4 * np.abs(F).max()
+                np.testing.assert_allclose(data.F[i], scale * F, atol=close * scale)
+                np.testing.assert_allclose(data.W[i], W)
+            else:
+                wanted = scale**2 * (W * np.abs(F) ** 2).sum()
+                assert found[i] == pytest.approx(wanted, rel=1e-3)
+    assert whole.blank.tolist() == [False, False, True]
