@@ -129,6 +129,89 @@ def test_expected_scores_of_last_steps_are_those_found_there():
     np.testing.assert_allclose(found.poses.score, there.poses.score, atol=3e-4)
 
 
+def climbed_alone(pose, data, limits, steps, correlation):
+    """Return where one pose ends, whether it converged, and what was known there."""
+    here = gauss_newton._linearise(pose, data)
+    pose, reach, missing = pose._replace(score=here.score), 0.5, np.zeros((1, 6, 6))
+    for _ in range(steps):
+        now = here._replace(curvature=here.curvature + missing)
+        outward = limits.outward(pose.R, pose.t)
+        move = gauss_newton._solve(now, np.array([reach]), gauss_newton._FREE, outward)
+        moved = gauss_newton._moved(pose, move.step, limits)
+        old, size = pose.score[0], np.abs(move.step[0])
+        # Smaller than a step can be, or than the noise lets it tell.
+        small = max(size[:3]) <= 5e-4 and max(size[3:]) <= 5e-3
+        if small or move.whole[0] <= 0.1 * correlation * now.noise[0]:
+            square = old**2 + 2 * move.gain[0] / now.power[0]
+            score = np.sqrt(min(square, 1.0)) if old > 0 else old
+            return moved._replace(score=np.array([score])), True, here
+        there = gauss_newton._linearise(moved, data)
+        new, length = there.score[0], move.length[0]
+        if length < 0.08:
+            bent = there._replace(curvature=there.curvature + missing)
+            fall = now.slope - there.slope
+            missing = missing + gauss_newton._missing(fall, move.step, bent)
+        gained = (new * abs(new) - old * abs(old)) * there.power[0] / 2
+        ratio = gained / move.gain[0]
+        reach = max(reach, 2 * length) if ratio > 0.75 else reach
+        reach = length / 3 if ratio < 0.25 else reach
+        if new >= old - 1e-6:
+            pose, here = moved._replace(score=there.score), there
+        elif new >= old - 1e-5:
+            return pose, True, here
+    return pose, False, here
+
+
+@pytest.mark.parametrize("correlation", [1.0, 2.5])
+@pytest.mark.parametrize("steps", [0, 1, 2, 4, 8])
+def test_poses_climb_as_each_alone_does(steps, correlation):
+    made, spectra, fields = problem(12, 1.0)
+    start = starts(made, angle=9.0, shift=1.5)
+    limits = Limits((2.0, 1.5, 2.0), 170.0)
+    found = climb(start, spectra, fields, limits, steps=steps, correlation=correlation)
+    edges = shell_edges(spectra.k)
+    counts = np.array(
+        [
+            [(W[low:high] > 0).sum() for low, high in itertools.pairwise(edges)]
+            for W in spectra.W
+        ]
+    )
+    data = gauss_newton._Data(spectra, fields[0], edges, counts)
+    for i in range(12):
+        pose, converged, here = climbed_alone(
+            start.take([i]), data, limits, steps, correlation
+        )
+        assert found.converged[i] == converged
+        np.testing.assert_allclose(found.poses.R[i], pose.R[0], atol=2e-5)
+        np.testing.assert_allclose(found.poses.t[i], pose.t[0], atol=2e-4)
+        assert found.poses.score[i] == pytest.approx(pose.score[0], abs=1e-5)
+        variance = correlation * gauss_newton._variance(here, gauss_newton._FREE)[0]
+        np.testing.assert_allclose(found.variance[i], variance, rtol=1e-3)
+        sharpness = here.normal[0] / here.norm[0]
+        close = 1e-3 * np.abs(sharpness).max()
+        np.testing.assert_allclose(found.sharpness[i], sharpness, atol=close)
+
+
+def test_of_several_templates_each_climbs_to_its_own():
+    made, spectra, one = problem(6, 1.0)
+    fields = (*one, *fields_of(blurred(BLOBS, 1.0)))
+    start = starts(made)._replace(template=np.array([1, 0, 0, 1, 1, 0]))
+    both = climb(start, spectra, fields, FREE, steps=6)
+    for m in range(2):
+        mine = np.flatnonzero(start.template == m)
+        some = start.take(mine)._replace(template=np.zeros(3, int))
+        alone = climb(some, spectra, (fields[m],), FREE, steps=6)
+        np.testing.assert_allclose(both.poses.t[mine], alone.poses.t, atol=1e-4)
+        np.testing.assert_allclose(both.variance[mine], alone.variance, rtol=1e-3)
+        assert (both.converged[mine] == alone.converged).all()
+        close = 1e-3 * np.abs(alone.sharpness).max()
+        np.testing.assert_allclose(both.sharpness[mine], alone.sharpness, atol=close)
+    shifts = climb(start, spectra, fields, FREE, steps=6, turning=False)
+    np.testing.assert_allclose(shifts.poses.R, start.R, atol=1e-12)
+    assert np.isnan(shifts.variance[:, 0]).all() and shifts.converged.all()
+    assert (start.score == 0).all()  # what is given is left alone
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_slope_and_curvature_are_those_of_the_score(kind):
     made, spectra, fields = problem(1, 0.0, tilt=None, **KINDS[kind])

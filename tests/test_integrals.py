@@ -186,6 +186,134 @@ def test_a_block_has_the_gradient_and_curvature_of_a_parabola(sizes):
     np.testing.assert_allclose(block.curvature(values[around]), curvature, atol=1e-12)
 
 
+def rows_of_parabolas(block, shifts, middles, heights, A):
+    """Return ln L at the points around the best of each row, and those points."""
+    near, start = [], []
+    for middle, height, precision in zip(middles, heights, A, strict=True):
+        values = height + quadratic(shifts, middle, precision)
+        where = block.around(np.array([values.argmax()]))[0]
+        near.append(values[where])
+        start.append(shifts[where[0]])
+    return np.array(near), np.array(start, float)
+
+
+def test_the_gaussian_of_a_peak_is_that_of_its_parabola():
+    random = np.random.default_rng(14)
+    shifts = lattice()
+    block = shift_integrals._block(shifts)
+    owner = np.array([0, 0, 1, 1, 1])
+    x = np.array([40.0, 30.0, 20.0, 50.0, -1.0])  # of no match the last
+    top = np.array([40.0, 40.0, 50.0, 50.0, 50.0])
+    precision = precisions(random, 2, 3, 0.5, 6.0)[owner]
+    A = precision * (x / top)[:, None, None]
+    middles = random.uniform(-1.3, 1.3, (5, 3))
+    heights = np.array([0.0, -3.0, -2.0, 0.5, -4.0])
+    near, start = rows_of_parabolas(block, shifts, middles, heights, A)
+    found = shift_integrals._peak(near, x, owner, start, block, np.full(3, 30.0))
+    for i in range(4):
+        assert found.height[i] == pytest.approx(heights[i])
+        inside = np.linalg.inv(A[i] + np.eye(3) / 0.75**2)
+        volume = np.sqrt(np.linalg.det(2 * np.pi * inside))
+        assert found.volume[i] == pytest.approx(volume)
+        np.testing.assert_allclose(found.mean[i], middles[i], atol=1e-9)
+        square = middles[i] @ middles[i] + np.trace(inside)
+        assert found.square[i] == pytest.approx(square)
+        off = start[i] + block.offsets - middles[i]
+        hole = np.exp(-np.square(off).sum(axis=1) / 2 / 0.75**2)
+        np.testing.assert_allclose(found.hole[i], hole, atol=1e-12)
+    assert found.volume[4] == 0 and (found.hole[4] == 0).all()
+    assert found.height[4] == near[4, 0]
+    np.testing.assert_array_equal(found.mean[4], start[4])
+
+
+@pytest.mark.parametrize(
+    ("middle", "bend", "there"),
+    [
+        (1.4, 1.0, True),
+        (1.6, 1.0, False),  # too far from the voxel beside which it is sought
+        (0.3, 0.06, True),
+        (0.3, 0.04, False),  # flat
+        (-1.4, 1.0, True),
+        (-1.6, 1.0, False),
+    ],
+)
+def test_what_is_flat_or_far_is_no_peak(middle, bend, there):
+    shifts = lattice(reach=1)  # all around the only inner voxel
+    block = shift_integrals._block(shifts)
+    values = quadratic(shifts, np.array([0.0, middle, 0.0]), np.diag([1, bend, 1]))
+    where = block.around(np.array([13]))
+    one, none = np.ones(1), np.zeros(1, int)
+    start, window = np.zeros((1, 3)), np.full(3, 30.0)
+    found = shift_integrals._peak(values[where], one, none, start, block, window)
+    assert (found.volume[0] > 0) == there
+    assert found.hole.any() == there
+    if not there:
+        assert found.height[0] == values[13]
+    nothing = shift_integrals._peak(values[where], 0 * one, none, start, block, window)
+    assert nothing.volume[0] == 0
+
+
+def test_of_a_peak_what_is_beyond_a_face_is_not_there():
+    shifts = lattice()
+    block = shift_integrals._block(shifts)
+    middle, A = np.array([0.2, 2.9, 0.0]), np.diag([4.0, 3.0, 5.0])
+    near, start = rows_of_parabolas(block, shifts, [middle], [0.0], [A])
+    args = near, np.ones(1), np.zeros(1, int), start, block
+    wide = shift_integrals._peak(*args, np.full(3, 30.0))
+    found = shift_integrals._peak(*args, WINDOW)
+    s = np.sqrt(1 / (3.0 + 1 / 0.75**2))
+    bell = scipy.stats.truncnorm((-3 - 2.9) / s, (3 - 2.9) / s, 2.9, s)
+    part = scipy.stats.norm(2.9, s).cdf(3.0)
+    assert found.volume[0] / wide.volume[0] == pytest.approx(part, rel=1e-4)
+    np.testing.assert_allclose(found.mean[0], [0.2, bell.mean(), 0.0], atol=1e-6)
+    rest = 1 / (4 + 1 / 0.75**2) + 1 / (5 + 1 / 0.75**2)
+    square = 0.2**2 + bell.mean() ** 2 + bell.var() + rest
+    assert found.square[0] == pytest.approx(square, rel=1e-4)
+
+
+def test_rows_are_summed_over_the_grid_or_a_peak_by_how_likely_they_are():
+    """Down to 7 below the best beside a peak, down to 13 alone, and no farther."""
+    random = np.random.default_rng(15)
+    shifts = lattice()
+    cells = cells_of(STILL, shifts, (3.0, 2.7, 3.3))
+    block = shift_integrals._block(shifts)
+    tops = np.array([0.0, -2.0, -6.8, -7.2, -12.8, -13.2])
+    middles = random.uniform(-1.2, 1.2, (6, 3))
+    A = np.array([np.diag([1.5, 2.0, 1.0])] * 6)
+    x = np.stack([quadratic(shifts, *each) for each in zip(middles, A, strict=True)], 1)
+    x += tops - x.max(axis=0) + 60
+    slope = np.ones((1, 1, 6))
+    found = over_shifts(
+        x.astype(np.float32), slope, 60 * slope, np.full((1, 1), np.inf), cells
+    )
+    for i in range(6):
+        h = x[:, i] - 60
+        weights = np.where(h > -13, np.exp(h) * cells.moves, 0.0)
+        mass, first = weights.sum(), weights @ shifts
+        second = weights @ np.square(shifts).sum(axis=1)
+        if tops[i] > -7:
+            at = block.around(np.array([h.argmax()]))
+            # Curvatures are those of the best row, less in proportion to x.
+            best = block.around(np.array([(x[:, 0]).argmax()]))
+            pair = np.stack([(x[:, 0] - 60)[best[0]], h[at[0]]])
+            both = np.array([60.0, x[:, i].max()]), np.zeros(2, int)
+            start = shifts[[best[0, 0], at[0, 0]]]
+            peak = shift_integrals._peak(pair, *both, start, block, cells.window)
+            share = weights[at[0]] * peak.hole[1]
+            mass += np.exp(peak.height[1]) * peak.volume[1] - share.sum()
+            first += np.exp(peak.height[1]) * peak.volume[1] * peak.mean[1]
+            first -= share @ shifts[at[0]]
+            second += np.exp(peak.height[1]) * peak.volume[1] * peak.square[1]
+            second -= share @ np.square(shifts[at[0]]).sum(axis=1)
+        here = found.mass[0, 0, i] * np.exp(found.level[0, 0])
+        assert here == pytest.approx(mass, rel=1e-3)
+        if mass:
+            np.testing.assert_allclose(found.mean[0, 0, i], first / mass, atol=1e-3)
+            assert found.square[0, 0, i] == pytest.approx(second / mass, rel=1e-3)
+        else:
+            assert i == 5 and found.square[0, 0, i] == 0
+
+
 # Rotations.
 
 
