@@ -280,6 +280,9 @@ def test_amplitudes_are_those_at_which_particles_in_noise_are_as_strong():
     sizes = (dense.power * weights).sum(axis=1).reshape(2, -1).mean(axis=1)
     strengths = dense.amplitudes * np.sqrt(sizes)
     np.testing.assert_allclose(strengths, banks.LADDER[:, None] * [1, 1], rtol=1e-4)
+    fields = [each._replace(values=each.values / 1000) for each in bank.fields]
+    faint = with_dense(bank._replace(fields=tuple(fields))).dense
+    np.testing.assert_allclose(faint.amplitudes, 1000 * dense.amplitudes, rtol=1e-4)
     whole = dense.U.T @ dense.V
     error = whole - np.exp(2j * np.pi * (bank.k[: len(weights)] @ dense.cells.shifts.T))
     weight = dense.power.mean(axis=0) * weights

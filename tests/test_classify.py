@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -434,6 +435,84 @@ def test_places_of_particles_are_the_eigenvectors_of_their_differences():
         sign = np.sign(wanted @ found[:, k])
         close = 1e-3 * np.abs(wanted).max()
         np.testing.assert_allclose(sign * found[:, k], wanted, atol=close)
+
+
+def test_waves_that_depend_on_each_other_count_for_fewer():
+    data, lattice, _ = measured(count=4)
+    spectrum = classes.spectrum_of(data, whole_of(data), lattice.edges)
+    random = np.random.default_rng(6)
+    T = 30 * random.standard_normal((1, 2, len(lattice.waves), 2)).view(complex)[..., 0]
+    each = np.array([1.0, 0.4, 0.9, 1e-4])
+    power, WF = data.power.copy(), data.WF.copy()
+    power[2], WF[2] = 0, 0  # of which nothing was measured
+    some = data._replace(WF=WF, each=each, power=power)
+    found = classes.evidence(some, T, np.zeros(4, int), spectrum, lattice)
+    assert np.isnan(found[2]).all() and np.isfinite(found[[0, 1, 3]]).all()
+    norms = (np.abs(T[0]) ** 2 / spectrum.noise).sum(axis=1)
+    rho = LADDER / np.sqrt(norms.mean() * each.mean())
+    for i, k in itertools.product((0, 1, 3), range(2)):
+        x = (np.conj(T[0, k]) * data.WF[i] / spectrum.noise).real.sum()
+        g = (np.abs(T[0, k]) ** 2 * data.W[i] / spectrum.noise).sum()
+        P = (power[i] / spectrum.noise[lattice.edges[:-1]]).sum()
+        N = max(2 * (data.W[i] > 0).sum() * each[i], 8.0)
+        wanted, _ = log_likelihood(*(each[i] * e for e in (x, g, P)), N, rho)
+        np.testing.assert_allclose(found[i, k], wanted, rtol=1e-3, atol=0.02)
+
+
+def test_places_of_particles_under_a_mask_are_of_images():
+    """Of as much of their differences as the mask lets through, voxel by voxel."""
+    data, lattice, _ = measured(count=7)
+    whole = whole_of(data)
+    spectrum = classes.spectrum_of(data, whole, lattice.edges)
+    mask = np.zeros(BOX)
+    mask[4:9, 3:12, 5:11] = np.random.default_rng(7).uniform(0.2, 1, (5, 9, 6))
+    mask[4] *= 0.01  # as good as outside
+    found = classes.scattered(data, whole, spectrum, lattice, mask, 2)
+    T = whole.S / (whole.Q + spectrum.noise / np.maximum(spectrum.signal, 1e-30))
+    images = []
+    for WF, W in zip(data.WF, data.W, strict=True):
+        overlap = (WF * T.conj() / spectrum.noise).real.sum()
+        a = overlap / (W * np.abs(T) ** 2 / spectrum.noise).sum()
+        apart = (WF - a * W * T) * np.sqrt(spectrum.signal) / spectrum.noise
+        image = classes.to_image(apart, lattice) * mask
+        images.append(image[mask > 0.01 * mask.max()])
+    products = np.array([[a @ b for b in images] for a in images])
+    np.fill_diagonal(products, 0)
+    values, vectors = np.linalg.eigh(products)
+    for k in range(2):
+        wanted = vectors[:, -1 - k] * np.sqrt(max(values[-1 - k], 0))
+        sign = np.sign(wanted @ found[:, k])
+        close = 1e-3 * np.abs(wanted).max()
+        np.testing.assert_allclose(sign * found[:, k], wanted, atol=close)
+
+
+def test_chances_of_classes_go_by_evidence_and_shares():
+    logs = np.array([[1.0, 3.0, 2.0], [np.nan] * 3, [-900.0, -901.0, 5.0]])
+    shares = np.array([0.5, 0.3, 0.2])
+    found = classes.probabilities(logs, shares)
+    likely = np.exp(logs[0]) * shares
+    np.testing.assert_allclose(found[0], likely / likely.sum())
+    np.testing.assert_allclose(found[1], shares)  # of what nothing is known
+    np.testing.assert_allclose(found[2], [0, 0, 1], atol=1e-9)
+    gone = classes.probabilities(logs[:1], np.array([0.5, 0.0, 0.5]))
+    assert gone[0, 1] == 0 and gone[0].sum() == pytest.approx(1)
+
+
+def test_a_lattice_has_half_of_the_waves_the_longest_first():
+    lattice = classes.lattice_of(whole_box(BOX), 3.0, compiled=False)
+    ball = {
+        wave
+        for wave in itertools.product(range(-8, 9), repeat=3)
+        if 0 < np.linalg.norm(wave) <= 16 / 3.0
+    }
+    found = set(map(tuple, lattice.waves.tolist()))
+    assert len(found) == len(lattice.waves) == len(ball) / 2
+    assert found | {tuple(-i for i in each) for each in found} == ball
+    length = np.linalg.norm(lattice.waves, axis=1)
+    assert (np.diff(length) >= 0).all()
+    for low, high in itertools.pairwise(lattice.edges):
+        assert len(set(length[low:high].round())) == 1
+    np.testing.assert_allclose(lattice.k, lattice.waves / 16)
 
 
 def test_images_and_waves_are_the_same_thing():

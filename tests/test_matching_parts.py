@@ -12,12 +12,16 @@ from test_steps import BLOBS, BOX, TEMPLATE, K, random_data, random_poses
 from funpipe.engine import data as particles_data
 from funpipe.engine import matching, weighing
 from funpipe.engine.bank import template_bank
-from funpipe.engine.gauss_newton import Climbed
+from funpipe.engine.gauss_newton import Climbed, Poses
 from funpipe.engine.limits import Limits
 from funpipe.engine.matching import match, whitened
+from funpipe.engine.noise import Noise, believed, local_noise, sums
 from funpipe.engine.settings import SETTINGS
+from funpipe.engine.shells import shells_of
+from funpipe.engine.spectra import template_fields
 from funpipe.simulate import particles
-from funpipe.space.crops import lattice, whole_box, whole_boxes
+from funpipe.space.crops import lattice, whole_box, whole_boxes, window_power
+from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import rotation_grid
 from funpipe.space.tilts import as_tilt
 
@@ -221,3 +225,36 @@ def test_what_particles_hold_is_a_sum_over_all_waves_of_their_own_frame():
                 wanted = scale**2 * (W * np.abs(F) ** 2).sum()
                 assert found[i] == pytest.approx(wanted, rel=1e-3)
     assert whole.blank.tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("refined", [True, False])
+def test_a_bank_is_whitened_by_what_its_best_poses_leave(refined):
+    _, (crops, orientations) = made_crops(8, noise=1.0, falling=0.5)
+    bank = simple_bank(rotations=(12, 6), refined=refined)
+    sample = [(crops, orientations, TILT)]
+    found = whitened(bank, sample)
+    periods = bank.support.periods
+    k = half_ball(periods, 4.0) / np.array(periods)
+    k = k[np.argsort(np.square(k).sum(axis=1), kind="stable")].astype(np.float32)
+    shells = shells_of(k, max(periods))
+    seen = particles_data.sampled(*sample[0], bank, k, shells.edges)
+    as_noise = Noise(shells, seen.power, np.ones(len(seen.power)))
+    first = matching._with_noise(bank, as_noise)
+    best = match(crops, orientations, bank=first, tilt=TILT)
+    R = best.rotations.as_matrix()
+    poses = Poses(np.arange(8), best.templates, R, best.shifts, best.scores)
+    furthest = float(np.linalg.norm(k[-1]))
+    fields = tuple(template_fields(each, furthest) for each in bank.templates)
+    noise = believed(sums(poses, seen.data, fields, shells.edges), shells)
+    np.testing.assert_allclose(found.noise.power, noise.power, rtol=1e-3)
+    np.testing.assert_allclose(found.noise.fall, noise.fall, rtol=1e-3)
+    if not refined:
+        assert found.local == (1.0, 1.0)
+        return
+    data = seen.data.first(len(found.k))
+    W = data.W * noise.weights(found.k.T)
+    factors = local_noise(poses, data._replace(W=W.astype("f4")), found.fields)
+    dense = window_power(crops, bank.support).mean() / np.prod(periods)
+    wanted = np.minimum(factors.mean(axis=0) * dense, 1)
+    assert found.local == pytest.approx(tuple(wanted), rel=1e-2)
+    assert 0 < min(wanted) < 1

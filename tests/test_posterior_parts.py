@@ -9,6 +9,7 @@ import pytest
 import scipy
 from scipy.spatial.transform import Rotation
 
+from funpipe.engine import amplitude
 from funpipe.engine import posterior as likely
 from funpipe.engine.amplitude import fitted, log_odds
 from funpipe.engine.cells import cells_of
@@ -232,3 +233,21 @@ def test_the_evidence_of_modes_with_a_prior_is_that_of_their_products():
         wanted = ln + np.log(2 * np.pi / (a + p)).sum() / 2
         wanted -= (a * p / (a + p) @ away**2) / 2 + np.log(cells.volume)
         assert found[i, 0, 0] == pytest.approx(wanted, abs=0.05)
+
+
+def test_the_strength_of_a_particle_is_that_at_its_best_score():
+    random = np.random.default_rng(18)
+    n, m, r = 4, 2, len(GRID.rotations)
+    products, unit = products_of(random, n, m), np.array([0.5, 2.0])
+    products = products._replace(g=random.uniform(40, 200, (n, m * r)))
+    x = products.x.copy()
+    x[:, 0] *= -1  # nothing there is like the template
+    x[3, 1, 7] = 9e3  # more than there can be
+    found = amplitude._strengths(products._replace(x=x), unit)
+    for i in range(n):
+        scores = x[:, i] / np.sqrt(products.g[i] * products.P[i])
+        _, at = np.unravel_index(scores.argmax(), scores.shape)
+        score = min(max(scores.max(), 0.01), 0.999)
+        z = score * np.sqrt(products.N[i] / (1 - score**2))
+        wanted = z / np.sqrt(products.g[i, at]) / unit[at // r]
+        assert found[i] == pytest.approx(wanted, rel=1e-5)
