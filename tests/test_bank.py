@@ -305,3 +305,29 @@ def test_templates_of_short_waves_alone_are_refused():
     banks._check_power((waves + 1e-3 * smooth)[None], 4.0)
     with pytest.raises(ValueError, match="only shorter ones"):
         banks._check_power((waves + 1e-7 * smooth)[None], 4.0)
+
+
+def test_no_more_waves_are_turned_together_than_memory_holds(monkeypatch):
+    fields = template_fields(TEMPLATE, 1 / 3)
+    k = half_ball(SHAPE, 3.0) / np.array(SHAPE)
+    together = []
+
+    def counting(points, fields, count):
+        together.append(points.shape[:-1])
+        return sample(points, fields, count)
+
+    monkeypatch.setattr(banks, "sample", counting)
+    for count in (1, 2**18 // len(k), 2**18 // len(k) + 1, 300):
+        together.clear()
+        banks.turned_templates(fields, k, Rotation.random(count, rng=0))
+        assert all(each[-1] == len(k) for each in together)
+        assert sum(np.prod(each) for each in together) == count * len(k)
+        assert len(together) == 1 + count * len(k) // 2**18
+        assert max(np.prod(each) for each in together) < 2**18 + len(k)
+
+
+def test_what_is_known_without_noise_is_that_all_is_alike():
+    bank = small_bank(compiled=False)
+    assert bank.noise is None and bank.local == (1.0, 1.0) and bank.dense is None
+    assert not bank.compiled and not bank.fields[0].compiled
+    assert not template_fields(TEMPLATE, 0.1).compiled

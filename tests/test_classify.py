@@ -306,6 +306,18 @@ def test_sums_and_evidence_are_those_of_a_loop():
     assert shell[-1] == len(lattice.edges) - 2
 
 
+def test_particles_are_taken_in_blocks_that_memory_holds(monkeypatch):
+    data, _, _ = measured(count=7)
+    N = data.W.shape[1]
+    for size, count in ((1, 1), (2, 2), (3, 3), (7, 7), (9, 9)):
+        monkeypatch.setattr(classes, "_BLOCK", 12 * N * size + 11)
+        blocks = list(classes._blocks(data))
+        assert [each.start for each in blocks] == list(range(0, 7, count))
+        assert all(each.stop - each.start == count for each in blocks)
+    monkeypatch.setattr(classes, "_BLOCK", 1)  # less than one
+    assert len(list(classes._blocks(data))) == 7
+
+
 def test_the_powers_of_noise_and_signal_are_those_that_were_made():
     data, lattice, made = measured(count=200)
     found = classes.spectrum_of(data, whole_of(data), lattice.edges)

@@ -226,6 +226,25 @@ def test_information_is_summed_up_wave_by_wave(monkeypatch):
             np.testing.assert_allclose(all_of_them[i], wanted, rtol=1e-4, atol=close)
 
 
+@pytest.mark.parametrize("together", [100, 101, 1000])
+def test_waves_are_looked_at_some_at_a_time(together, monkeypatch):
+    k, fields, whole = known()
+    counts = []
+
+    def counting(points, fields):
+        counts.append(len(points))
+        return sample(points, fields)
+
+    monkeypatch.setattr(covering, "sample", counting)
+    monkeypatch.setattr(covering, "_TOGETHER", together)
+    found = information(fields, k, np.ones(len(k)))
+    assert counts[:-1] == [together] * (len(counts) - 1) and sum(counts) == len(k)
+    for one, other in zip(found, whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+    nothing = information(fields, k, np.zeros(len(k)))
+    assert all((each == 0).all() for each in nothing)
+
+
 @pytest.mark.parametrize("rotations", [(24, 4), (6, 3)])
 @pytest.mark.parametrize("window", [(3.0, 3.0, 3.0), (0.0, 2.0, 5.0)])
 def test_poses_that_are_tried_lose_no_more_than_they_may(rotations, window):

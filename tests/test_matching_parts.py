@@ -145,6 +145,18 @@ def test_a_search_is_that_of_a_loop_over_all_that_is_tried():
             np.testing.assert_allclose(found.t[first], bank.shifts[shift], atol=1.01)
 
 
+def test_a_search_by_a_few_scores_at_a_time_is_the_same(monkeypatch):
+    _, (crops, orientations) = made_crops(3)
+    bank = simple_bank(rotations=(12, 6))
+    seen, _ = particles_data.seen_by(crops, orientations, TILT, bank)
+    args = seen.first(bank.stages[0][0]), 0.95, np.full(3, 2.0), bank
+    whole = matching._search(*args)
+    for size in (1, 7 * len(bank.shifts), 2**30):
+        monkeypatch.setattr(matching, "_TABLE", size)
+        for one, other in zip(whole, matching._search(*args), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
 TILT = as_tilt("tilt", (-60, 60))
 
 

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from funpipe.engine import data as particles_data
 from funpipe.engine import gauss_newton
+from funpipe.engine import noise as noises
 from funpipe.engine.gauss_newton import Poses, Spectra
 from funpipe.engine.limits import Limits
 from funpipe.engine.noise import Noise, Sums, believed, sums
@@ -153,6 +154,54 @@ def test_a_pose_is_compared_by_the_formulas_of_the_module():
         assert found.power[q] == pytest.approx(P, rel=1e-4)
         if a < 0:
             np.testing.assert_array_equal(found.curvature[q], found.normal[q])
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7, 10, 12])
+def test_no_more_poses_are_looked_at_together_than_the_cache_holds(count, monkeypatch):
+    spectra = random_data(1)
+    poses = random_poses(count, [0] * count)
+    data = gauss_newton._Data(spectra, FIELDS[0], EDGES, np.diff(EDGES)[None])
+    together = []
+
+    def counting(part, data):
+        together.append(len(part.particle))
+        return gram_of(part, data)
+
+    gram_of = gauss_newton._gram
+    monkeypatch.setattr(gauss_newton, "_gram", counting)
+    for size in (1, 3, 100):
+        together.clear()
+        monkeypatch.setattr(gauss_newton, "_BATCH", size * len(K) + 5)
+        gauss_newton._linearise(poses, data)
+        assert sum(together) == count and max(together) <= size
+        assert len(together) == -(-count // size)
+    together.clear()
+    monkeypatch.setattr(gauss_newton, "_BATCH", 1)  # less than one
+    gauss_newton._linearise(poses, data)
+    assert together == [1] * count
+
+
+@pytest.mark.parametrize("count", [1, 32, 33, 64, 70, 97])
+def test_particles_are_compared_with_a_template_some_at_a_time(count, monkeypatch):
+    poses = random_poses(count + 5, [0] * (count + 5))
+    poses.template[count:] = 1
+    parts = noises._parts(poses)
+    assert [set(each.template) for each in parts[:-1]] == [{0}] * (len(parts) - 1)
+    assert len(parts[-1].template) == 5 and set(parts[-1].template) == {1}
+    sizes = [len(each.template) for each in parts[:-1]]
+    assert sum(sizes) == count and max(sizes) <= 32
+    assert len(sizes) == -(-count // 32)
+    together = []
+
+    def counting(some, *args):
+        together.append(len(some.particle))
+        return products_of(some, *args)
+
+    products_of = noises._products
+    monkeypatch.setattr(noises, "_products", counting)
+    both = (FIELDS[0], template_fields(TEMPLATE[::-1].copy(), 1 / 3.5))
+    noises.local_noise(poses, random_data(1), both)
+    assert together == [*sizes, 5]
 
 
 # Steps.

@@ -311,6 +311,21 @@ def test_exact_scores_are_those_of_crops_one_by_one():
     assert len(exact(tile, where[:0], BASIS, go_on).scores) == 0
 
 
+@pytest.mark.parametrize("count", [0, 1, 32, 33, 64, 70])
+def test_it_is_asked_whether_to_go_on_for_every_few_voxels(count):
+    tile = noise(7)
+    where = np.argwhere(wanted_box())[:count]
+    asked = []
+    exact(tile, where, BASIS, lambda: asked.append(1))
+    assert len(asked) == -(-count // 32)
+    low, high = np.full(3, LOW), np.full(3, HIGH)
+    options = {"low": low, "high": high, "go_on": lambda: asked.append(1)}
+    if count:
+        asked.clear()
+        rescored(tile, where, BASIS, 2.0, **options)  # more than any score
+        assert len(asked) >= -(-count // 32)
+
+
 def test_poses_near_places_go_to_the_best_voxel(planted):
     tile, places = planted
     low, high = np.full(3, LOW), np.full(3, HIGH - 1)
