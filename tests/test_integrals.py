@@ -16,6 +16,7 @@ from funpipe.engine.cells import cells_of
 from funpipe.engine.gauss_newton import Poses
 from funpipe.engine.integrals import Tops, basis_at, of_tops, over_tops
 from funpipe.engine.posterior import Modes
+from funpipe.engine.prior import FLAT, Prior, truncated
 from funpipe.engine.shift_integrals import over_shifts
 from funpipe.engine.turns import rotation_vectors, turns_between
 from funpipe.space.geometry import RotationGrid, rotation_grid
@@ -414,6 +415,97 @@ def test_of_a_gaussian_on_a_face_half_counts():
     sigma = 1 / np.sqrt(3e3)
     moved = [3 * sigma**2, (3 - 2 / np.pi) * sigma**2]
     np.testing.assert_allclose(peaks.spread[:, 1], moved, rtol=1e-2)
+
+
+@pytest.mark.parametrize("prior", [FLAT, Prior(0.06, 0.5)])
+@pytest.mark.parametrize("window", [(3.0, 3.0, 3.0), (2.0, 0.0, 3.0)])
+def test_gaussians_of_maxima_are_those_of_a_loop_over_them(window, prior):
+    """By covariances, where the code has precisions."""
+    random = np.random.default_rng(16)
+    grid, window = rotation_grid((24, 8)), np.array(window)
+    axes = np.flatnonzero(window)
+    shifts = lattice() * (window > 0)
+    cells = cells_of(grid, np.unique(shifts, axis=0), window, prior)
+    spacing = np.radians(8)
+    count, d = 6, 3 + len(axes)
+    R = Rotation.from_rotvec(0.2 * random.normal(size=(count, 3)))
+    t = random.uniform(-1, 1, (count, 3)) * (window > 0)
+    t[1, 2] = 2.8  # beside a face
+    A = precisions(random, count, 6, 20.0, 3e3)
+    height = np.arange(count, 0.0, -1)
+    tops = tops_at(R, t, height, A, np.arange(count))
+    widths = cells.widths
+    peaks, hole, basin = over_tops(
+        tops, cells.quaternions, cells.spacing, cells.free, widths, prior
+    )
+    some = [0, 1, 2, *(3 + axes)]
+    least = np.pi / 2 / np.array([widths[0]] * 3 + list(window[axes])) ** 2
+    P = np.diag([1 / prior.turn**2] * 3 + [1 / prior.move**2] * 3)[np.ix_(some, some)]
+    for q in range(count):
+        both = A[q][np.ix_(some, some)] + np.diag(least)
+        turning = np.linalg.inv(np.linalg.inv(both)[:3, :3])  # whatever the shift
+        values, vectors = np.linalg.eigh(turning)
+        widest = np.minimum(1 / np.sqrt(values) / 0.4 / spacing, 10)
+        B = vectors @ np.diag(widest**12 * values + 1 / spacing**2) @ vectors.T
+        ways = (R[q].inv() * grid.rotations).as_rotvec()
+        wanted = [np.exp(-way @ B @ way / 2) for way in ways]
+        np.testing.assert_allclose(hole[q], wanted, atol=1e-9)
+        square = np.array([way @ turning @ way for way in ways])
+        np.testing.assert_array_equal(basin[q], square < 16.3)
+        near = np.linalg.norm(ways, axis=1).argmin()
+        assert peaks.nearest[q] == near
+        moving = both[3:, 3:]
+        width = np.linalg.det(moving) ** (-0.5 / len(axes))
+        clear = (np.abs(t[q, axes]) < window[axes] - 2 * width).all()
+        narrow = clear / (1 + (width / 0.22) ** 12)
+        assert peaks.narrow[q] == pytest.approx(narrow)
+        both[:3, :3] += B
+        away = np.concatenate([R[q].as_rotvec(), t[q]])[some]
+        step = -np.linalg.solve(both + P, P @ away)
+        there = t[q].copy()
+        there[axes] -= np.linalg.solve(moving, both[3:, :3] @ ways[near])
+        there[axes] += step[3:]
+        np.testing.assert_allclose(peaks.shift_there[q], there, atol=1e-9)
+        top = height[q] - away @ P @ away / 2 - (P @ away) @ step / 2
+        covariance = np.linalg.inv(both + P)
+        ln = top + np.linalg.slogdet(2 * np.pi * covariance)[1] / 2
+        inside = truncated(
+            t[None, q, axes] + step[None, 3:],
+            np.diag(covariance)[None, 3:],
+            window[axes],
+        )
+        assert peaks.log_mass[q] == pytest.approx(ln + np.log(inside[0]).sum())
+        np.testing.assert_allclose(peaks.tops.t[q, axes], inside[1][0], atol=1e-9)
+        spread = [np.diag(covariance)[:3].sum(), inside[2].sum()]
+        np.testing.assert_allclose(peaks.spread[q], spread)
+        turn = Rotation.from_quat(peaks.tops.quaternion[q])
+        way = (R[q].inv() * turn).as_rotvec()
+        np.testing.assert_allclose(way, step[:3], atol=1e-9)
+    assert d == 3 + len(axes) and (prior.flat or np.abs(step).max() > 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("angle", "shift", "far"),
+    [
+        (0.1, 0.1, False),
+        (1.45 * 0.14, 0.0, False),  # of a spacing of 8 degrees
+        (1.55 * 0.14, 0.0, True),
+        (0.0, 1.45, False),
+        (0.0, -1.55, True),
+    ],
+)
+def test_what_a_prior_moves_far_is_left_to_the_grid(angle, shift, far):
+    cells = cells_of(rotation_grid((40, 8)), lattice(), WINDOW)
+    R = Rotation.from_rotvec([[0, angle, 0]])
+    A = np.diag([2e3] * 3 + [1.0] * 3)[None]  # narrower than the grid
+    tops = tops_at(R, np.array([[0, 0, shift]]), np.zeros(1), A)
+    window = cells.quaternions, cells.spacing, cells.free, cells.widths
+    prior = Prior(1e-3, 1e-3)  # moves nearly all the way to no turn and no shift
+    peaks, hole, _ = over_tops(tops, *window, prior)
+    assert np.isneginf(peaks.log_mass[0]) == far
+    assert hole.any() != far
+    still, hole, _ = over_tops(tops, *window)
+    assert np.isfinite(still.log_mass[0]) and hole.any()
 
 
 @pytest.mark.parametrize(("width", "part"), [(0.15, 1.0), (0.22, 0.5), (0.4, 0.0)])
