@@ -401,3 +401,26 @@ def test_angles_change_by_a_step_as_their_limits_say(turn):
         if turn:
             rates[2] *= -1  # outward is down
         np.testing.assert_allclose(np.sort(rows @ way), np.sort(rates), atol=1e-6)
+
+
+@pytest.mark.parametrize("turn", [180.0, (180.0, 90.0, 180.0), None])
+def test_half_a_turn_is_no_limit(turn):
+    limits = Limits((2.0,) * 3, turn)
+    vectors = [[0, 180, 0], [180, 0, 0], [0, 0, 179.9999999], [100, 90, 100]]
+    R = Rotation.from_rotvec(vectors, degrees=True).as_matrix()
+    t = np.zeros((4, 3))
+    assert not limits.reached(R, t).any()
+    assert (limits.outward(R, t) == 0).all()
+    np.testing.assert_array_equal(limits.within(R, t)[0], R)
+
+
+def test_a_limit_is_reached_a_ten_millionth_before_it():
+    for short, reached in ((0.0, True), (0.9e-7, True), (1.1e-7, False)):
+        turned = Rotation.from_rotvec([[0, np.radians(20) - short, 0]]).as_matrix()
+        limits = Limits((2.0, 1.0, 1.0), 20.0)
+        zero, t = np.zeros((1, 3)), np.array([[-2.0 + short, 0, 0]])
+        assert limits.reached(turned, zero)[0] == reached
+        assert limits.outward(turned, zero).any() == reached
+        still = np.eye(3)[None]
+        assert limits.reached(still, t)[0] == reached
+        assert limits.outward(still, t).any() == reached
