@@ -527,6 +527,34 @@ def test_a_lattice_has_half_of_the_waves_the_longest_first():
     np.testing.assert_allclose(lattice.k, lattice.waves / 16)
 
 
+@pytest.mark.parametrize("factor", [1e-5, 1e4])
+def test_no_units_matter_to_classes(factor):
+    data, lattice, _ = measured(count=6)
+    random = np.random.default_rng(8)
+    moved = data._replace(WF=data.WF * np.float32(factor), power=data.power * factor**2)
+    weights, fold = random.random((6, 2)), np.zeros(6, int)
+    found = []
+    for each in (data, moved):
+        whole, sums = whole_of(each), classes.class_sums(each, weights)
+        spectrum = classes.spectrum_of(each, whole, lattice.edges)
+        T = classes.references(sums, whole, spectrum, lattice, None)
+        given = classes.scaled(
+            T * factor ** random.integers(-1, 2), sums, spectrum, lattice.edges
+        )
+        ln = classes.evidence(each, T[None], fold, spectrum, lattice)
+        places = classes.scattered(each, whole, spectrum, lattice, None, 2)
+        found.append((spectrum, T, given, ln, np.abs(places)))
+    (one, T, given, ln, places), (other, *rest) = found
+    for before, after in zip(one, other, strict=True):
+        np.testing.assert_allclose(after, before * factor**2, rtol=1e-3)
+    for before, after in zip((T, given), rest[:2], strict=True):
+        close = 1e-4 * np.abs(before).max() * factor
+        np.testing.assert_allclose(after, before * factor, rtol=1e-3, atol=close)
+    np.testing.assert_allclose(rest[2], ln, rtol=1e-3, atol=1e-2)
+    close = 1e-3 * places.max()
+    np.testing.assert_allclose(rest[3], places, rtol=1e-2, atol=close)
+
+
 def test_images_and_waves_are_the_same_thing():
     _, lattice, _ = measured(count=1)
     image = np.random.default_rng(0).normal(size=(2, *BOX))

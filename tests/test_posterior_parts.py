@@ -251,3 +251,22 @@ def test_the_strength_of_a_particle_is_that_at_its_best_score():
         z = score * np.sqrt(products.N[i] / (1 - score**2))
         wanted = z / np.sqrt(products.g[i, at]) / unit[at // r]
         assert found[i] == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_no_units_matter_to_strengths_and_likelihoods(factor):
+    random = np.random.default_rng(19)
+    products, unit = products_of(random, 4, 2), np.array([0.5, 2.0])
+    moved = products._replace(
+        x=products.x * np.float32(factor), P=products.P * factor**2
+    )
+    found = amplitude._strengths(moved, unit)
+    np.testing.assert_allclose(found, amplitude._strengths(products, unit), rtol=1e-5)
+    one, v = log_likelihood(30.0, 90.0, 900.0, 1e3, 0.5)
+    other, same = log_likelihood(30.0 * factor, 90.0, 900.0 * factor**2, 1e3, 0.5)
+    assert other == pytest.approx(one) and same == pytest.approx(v)
+    faint = products._replace(
+        x=products.x * np.float32(factor), g=products.g * factor**2
+    )
+    found = amplitude._strengths(faint, unit / factor)
+    np.testing.assert_allclose(found, amplitude._strengths(products, unit), rtol=1e-5)

@@ -544,3 +544,66 @@ def test_a_limit_is_reached_that_is_not_0():
         assert found.tolist() == reached
     still = Limits((2.0, 0.0, 1.0), 0.0).reached(turned[:1], t[:1])
     assert not still.any()
+
+
+# Units.
+
+
+@pytest.mark.parametrize("template", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("data", [1e-4, 1e4])
+def test_no_units_matter_to_noise_fall_off_and_steps(template, data):
+    random = np.random.default_rng(16)
+    T, D = random.standard_normal((2, 3, 4, 9))
+    norms, overlaps, powers = (np.square(T).sum(2), (T * D).sum(2), np.square(D).sum(2))
+    counts = np.full((3, 4), 9)
+    scaled = norms * template**2, overlaps * template * data, powers * data**2
+    noise = noise_of(norms, overlaps, powers, counts)
+    np.testing.assert_allclose(noise_of(*scaled, counts), noise * data**2)
+    shells = shells_of(np.array([[i, 0, 0] for i in range(1, 5)]) / 16, 16.0)
+    one = believed(Sums(norms, np.abs(overlaps), powers, counts), shells)
+    other = believed(Sums(scaled[0], np.abs(scaled[1]), scaled[2], counts), shells)
+    np.testing.assert_allclose(other.power, one.power)
+    np.testing.assert_allclose(other.fall, one.fall)
+    spectra, poses = random_data(3), random_poses(3)
+    whole = gauss_newton._Data(
+        spectra, FIELDS[0], EDGES, np.array([np.diff(EDGES)] * 3)
+    )
+    gram = gauss_newton._gram(poses, whole)
+    rows = np.array([template] * 7 + [data])
+    columns = np.array([template] * 7 + [data] * 4)
+    moved = gram * rows[:, None] * columns
+    here, there = (gauss_newton._step_of(each, whole.counts) for each in (gram, moved))
+    np.testing.assert_allclose(there.score, here.score)
+    for one, other in zip(here[1:], there[1:], strict=True):
+        close = 1e-9 * np.abs(one).max() * data**2
+        order = 4 if one is here.scatter else 2
+        close *= data ** (order - 2)
+        np.testing.assert_allclose(other, one * data**order, rtol=1e-6, atol=close)
+    move, same = (
+        gauss_newton._solve(
+            each, np.full(3, 0.5), gauss_newton._FREE, np.zeros((3, 1, 6))
+        )
+        for each in (here, there)
+    )
+    np.testing.assert_allclose(same.step, move.step, rtol=1e-5)
+    np.testing.assert_allclose(same.length, move.length, rtol=1e-5)
+    variance, alike = (
+        gauss_newton._variance(each, gauss_newton._FREE) for each in (here, there)
+    )
+    np.testing.assert_allclose(alike, variance, rtol=1e-5)
+    size = gauss_newton._expected_score(there, move.gain * data**2)
+    np.testing.assert_allclose(size, gauss_newton._expected_score(here, move.gain))
+
+
+@pytest.mark.parametrize("factor", [1e-4, 1e4])
+def test_no_units_matter_to_local_noise(factor):
+    spectra, poses = random_data(3), random_poses(3)
+    found = noises.local_noise(poses, spectra, FIELDS)
+    moved = spectra._replace(F=spectra.F * np.float32(factor))
+    np.testing.assert_allclose(
+        noises.local_noise(poses, moved, FIELDS), found, rtol=1e-3
+    )
+    faint = (FIELDS[0]._replace(values=FIELDS[0].values * np.float32(factor)),)
+    np.testing.assert_allclose(
+        noises.local_noise(poses, spectra, faint), found, rtol=1e-3
+    )
