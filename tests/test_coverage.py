@@ -461,7 +461,8 @@ def test_of_few_or_far_rotations_neighbours_are_themselves():
     far, near = neighbours(two, 80.0), neighbours(two, 100.0)
     assert [sorted(set(each)) for each in far] == [[0], [1]]
     assert [sorted(set(each)) for each in near] == [[0, 1], [0, 1]]
-    alone = neighbours(two, 0.0)
+    beside = Rotation.from_rotvec([[0, 0, 0], [0, 0, 0.5]], degrees=True)
+    alone = neighbours(beside, 0.0)
     assert [sorted(set(each)) for each in alone] == [[0], [1]]
     many = neighbours(rotation_grid((30, 5)).rotations, 60.0)
     assert many.shape[1] == 32

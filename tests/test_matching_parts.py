@@ -270,3 +270,36 @@ def test_a_bank_is_whitened_by_what_its_best_poses_leave(refined):
     wanted = np.minimum(factors.mean(axis=0) * dense, 1)
     assert found.local == pytest.approx(tuple(wanted), rel=1e-2)
     assert 0 < min(wanted) < 1
+
+
+def test_a_score_is_as_if_all_waves_were_looked_at():
+    _, (crops, orientations) = made_crops(4)
+    bank = simple_bank()
+    bank = bank._replace(stages=((10, 0.5), (len(bank.k), 0.81)))
+    data, whole = particles_data.seen_by(crops, orientations, TILT, bank)
+    poses = random_poses(6, [0, 0, 1, 1, 2, 3])
+    score = np.array([0.2, 0.5, -0.3, -0.4, 0.95, 0.6])
+    poses = poses._replace(score=score, template=np.array([0, 1, 0, 1, 2, 0]))
+    poses.t[1] = [2.0, 0, 0]
+    poses.t[4] = [0.1, 0.2, 0.3]
+    poses.R[4:] = np.eye(3)
+    used = (data.W * np.abs(data.F) ** 2).sum(axis=1)
+    power = used * np.array([2.0, 3.0, 1.0, 4.0])
+    whole = whole._replace(power=power, blank=np.arange(4) == 3)
+    climbed = Climbed(
+        poses, np.full((6, 2), 0.01), np.arange(6) % 2 > 0, np.zeros((6, 6, 6))
+    )
+    limits = Limits((2.0,) * 3)
+    best = np.array([1, 2, 4, 5])
+    found = matching._best_of(climbed, best, whole, data, limits, bank)
+    part = np.sqrt(1 / np.array([2.0, 3.0, 1.0, 4.0]) / 0.81)
+    # No score is above 1; of a blank box it is 0.
+    wanted = np.array([0.5, -0.3, 1 / part[2], 0]) * part
+    np.testing.assert_allclose(found.scores, wanted, rtol=1e-4)
+    assert found.templates.tolist() == [1, 0, 2, 0]
+    assert found.at_limit.tolist() == [True, False, False, False]
+    assert found.converged.tolist() == [True, False, False, False]
+    assert found.blank.tolist() == [False, False, False, True]
+    np.testing.assert_allclose(found.shifts[:3], poses.t[best[:3]])
+    np.testing.assert_allclose(found.rotations.as_matrix()[:3], poses.R[best[:3]])
+    assert (found.shifts[3] == 0).all() and found.rotations[3].magnitude() == 0

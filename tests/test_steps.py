@@ -546,6 +546,74 @@ def test_a_limit_is_reached_that_is_not_0():
     assert not still.any()
 
 
+def test_noise_of_shells_is_that_of_a_loop():
+    random = np.random.default_rng(17)
+    waves = np.array([[1, 30, 5, 0], [3, 2, 1, 0], [0, 0, 0, 0]])
+    norms, overlaps, left = random.uniform(0.1, 0.9, (3, 3, 4)) * (waves > 0)
+    powers = left + overlaps**2 / np.maximum(norms, 1e-9)
+    powers[0, 2] *= 0.1  # less than what is fitted, by rounding
+    found = noise_of(norms, overlaps, powers, waves)
+    for q in range(3):
+        rest, numbers = np.zeros(4), np.zeros(4)
+        for s in range(4):
+            if not waves[q, s]:
+                continue
+            rest[s] = max(powers[q, s] - overlaps[q, s] ** 2 / norms[q, s], 0)
+            # One number of each shell, and six of all of them, are fitted.
+            fitted = 1 + 6 * waves[q, s] / waves[q].sum()
+            numbers[s] = max(2 * waves[q, s] - fitted, 0)
+        whole = rest.sum() / max(numbers.sum(), 1)
+        for s in range(4):
+            wanted = (rest[s] + 4 * whole) / (numbers[s] + 4)
+            assert found[q, s] == pytest.approx(wanted)
+    assert rest.sum() == 0 and (found[2] == 0).all()
+
+
+@pytest.mark.parametrize("fewest", [1, 5, 24])
+def test_shells_are_as_thick_as_they_must_be(fewest):
+    random = np.random.default_rng(18)
+    k = np.sort(random.uniform(0.001, 0.2, 150))[:, None] * [0.0, 0.6, 0.8]
+    found = shell_edges(k, fewest=fewest)
+    wanted, length = [0], np.linalg.norm(k, axis=1)
+    for limit in np.arange(1, 10) * 0.02:
+        count = (length <= limit).sum()
+        if count - wanted[-1] >= fewest:
+            wanted.append(count)
+    wanted.append(len(k))
+    assert found.tolist() == wanted
+    assert shell_edges(k[:3]).tolist() == [0, 3]
+    at_edge = np.array([[0.0, 0.0, each] for each in (0.01, 0.02, 0.03, 0.04)])
+    assert shell_edges(at_edge, fewest=2).tolist() == [0, 2, 4]
+    assert len(shell_edges(k)) < len(shell_edges(k, fewest=1))
+
+
+def test_a_shell_is_found_of_any_length():
+    k = np.array([1.0, 1.1, 2.0, 4.2])[:, None] * [0, 0, 1] / 8
+    shells = shells_of(k, 8.0)
+    assert shells.edges.tolist() == [0, 2, 3, 4]
+    np.testing.assert_allclose(shells.length * 8, [1.05, 2.0, 4.2])
+    np.testing.assert_allclose(shells.ends * 8, [1.5, 2.5, 4.5])
+    lengths = np.array([0.0, 1.4, 1.6, 2.4, 2.6, 4.0, 9.0]) / 8
+    assert shells.at(lengths).tolist() == [0, 0, 1, 1, 2, 2, 2]
+
+
+def test_weights_lie_between_shells_in_equal_ratios():
+    k = np.array([[1, 0, 0], [2, 0, 0], [3, 0, 0]]) / 8
+    shells = shells_of(k, 8.0)
+    noise = Noise(shells, np.array([8.0, 0.5, 2.0]), np.ones(3))
+    at = np.array([0.5, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 7.0]) / 8
+    wanted = [1 / 8, 1 / 8, 1 / 4, 1 / 2, 2, 1, 1 / 2, 1 / 2]
+    for way in np.eye(3):
+        np.testing.assert_allclose(noise.weights(way[:, None] * at), wanted)
+    nothing = noise._replace(power=np.zeros(3))
+    assert (nothing.weights(k.T) == 0).all()
+    # What is as good as nothing lets no wave count.
+    faint = noise._replace(power=np.array([8.0, 1e-11, 2.0]))
+    np.testing.assert_allclose(faint.weights(k.T), [1 / 8, 0, 1 / 2])
+    small = noise._replace(power=np.array([8.0, 1e-9, 2.0]))
+    assert small.weights(k.T)[1] == pytest.approx(1e9)
+
+
 # Units.
 
 
