@@ -24,6 +24,7 @@ from funpipe.space.crops import lattice, whole_box, whole_boxes, window_power
 from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import rotation_grid
 from funpipe.space.tilts import as_tilt
+from funpipe.space.transfer import Transfer
 
 
 def test_significance_margin_and_freedom_are_their_formulas():
@@ -303,3 +304,25 @@ def test_a_score_is_as_if_all_waves_were_looked_at():
     np.testing.assert_allclose(found.shifts[:3], poses.t[best[:3]])
     np.testing.assert_allclose(found.rotations.as_matrix()[:3], poses.R[best[:3]])
     assert (found.shifts[3] == 0).all() and found.rotations[3].magnitude() == 0
+
+
+def test_what_a_transfer_left_is_undone_under_the_templates_power(monkeypatch):
+    _, (crops, orientations) = made_crops(3)
+    bank = simple_bank()
+    plain, _ = particles_data.seen_by(crops, orientations, TILT, bank)
+
+    def transferred(tilt, vectors):
+        """Return less of waves the shorter they are, with a sign that changes."""
+        length = np.sqrt(np.square(vectors).sum(axis=0))
+        return Transfer(np.cos(20 * length) - 0.2, 3.0 * tilt(vectors))
+
+    monkeypatch.setattr(particles_data, "transfer_of", transferred)
+    found, _ = particles_data.seen_by(crops, orientations, TILT, bank)
+    p = bank.power.mean(axis=0).astype(float)
+    H = np.cos(20 * np.linalg.norm(bank.k, axis=1)) - 0.2
+    for i in range(3):
+        W = plain.W[i].astype(float)
+        first = W[: len(p)] * p
+        by = H / np.sqrt((first * H[: len(p)] ** 2).sum() / first.sum())
+        np.testing.assert_allclose(found.F[i], plain.F[i] / by, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found.W[i], W * by**2, rtol=1e-4)

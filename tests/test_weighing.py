@@ -300,6 +300,16 @@ def test_a_pose_is_sure_that_is_far_above_chance_and_narrow():
     assert not is_sure(followed_of([40.0, 0.0], move=1.01 * widest))
 
 
+def test_an_axis_that_is_not_searched_makes_no_pose_unsure():
+    chosen = BANK.dense.cells._replace(window=np.array([1.0, 0.0, 2.0]))
+    bank = BANK._replace(dense=BANK.dense._replace(cells=chosen))
+    assert is_sure(followed_of([40.0, 0.0], move=0.99 * SETTINGS.narrow), bank)
+    assert not is_sure(followed_of([40.0, 0.0], move=1.01 * SETTINGS.narrow), bank)
+    none = BANK.dense.cells._replace(window=np.zeros(3), free=0)
+    bank = BANK._replace(dense=BANK.dense._replace(cells=none))
+    assert is_sure(followed_of([40.0, 0.0], move=9.0, turn=90.0, angle=300.0), bank)
+
+
 def test_a_pose_is_sure_where_no_other_is_nearly_as_likely():
     z = 30.0
     near = np.sqrt(z**2 - 2 * SETTINGS.alone)
