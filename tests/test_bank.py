@@ -271,6 +271,15 @@ def test_a_bank_that_knows_the_noise_counts_waves_by_it(refined):
         assert part == pytest.approx(wanted, rel=1e-3)
 
 
+def test_waves_of_templates_count_as_the_data_have_them():
+    noise = noise_of_the_bank()
+    k = np.random.default_rng(2).uniform(-0.12, 0.12, (3, 9))
+    found = banks._of_filtered(k, noise=noise)
+    for wave, weight in zip(k.T, found, strict=True):
+        fall = noise.fall_off(wave[:, None])[0]
+        assert weight == pytest.approx(noise.weights(wave[:, None])[0] * fall * fall)
+
+
 def test_amplitudes_are_those_at_which_particles_in_noise_are_as_strong():
     noise = noise_of_the_bank()
     bank = small_bank(templates=2, noise=noise)

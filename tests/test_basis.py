@@ -133,3 +133,11 @@ def test_the_bulk_of_templates_is_what_is_dense_in_them_on_average(factor):
     other[9:11, 7, 7] = -0.25
     assert ball_of(factor * np.stack([one, other])).bulk == (18 + 4 + 8) // 2
     assert ball_of(factor * one[None]).bulk == 22
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e4])
+def test_no_grey_scale_matters_to_what_is_seen(factor):
+    crops = np.random.default_rng(3).standard_normal((2, SIDE, SIDE, SIDE))
+    one, other = (seen_of((by * crops).astype("f4"), BASIS) for by in (1.0, factor))
+    np.testing.assert_allclose(other, one, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(other, axis=1), 1, rtol=1e-5)

@@ -181,6 +181,17 @@ def test_places_are_as_far_apart_as_kernels_allow():
         assert not coarser or beyond(step + 0.5) > SWEEP.aliased - 1e-5
 
 
+@pytest.mark.parametrize("finest", [3.0, 4.5])
+def test_places_are_no_farther_apart_than_half_of_the_shortest_period(finest):
+    """Even where templates have nothing but long waves."""
+    basis = search_basis(TEMPLATES, GRID, finest, support=SUPPORT, seen=SEEN)
+    long = np.linalg.norm(basis.k, axis=1) < 0.12
+    smooth = basis._replace(
+        g=np.where(long, basis.g, 0), window=np.ones_like(basis.window) * 0.99
+    )
+    assert step_for(smooth) == max(1.0, int(finest) / 2)
+
+
 def test_the_best_row_of_each_place_is_that_of_a_loop():
     random = np.random.default_rng(5)
     c, a = random.standard_normal((7, 4)), random.standard_normal((9, 4))
