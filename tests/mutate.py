@@ -49,8 +49,8 @@ FLOORS = {  # the tests from which those that run a line are taken
     "space": "check_tilts cropping crops euler fourier fsc geometry optics physics "
     "regions seeding shells symmetry tilt_series transfer views",
     "engine": "amplitude bank basis classify climb costs coverage engine_seam estimate "
-    "integrals matching matching_parts posterior posterior_parts preflight "
-    "robust_engine scoring search steps sweep weighing",
+    "integrals matching matching_parts posterior posterior_parts preflight prior "
+    "rescoring robust_engine scoring search search_background steps sweep weighing",
 }
 
 

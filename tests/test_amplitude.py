@@ -36,6 +36,18 @@ def test_between_amplitudes_evidence_is_its_parabola():
     assert LADDER[0] == 2 and 95 < LADDER[-1] < 100
 
 
+def test_between_amplitudes_the_three_that_are_nearest_count():
+    """And no others: what is no parabola is nowhere else followed as well."""
+    values = np.random.default_rng(11).normal(size=(2, 7))
+    ladder = 1.35 ** np.arange(7)
+    middles = {0.0: 1, 0.4: 1, 1.4: 1, 1.6: 2, 3.2: 3, 4.9: 5, 5.6: 5, 6.0: 5}
+    for step, middle in middles.items():
+        some = slice(middle - 1, middle + 2)
+        for row, found in zip(values, amplitude._between(values, step), strict=True):
+            parabola = np.polyfit(ladder[some], row[some], 2)
+            assert found == pytest.approx(np.polyval(parabola, 1.35**step))
+
+
 def test_evidence_of_scattered_amplitudes_is_the_integral_over_them():
     random = np.random.default_rng(7)
     values = evidence_of(random, 6, 6.0)

@@ -12,8 +12,10 @@ from funpipe.engine import bank as banks
 from funpipe.engine.bank import masked, template_bank, with_dense
 from funpipe.engine.cells import cells_of
 from funpipe.engine.coverage import highest_told, net
+from funpipe.engine.noise import Noise
 from funpipe.engine.settings import SETTINGS
-from funpipe.engine.spectra import sample, template_fields
+from funpipe.engine.shells import shells_of
+from funpipe.engine.spectra import filtered, sample, template_fields, turning_rates
 from funpipe.simulate import asymmetric_molecule, blob_image
 from funpipe.space.crops import whole_box
 from funpipe.space.fourier import half_ball
@@ -169,3 +171,172 @@ def test_a_template_that_is_turned_in_parts_is_the_same():
     for i in (0, 77, 299):
         T = sample(k @ turns[i].as_matrix(), fields, 1)[:, 0]
         np.testing.assert_allclose(found[i], T, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "finest", "times"),
+    [
+        ((24, 24, 24), 1 / 3, None),
+        ((20, 28, 36), 0.3, None),
+        ((8, 9, 10), 0.25, 8.0),  # all of it in the cache, and more
+        ((50, 60, 64), 0.4, 2.0),
+        ((9, 9, 9), 0.0, 8.0),
+    ],
+)
+def test_fields_are_as_fine_as_the_cache_has_room_for(shape, finest, times):
+    fields = template_fields(np.zeros(shape), finest)
+    if times is None:
+        # Half of a cube of frequencies, in 32 bytes each of four complex numbers.
+        half = 32 * np.prod([2 * finest * n for n in shape]) / 2
+        times = np.cbrt(4e6 / half)
+        assert 2 < times < 8
+    assert fields.grid.periods == tuple(round(times * n) for n in shape)
+    a, b, c = (int(np.ceil(finest * n)) + 2 for n in fields.grid.periods)
+    assert fields.grid.shape == (a, b, c)
+    assert fields.values.shape == (4 * a * b * c, 8)
+
+
+@pytest.mark.parametrize("shape", [(8, 9, 10), (7, 12, 6)])
+def test_turning_rates_are_products_of_places_and_slopes(shape):
+    """Of slopes by the waves of the box, but for the one that has no direction."""
+    image = np.random.default_rng(0).normal(size=shape)
+    spectrum = np.fft.fftn(image)
+    slopes = []
+    for axis, n in enumerate(shape):
+        k = np.fft.fftfreq(n) * n
+        k[k == -n / 2] = 0
+        k = k.reshape([-1 if i == axis else 1 for i in range(3)])
+        slopes.append(np.fft.ifftn(2j * np.pi * k / n * spectrum).real)
+    middle = (np.array(shape) - 1) / 2
+    found = turning_rates(image)
+    for voxel in np.ndindex(*shape):
+        slope = np.array([each[voxel] for each in slopes])
+        for axis, rate in zip(np.eye(3), found, strict=True):
+            turn = -np.cross(axis, voxel - middle) @ slope
+            assert rate[voxel] == pytest.approx(turn, abs=1e-9)
+
+
+def test_a_filter_is_by_the_length_of_each_wave():
+    template = blob_image(asymmetric_molecule(3), (12, 13, 14), 1.0)
+    fields = template_fields(template, 0.3)
+    found = filtered(fields, lambda k: 1 / (0.1 + np.square(k).sum(axis=0)))
+    k = np.random.default_rng(1).uniform(-0.15, 0.15, (40, 3))
+    k = np.round(k * fields.grid.periods) / fields.grid.periods  # points of the grid
+    factor = 1 / (0.1 + np.square(k).sum(axis=1))
+    np.testing.assert_allclose(
+        sample(k, found), factor[:, None] * sample(k, fields), rtol=1e-4, atol=1e-3
+    )
+
+
+def noise_of_the_bank(finest=4.0):
+    """Return noise that falls, of data that are blurred."""
+    k = half_ball(SHAPE, finest) / np.array(SHAPE)
+    k = k[np.argsort(np.square(k).sum(axis=1), kind="stable")]
+    shells = shells_of(k, 24.0)
+    return Noise(shells, 2 / (0.1 + shells.length), np.exp(-8 * shells.length**2))
+
+
+@pytest.mark.parametrize("refined", [True, False])
+def test_a_bank_that_knows_the_noise_counts_waves_by_it(refined):
+    noise = noise_of_the_bank()
+    plain = small_bank(templates=2, refined=refined)
+    bank = small_bank(templates=2, refined=refined, noise=noise)
+    k = bank.k.astype(float)
+    # Templates are as blurred as the data.
+    T = sample(k, template_fields(bank.templates[1], 0.25), 1)[:, 0]
+    found = sample(k, bank.fields[1], 1)[:, 0]
+    close = 0.02 * np.abs(T).max()
+    np.testing.assert_allclose(found, T * noise.fall_off(k.T), atol=close)
+    count = bank.stages[0][0]
+    counted = bank.power.mean(axis=0) * noise.weights(k[:count].T)
+    error = bank.U.T @ bank.V - np.exp(2j * np.pi * (k[:count] @ bank.shifts.T))
+    square = (counted[:, None] * np.abs(error) ** 2).sum() / counted.sum()
+    assert np.sqrt(square / len(bank.shifts)) <= 1.05 * SETTINGS.kernel_error
+    if not refined:
+        assert len(k) == len(plain.k)
+        return
+
+    def told_by(k):
+        return noise.weights(k) * noise.fall_off(k) ** 2
+
+    told = [highest_told(each, 4.0, told_by) for each in bank.templates]
+    assert np.linalg.norm(k[-1]) == pytest.approx(max(each for each, _ in told))
+    held = min(part for _, part in told)
+    parts = []
+    for fields in bank.fields:
+        power = np.abs(sample(k, fields, 1)[:, 0]) ** 2 * noise.weights(k.T)
+        parts.append(np.cumsum(power) / power.sum())
+    for count, part in bank.stages:
+        wanted = held * min(each[count - 1] for each in parts)
+        assert part == pytest.approx(wanted, rel=1e-3)
+
+
+def test_waves_of_templates_count_as_the_data_have_them():
+    noise = noise_of_the_bank()
+    k = np.random.default_rng(2).uniform(-0.12, 0.12, (3, 9))
+    found = banks._of_filtered(k, noise=noise)
+    for wave, weight in zip(k.T, found, strict=True):
+        fall = noise.fall_off(wave[:, None])[0]
+        assert weight == pytest.approx(noise.weights(wave[:, None])[0] * fall * fall)
+
+
+def test_amplitudes_are_those_at_which_particles_in_noise_are_as_strong():
+    noise = noise_of_the_bank()
+    bank = small_bank(templates=2, noise=noise)
+    dense = with_dense(bank).dense
+    weights = noise.weights(bank.k.T.astype(float))
+    weights = weights[: dense.power.shape[1]] / weights.max()
+    sizes = (dense.power * weights).sum(axis=1).reshape(2, -1).mean(axis=1)
+    strengths = dense.amplitudes * np.sqrt(sizes)
+    np.testing.assert_allclose(strengths, banks.LADDER[:, None] * [1, 1], rtol=1e-4)
+    fields = [each._replace(values=each.values / 1000) for each in bank.fields]
+    faint = with_dense(bank._replace(fields=tuple(fields))).dense
+    np.testing.assert_allclose(faint.amplitudes, 1000 * dense.amplitudes, rtol=1e-4)
+    whole = dense.U.T @ dense.V
+    error = whole - np.exp(2j * np.pi * (bank.k[: len(weights)] @ dense.cells.shifts.T))
+    weight = dense.power.mean(axis=0) * weights
+    square = (weight[:, None] * np.abs(error) ** 2).sum() / weight.sum()
+    assert np.sqrt(square / len(dense.cells.shifts)) <= 1.05 * SETTINGS.kernel_error
+
+
+def test_an_axis_has_the_voxels_whose_cells_reach_into_the_window():
+    for most, last in ((0.0, 0), (0.5, 0), (0.51, 1), (1.5, 1), (1.6, 2), (3.0, 3)):
+        assert banks._whole(most).tolist() == list(range(-last, last + 1))
+
+
+def test_templates_of_short_waves_alone_are_refused():
+    waves = np.cos(np.pi * np.arange(24))[:, None, None] * np.ones(SHAPE)
+    smooth = np.cos(2 * np.pi * np.arange(24) / 8)[:, None, None] * np.ones(SHAPE)
+    with pytest.raises(ValueError, match="must have waves of 4 voxels or more"):
+        banks._check_power(waves[None], 4.0)
+    banks._check_power(smooth[None], 4.0)
+    banks._check_power(np.stack([waves, waves + 0.1 * smooth]), 4.0)
+    banks._check_power((waves + 1e-3 * smooth)[None], 4.0)
+    with pytest.raises(ValueError, match="only shorter ones"):
+        banks._check_power((waves + 1e-7 * smooth)[None], 4.0)
+
+
+def test_no_more_waves_are_turned_together_than_memory_holds(monkeypatch):
+    fields = template_fields(TEMPLATE, 1 / 3)
+    k = half_ball(SHAPE, 3.0) / np.array(SHAPE)
+    together = []
+
+    def counting(points, fields, count):
+        together.append(points.shape[:-1])
+        return sample(points, fields, count)
+
+    monkeypatch.setattr(banks, "sample", counting)
+    for count in (1, 2**18 // len(k), 2**18 // len(k) + 1, 300):
+        together.clear()
+        banks.turned_templates(fields, k, Rotation.random(count, rng=0))
+        assert all(each[-1] == len(k) for each in together)
+        assert sum(np.prod(each) for each in together) == count * len(k)
+        assert len(together) == 1 + count * len(k) // 2**18
+        assert max(np.prod(each) for each in together) < 2**18 + len(k)
+
+
+def test_what_is_known_without_noise_is_that_all_is_alike():
+    bank = small_bank(compiled=False)
+    assert bank.noise is None and bank.local == (1.0, 1.0) and bank.dense is None
+    assert not bank.compiled and not bank.fields[0].compiled
+    assert not template_fields(TEMPLATE, 0.1).compiled

@@ -21,7 +21,7 @@ from test_sweep import (
     whole_of,
 )
 
-from funpipe.engine.basis import of_others, search_basis, seen_of
+from funpipe.engine.basis import ball_of, of_others, search_basis, seen_of
 from funpipe.engine.settings import SWEEP
 from funpipe.space.geometry import whole_grid
 
@@ -121,3 +121,23 @@ def test_a_ball_is_a_crop_of_odd_and_quick_size_that_holds_the_templates():
     assert SUPPORT.radius + 1 <= SIDE / 2 + 1e-9
     loud = np.abs(TEMPLATES) > 0.3 * np.abs(TEMPLATES).max()
     assert SUPPORT.bulk == int(loud.sum() / 2)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1.0, 50.0])
+def test_the_bulk_of_templates_is_what_is_dense_in_them_on_average(factor):
+    one, other = np.zeros((2, 15, 15, 15), np.float32)
+    one[5:8, 6:9, 6:8] = 1.0
+    one[9, 9, 5:9] = -0.4
+    one[4, 4, 4:9] = 0.2
+    other[6:8, 6:8, 6:8] = 0.9
+    other[9:11, 7, 7] = -0.25
+    assert ball_of(factor * np.stack([one, other])).bulk == (18 + 4 + 8) // 2
+    assert ball_of(factor * one[None]).bulk == 22
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e4])
+def test_no_grey_scale_matters_to_what_is_seen(factor):
+    crops = np.random.default_rng(3).standard_normal((2, SIDE, SIDE, SIDE))
+    one, other = (seen_of((by * crops).astype("f4"), BASIS) for by in (1.0, factor))
+    np.testing.assert_allclose(other, one, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(other, axis=1), 1, rtol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -305,6 +306,18 @@ def test_sums_and_evidence_are_those_of_a_loop():
     assert shell[-1] == len(lattice.edges) - 2
 
 
+def test_particles_are_taken_in_blocks_that_memory_holds(monkeypatch):
+    data, _, _ = measured(count=7)
+    N = data.W.shape[1]
+    for size, count in ((1, 1), (2, 2), (3, 3), (7, 7), (9, 9)):
+        monkeypatch.setattr(classes, "_BLOCK", 12 * N * size + 11)
+        blocks = list(classes._blocks(data))
+        assert [each.start for each in blocks] == list(range(0, 7, count))
+        assert all(each.stop - each.start == count for each in blocks)
+    monkeypatch.setattr(classes, "_BLOCK", 1)  # less than one
+    assert len(list(classes._blocks(data))) == 7
+
+
 def test_the_powers_of_noise_and_signal_are_those_that_were_made():
     data, lattice, made = measured(count=200)
     found = classes.spectrum_of(data, whole_of(data), lattice.edges)
@@ -316,6 +329,78 @@ def test_the_powers_of_noise_and_signal_are_those_that_were_made():
     inside = np.linalg.norm(lattice.waves, axis=1) < 3
     ratio = found.signal[inside].mean() / np.square(np.abs(T[inside])).mean()
     assert 0.8 < ratio < 1.2
+
+
+def test_powers_of_noise_and_signal_are_those_of_a_loop():
+    random = np.random.default_rng(4)
+    edges = np.array([0, 3, 7, 12, 14])
+    shell = np.repeat(np.arange(4), np.diff(edges))
+    n, N = 6, 14
+    W = random.uniform(0.2, 1, (n, N)).astype(np.float32)
+    W[:, 13] = 0  # a wave that none of them has
+    F = random.standard_normal((n, N, 2)).view(complex)[..., 0]
+    F += 3 * (shell == 0) - F.mean(axis=0) * (shell == 2)  # signal, and less than none
+    F[:, shell == 3] = 0
+    power = np.zeros((n, 4))
+    for i in range(n):
+        for w in range(N):
+            power[i, shell[w]] += W[i, w] * abs(F[i, w]) ** 2
+    counts = np.array([[3.0, 4.0, 5.0, 1.0]] * n)
+    data = classes.Measured((W * F).astype("c8"), W, power, counts, np.ones(n))
+    found = classes.spectrum_of(data, whole_of(data), edges)
+    S, Q = (W * F).sum(axis=0), W.sum(axis=0)
+    noise, signal = np.zeros(4), np.zeros(4)
+    for s in range(4):
+        some = [w for w in range(N) if shell[w] == s and Q[w] > 0]
+        left = power[:, s].sum() - sum(abs(S[w]) ** 2 / Q[w] for w in some)
+        noise[s] = left / (counts[:, s].sum() - len(some))
+    noise = np.maximum(noise, 1e-6 * noise.max())  # where there is none
+    more = np.zeros(4)
+    for s in range(4):
+        some = shell == s
+        more[s] = (np.abs(S[some]) ** 2).sum() - noise[s] * Q[some].sum()
+        signal[s] = max(more[s], 0) / (Q[some] ** 2).sum()
+    assert more[0] > 0 > more[2] and signal[2] == 0
+    np.testing.assert_allclose(found.noise, noise[shell], rtol=1e-4)
+    np.testing.assert_allclose(found.signal, signal[shell], rtol=1e-4)
+    nothing = data._replace(WF=0 * data.WF, power=0 * power)
+    level = classes.spectrum_of(nothing, whole_of(nothing), edges)
+    assert (level.noise == 1).all() and (level.signal == 0).all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_references_are_averages_and_what_classes_differ_by(masked):
+    """By Wiener's filter, wave by wave; what differs is of a fifth of the power."""
+    data, lattice, _ = measured(count=6)
+    random = np.random.default_rng(5)
+    N = len(lattice.waves)
+    spectrum = classes.Spectrum(random.uniform(1, 2, N), random.uniform(1, 3, N))
+    spectrum.signal[:5] = 0
+    weights = random.random((6, 2))
+    sums, whole = classes.class_sums(data, weights), whole_of(data)
+    mask = random.random(BOX) if masked else None
+    found = classes.references(sums, whole, spectrum, lattice, mask)
+    average, apart = np.zeros(N, complex), np.zeros((2, N), complex)
+    for w in range(N):
+        if spectrum.signal[w] == 0:
+            continue  # nothing is believed
+        over = spectrum.noise[w] / spectrum.signal[w]
+        average[w] = whole.S[w] / (whole.Q[w] + over)
+        mean = whole.S[w] / whole.Q[w] if whole.Q[w] > 0 else 0.0
+        for k in range(2):
+            off = sums.S[k, w] - sums.Q[k, w] * mean
+            apart[k, w] = off / (sums.Q[k, w] + 5 * over)
+    if masked:
+        apart = classes.masked_waves(apart, mask, lattice)
+    close = 1e-6 * np.abs(average).max()
+    np.testing.assert_allclose(found, average + apart, rtol=1e-5, atol=close)
+    # Of templates what the mask leaves is the average's.
+    T = random.standard_normal((2, N, 2)).view(complex)[..., 0]
+    part = classes.part_of_average(T, whole, spectrum, lattice, mask)
+    wanted = T
+    if masked:
+        wanted = average + classes.masked_waves(T - average, mask, lattice)
+    np.testing.assert_allclose(part, wanted, rtol=1e-5, atol=close)
 
 
 def test_templates_are_scaled_as_a_loop_over_shells_says():
@@ -362,6 +447,112 @@ def test_places_of_particles_are_the_eigenvectors_of_their_differences():
         sign = np.sign(wanted @ found[:, k])
         close = 1e-3 * np.abs(wanted).max()
         np.testing.assert_allclose(sign * found[:, k], wanted, atol=close)
+
+
+def test_waves_that_depend_on_each_other_count_for_fewer():
+    data, lattice, _ = measured(count=4)
+    spectrum = classes.spectrum_of(data, whole_of(data), lattice.edges)
+    random = np.random.default_rng(6)
+    T = 30 * random.standard_normal((1, 2, len(lattice.waves), 2)).view(complex)[..., 0]
+    each = np.array([1.0, 0.4, 0.9, 1e-4])
+    power, WF = data.power.copy(), data.WF.copy()
+    power[2], WF[2] = 0, 0  # of which nothing was measured
+    some = data._replace(WF=WF, each=each, power=power)
+    found = classes.evidence(some, T, np.zeros(4, int), spectrum, lattice)
+    assert np.isnan(found[2]).all() and np.isfinite(found[[0, 1, 3]]).all()
+    norms = (np.abs(T[0]) ** 2 / spectrum.noise).sum(axis=1)
+    rho = LADDER / np.sqrt(norms.mean() * each.mean())
+    for i, k in itertools.product((0, 1, 3), range(2)):
+        x = (np.conj(T[0, k]) * data.WF[i] / spectrum.noise).real.sum()
+        g = (np.abs(T[0, k]) ** 2 * data.W[i] / spectrum.noise).sum()
+        P = (power[i] / spectrum.noise[lattice.edges[:-1]]).sum()
+        N = max(2 * (data.W[i] > 0).sum() * each[i], 8.0)
+        wanted, _ = log_likelihood(*(each[i] * e for e in (x, g, P)), N, rho)
+        np.testing.assert_allclose(found[i, k], wanted, rtol=1e-3, atol=0.02)
+
+
+def test_places_of_particles_under_a_mask_are_of_images():
+    """Of as much of their differences as the mask lets through, voxel by voxel."""
+    data, lattice, _ = measured(count=7)
+    whole = whole_of(data)
+    spectrum = classes.spectrum_of(data, whole, lattice.edges)
+    mask = np.zeros(BOX)
+    mask[4:9, 3:12, 5:11] = np.random.default_rng(7).uniform(0.2, 1, (5, 9, 6))
+    mask[4] *= 0.01  # as good as outside
+    found = classes.scattered(data, whole, spectrum, lattice, mask, 2)
+    T = whole.S / (whole.Q + spectrum.noise / np.maximum(spectrum.signal, 1e-30))
+    images = []
+    for WF, W in zip(data.WF, data.W, strict=True):
+        overlap = (WF * T.conj() / spectrum.noise).real.sum()
+        a = overlap / (W * np.abs(T) ** 2 / spectrum.noise).sum()
+        apart = (WF - a * W * T) * np.sqrt(spectrum.signal) / spectrum.noise
+        image = classes.to_image(apart, lattice) * mask
+        images.append(image[mask > 0.01 * mask.max()])
+    products = np.array([[a @ b for b in images] for a in images])
+    np.fill_diagonal(products, 0)
+    values, vectors = np.linalg.eigh(products)
+    for k in range(2):
+        wanted = vectors[:, -1 - k] * np.sqrt(max(values[-1 - k], 0))
+        sign = np.sign(wanted @ found[:, k])
+        close = 1e-3 * np.abs(wanted).max()
+        np.testing.assert_allclose(sign * found[:, k], wanted, atol=close)
+
+
+def test_chances_of_classes_go_by_evidence_and_shares():
+    logs = np.array([[1.0, 3.0, 2.0], [np.nan] * 3, [-900.0, -901.0, 5.0]])
+    shares = np.array([0.5, 0.3, 0.2])
+    found = classes.probabilities(logs, shares)
+    likely = np.exp(logs[0]) * shares
+    np.testing.assert_allclose(found[0], likely / likely.sum())
+    np.testing.assert_allclose(found[1], shares)  # of what nothing is known
+    np.testing.assert_allclose(found[2], [0, 0, 1], atol=1e-9)
+    gone = classes.probabilities(logs[:1], np.array([0.5, 0.0, 0.5]))
+    assert gone[0, 1] == 0 and gone[0].sum() == pytest.approx(1)
+
+
+def test_a_lattice_has_half_of_the_waves_the_longest_first():
+    lattice = classes.lattice_of(whole_box(BOX), 3.0, compiled=False)
+    ball = {
+        wave
+        for wave in itertools.product(range(-8, 9), repeat=3)
+        if 0 < np.linalg.norm(wave) <= 16 / 3.0
+    }
+    found = set(map(tuple, lattice.waves.tolist()))
+    assert len(found) == len(lattice.waves) == len(ball) / 2
+    assert found | {tuple(-i for i in each) for each in found} == ball
+    length = np.linalg.norm(lattice.waves, axis=1)
+    assert (np.diff(length) >= 0).all()
+    for low, high in itertools.pairwise(lattice.edges):
+        assert len(set(length[low:high].round())) == 1
+    np.testing.assert_allclose(lattice.k, lattice.waves / 16)
+
+
+@pytest.mark.parametrize("factor", [1e-5, 1e4])
+def test_no_units_matter_to_classes(factor):
+    data, lattice, _ = measured(count=6)
+    random = np.random.default_rng(8)
+    moved = data._replace(WF=data.WF * np.float32(factor), power=data.power * factor**2)
+    weights, fold = random.random((6, 2)), np.zeros(6, int)
+    found = []
+    for each in (data, moved):
+        whole, sums = whole_of(each), classes.class_sums(each, weights)
+        spectrum = classes.spectrum_of(each, whole, lattice.edges)
+        T = classes.references(sums, whole, spectrum, lattice, None)
+        given = classes.scaled(
+            T * factor ** random.integers(-1, 2), sums, spectrum, lattice.edges
+        )
+        ln = classes.evidence(each, T[None], fold, spectrum, lattice)
+        places = classes.scattered(each, whole, spectrum, lattice, None, 2)
+        found.append((spectrum, T, given, ln, np.abs(places)))
+    (one, T, given, ln, places), (other, *rest) = found
+    for before, after in zip(one, other, strict=True):
+        np.testing.assert_allclose(after, before * factor**2, rtol=1e-3)
+    for before, after in zip((T, given), rest[:2], strict=True):
+        close = 1e-4 * np.abs(before).max() * factor
+        np.testing.assert_allclose(after, before * factor, rtol=1e-3, atol=close)
+    np.testing.assert_allclose(rest[2], ln, rtol=1e-3, atol=1e-2)
+    close = 1e-3 * places.max()
+    np.testing.assert_allclose(rest[3], places, rtol=1e-2, atol=close)
 
 
 def test_images_and_waves_are_the_same_thing():

@@ -73,6 +73,62 @@ def test_what_a_search_cannot_do_without_is_counted(cost, rotations):
     assert cost.bytes(rotations) >= least
 
 
+def plainly(cost, rotations):
+    """Return what a plain count of a search's arrays takes."""
+    m, *box = cost.templates
+    rows, voxels = m * rotations, box[0] * box[1] * box[2]
+    shifts = 1
+    for most in cost.window:
+        shifts *= 1 + 2 * int(most)
+    # Half of a ball of the radius 1 / finest, but no more than half of the box.
+    waves = 4 / 3 * np.pi * (1 / cost.finest) ** 3 / 2 * voxels
+    waves = min(max(waves, 1.0), voxels / 2)
+    kept, period = waves, cost.finest
+    if cost.refined:
+        # As many as the bank holds of 12 bytes each, but no fewer than fifty.
+        kept = min(waves, max(50.0, SETTINGS.bank_bytes / 12 / rows))
+        period = max(cost.finest, 5.0)
+        shifts = 1.0
+        for most in cost.window:
+            shifts *= 8 * most / period + 1
+    rank = 1.0
+    for most in cost.window:
+        rank *= 4 * most / period + 3
+    rank = min(rank, shifts)
+    field = 64.0
+    for n in box:
+        field *= 4 * n / cost.finest + 3
+    parts = {
+        "rotations": 1200 * rotations + 128 * rows,
+        "spectra": 20 * kept * rows,
+        "kernel": SETTINGS.bank_bytes + 8 * rank * shifts,
+        "batch": max(SETTINGS.batch_bytes, 4 * (rank + 32) * rows),
+        "fields": m * (max(100e6, field) + 600 * waves),
+        "box": 40 * voxels,
+    }
+    return sum(parts.values())
+
+
+@pytest.mark.parametrize("refined", [True, False])
+@pytest.mark.parametrize("rotations", [1.0, 1e3, 1e6])
+@pytest.mark.parametrize(
+    ("templates", "window", "finest"),
+    [
+        ((1, 32, 32, 32), (3.0, 3.0, 3.0), 4.0),
+        ((3, 20, 24, 28), (0.0, 2.5, 1.0), 6.0),
+        ((2, 200, 190, 180), (0.0, 0.0, 0.0), 2.2),  # of large fields
+        ((1, 16, 16, 16), (30.0, 20.0, 25.0), 2.0),  # of many shifts
+        ((1, 8, 8, 8), (1.0, 1.0, 1.0), 12.0),  # of less than a wave
+        ((1, 40, 40, 40), (1.0, 2.0, 3.0), 1.2),  # of more waves than voxels
+    ],
+)
+def test_what_a_search_takes_is_the_sum_of_its_arrays(
+    templates, window, finest, rotations, refined
+):
+    cost = Cost(templates, window, finest, refined)
+    assert cost.bytes(rotations) == pytest.approx(plainly(cost, rotations), rel=1e-9)
+
+
 @pytest.mark.parametrize("refined", [True, False])
 @pytest.mark.parametrize("rotations", [(16, 4), (20, 10)])
 def test_a_bank_takes_no_more_than_is_said_and_not_a_hundredth_of_it(
@@ -172,3 +228,11 @@ def test_what_no_step_helps_is_said(monkeypatch):
     monkeypatch.setattr(arguments, "memory", lambda: USUAL.bytes(1) / 1.5 * 0.99)
     with pytest.raises(ValueError, match="give a smaller max_shifts, a smaller box"):
         check_cost(USUAL, "all", 1.0)
+
+
+@pytest.mark.parametrize("rotations", [0.95, 1.05])
+def test_rotations_are_to_blame_where_one_of_them_fits(rotations, monkeypatch):
+    monkeypatch.setattr(arguments, "memory", lambda: USUAL.bytes(rotations) / 1.5)
+    way = "fewer rotations" if rotations > 1 else "a smaller max_shifts"
+    with pytest.raises(ValueError, match=f"; give {way}"):
+        check_cost(USUAL, "all", 1e6)

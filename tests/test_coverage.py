@@ -176,6 +176,35 @@ def test_waves_that_say_nearly_all_are_those_of_a_loop():
     assert most > 1 - SETTINGS.information
 
 
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8, 0.95])
+def test_waves_that_say_a_part_are_those_of_a_loop(part, monkeypatch):
+    monkeypatch.setattr(covering, "SETTINGS", SETTINGS._replace(information=part))
+    images = [TEMPLATE, *turning_rates(TEMPLATE)]
+    spectra = [np.fft.rfftn(each) for each in images]
+    found = []
+    for z, y, x in half_ball(SHAPE, 3.0):
+        k = np.array([z, y, x]) / SHAPE
+        weight = falling(k[:, None])[0]
+        real, *turned = (weight * np.abs(each[z, y, x]) ** 2 for each in spectra)
+        found.append((k @ k, real, sum(turned), real * (k @ k)))
+    squares, power, *told = np.array(sorted(found)).T
+    # Of waves of one length the first of some order is the last that is needed.
+    last = max(
+        squares[(np.cumsum(each) / each.sum() >= part).argmax()] for each in told
+    )
+    length, held = highest_told(TEMPLATE, 3.0, falling)
+    assert length == pytest.approx(np.sqrt(last))
+    shorter = power[squares < last * (1 - 1e-9)].sum() / power.sum()
+    no_longer = power[squares < last * (1 + 1e-9)].sum() / power.sum()
+    assert shorter < held <= no_longer + 1e-9
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e3])
+def test_what_waves_say_does_not_depend_on_the_grey_scale(factor):
+    one = highest_told(TEMPLATE, 3.0, falling)
+    np.testing.assert_allclose(highest_told(factor * TEMPLATE, 3.0, falling), one)
+
+
 def test_information_is_summed_up_wave_by_wave(monkeypatch):
     k, fields, _ = known()
     weights = falling(k.T)
@@ -195,6 +224,25 @@ def test_information_is_summed_up_wave_by_wave(monkeypatch):
             wanted = one / power
             close = 1e-5 * np.abs(wanted).max()
             np.testing.assert_allclose(all_of_them[i], wanted, rtol=1e-4, atol=close)
+
+
+@pytest.mark.parametrize("together", [100, 101, 1000])
+def test_waves_are_looked_at_some_at_a_time(together, monkeypatch):
+    k, fields, whole = known()
+    counts = []
+
+    def counting(points, fields):
+        counts.append(len(points))
+        return sample(points, fields)
+
+    monkeypatch.setattr(covering, "sample", counting)
+    monkeypatch.setattr(covering, "_TOGETHER", together)
+    found = information(fields, k, np.ones(len(k)))
+    assert counts[:-1] == [together] * (len(counts) - 1) and sum(counts) == len(k)
+    for one, other in zip(found, whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+    nothing = information(fields, k, np.zeros(len(k)))
+    assert all((each == 0).all() for each in nothing)
 
 
 @pytest.mark.parametrize("rotations", [(24, 4), (6, 3)])
@@ -323,6 +371,101 @@ def covering_axis(k, t, weight):
     from funpipe.engine.kernel import _axis
 
     return _axis(k, t, weight / weight.sum())
+
+
+def told(power, turning, moving):
+    """Return what two waves say, the second of which says it all."""
+    half = np.array([0.5, 1.0])
+    return covering.Information(
+        half * power,
+        half[:, None, None] * np.diag(turning),
+        half[:, None, None] * np.diag(moving),
+    )
+
+
+def test_poses_are_as_far_apart_as_the_most_that_waves_say_lets_them():
+    one = told(1.0, [3.0, 5.0, 4.0], [0.1, 0.2, 0.3])
+    other = told(2.0, [2.0, 1.0, 16.0], [1.0, 0.1, 0.2])  # 8 a unit of power
+    loss = 2 * SETTINGS.between
+    for waves in (1, 2):
+        reach, steps = covering._reach([one, other], waves)
+        assert reach == pytest.approx(np.degrees(np.sqrt(loss / 8)))
+        wanted = [np.sqrt(loss / 3 / each) for each in (0.5, 0.2, 0.3)]
+        np.testing.assert_allclose(steps, wanted)
+    # What does not change by rotations is found from all.
+    ball = told(1.0, [0.0, 0.0, 0.0], [0.0, 0.0, 0.0])
+    reach, steps = covering._reach([ball], 2)
+    assert reach == pytest.approx(180.0) and min(steps) > 1e4
+
+
+def test_how_many_poses_there_are_is_about_what_volumes_say():
+    grid = rotation_grid((30, 5))
+    count = len(grid.rotations)
+    assert covering._about(grid, 15.0) == pytest.approx(count / 8)
+    assert covering._about(grid, 7.5) == covering._about(grid, 5.0) == count
+    assert covering._about(grid, 1e4) == 1
+    for listed in (None, 0.0):
+        rotations = RotationGrid(Rotation.random(9, rng=0), listed)
+        assert covering._about(rotations, 60.0) == 9
+    axes = np.zeros(5), np.zeros(3), np.zeros(7)
+    assert covering._rank(axes) == pytest.approx(3.0 * 1.8 * 4.2)
+
+
+@pytest.mark.parametrize("small", [1e9, 4e5, 1e5])
+@pytest.mark.parametrize("products", [1e9, 3e5, 1e5, 3e4, 1e3])
+def test_the_part_that_is_taken_is_that_of_a_loop(products, small, monkeypatch):
+    settings = SETTINGS._replace(products=products, bank_bytes=small)
+    monkeypatch.setattr(covering, "SETTINGS", settings)
+    both = [known()[2], known(blob_image(rod(), SHAPE, 1.0))[2]]
+    grid, window = rotation_grid((24, 4)), (3.0, 2.0, 3.0)
+    found = coverage(both, grid, window)
+    for part in (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3):
+        waves = 50
+        while any(each.power[waves - 1] < part - 1e-9 for each in both):
+            waves += 1
+        reach, steps = covering._reach(both, waves)
+        axes = [covering._along(*each) for each in zip(window, steps, strict=True)]
+        rank = np.prod([0.6 * len(each) for each in axes])
+        poses = 2 * covering._about(grid, reach)
+        if 24 * waves * rank <= small and poses * waves * rank <= products:
+            break
+    for one, other in zip(found.axes, axes, strict=True):
+        np.testing.assert_array_equal(one, other)
+    chosen, apart = net(grid, reach)
+    np.testing.assert_array_equal(found.rotations, chosen)
+    assert found.apart == apart
+    held = max(50, int(small / (12 * 2 * len(chosen))))
+    assert found.waves == min(waves, held)
+    least = min(each.power[found.waves - 1] for each in both)
+    assert found.part == pytest.approx(least, rel=1e-6)
+
+
+@pytest.mark.parametrize("reach", [9.0, 20.0])
+def test_a_net_is_chosen_one_by_one(reach):
+    """Each that no chosen one is near, nearer by what the grid leaves between."""
+    grid = rotation_grid((30, 5))
+    radius = np.sqrt(reach**2 - (0.75 * 5) ** 2)
+    chosen = []
+    for i in range(len(grid.rotations)):
+        apart = grid.rotations[chosen].inv() * grid.rotations[i] if chosen else None
+        if apart is None or np.degrees(apart.magnitude().min()) > radius:
+            chosen.append(i)
+    found, near = net(grid, reach)
+    assert found.tolist() == chosen and near == reach
+    whole, near = net(grid, 6.0)  # less than a spacing farther
+    assert len(whole) == len(grid.rotations) and near == 3.75
+
+
+def test_of_few_or_far_rotations_neighbours_are_themselves():
+    two = Rotation.from_rotvec([[0, 0, 0], [0, 0, 90]], degrees=True)
+    far, near = neighbours(two, 80.0), neighbours(two, 100.0)
+    assert [sorted(set(each)) for each in far] == [[0], [1]]
+    assert [sorted(set(each)) for each in near] == [[0, 1], [0, 1]]
+    beside = Rotation.from_rotvec([[0, 0, 0], [0, 0, 0.5]], degrees=True)
+    alone = neighbours(beside, 0.0)
+    assert [sorted(set(each)) for each in alone] == [[0], [1]]
+    many = neighbours(rotation_grid((30, 5)).rotations, 60.0)
+    assert many.shape[1] == 32
 
 
 SCENES = {

@@ -16,6 +16,7 @@ from funpipe.engine.cells import cells_of
 from funpipe.engine.gauss_newton import Poses
 from funpipe.engine.integrals import Tops, basis_at, of_tops, over_tops
 from funpipe.engine.posterior import Modes
+from funpipe.engine.prior import FLAT, Prior, truncated
 from funpipe.engine.shift_integrals import over_shifts
 from funpipe.engine.turns import rotation_vectors, turns_between
 from funpipe.space.geometry import RotationGrid, rotation_grid
@@ -186,6 +187,134 @@ def test_a_block_has_the_gradient_and_curvature_of_a_parabola(sizes):
     np.testing.assert_allclose(block.curvature(values[around]), curvature, atol=1e-12)
 
 
+def rows_of_parabolas(block, shifts, middles, heights, A):
+    """Return ln L at the points around the best of each row, and those points."""
+    near, start = [], []
+    for middle, height, precision in zip(middles, heights, A, strict=True):
+        values = height + quadratic(shifts, middle, precision)
+        where = block.around(np.array([values.argmax()]))[0]
+        near.append(values[where])
+        start.append(shifts[where[0]])
+    return np.array(near), np.array(start, float)
+
+
+def test_the_gaussian_of_a_peak_is_that_of_its_parabola():
+    random = np.random.default_rng(14)
+    shifts = lattice()
+    block = shift_integrals._block(shifts)
+    owner = np.array([0, 0, 1, 1, 1])
+    x = np.array([40.0, 30.0, 20.0, 50.0, -1.0])  # of no match the last
+    top = np.array([40.0, 40.0, 50.0, 50.0, 50.0])
+    precision = precisions(random, 2, 3, 0.5, 6.0)[owner]
+    A = precision * (x / top)[:, None, None]
+    middles = random.uniform(-1.3, 1.3, (5, 3))
+    heights = np.array([0.0, -3.0, -2.0, 0.5, -4.0])
+    near, start = rows_of_parabolas(block, shifts, middles, heights, A)
+    found = shift_integrals._peak(near, x, owner, start, block, np.full(3, 30.0))
+    for i in range(4):
+        assert found.height[i] == pytest.approx(heights[i])
+        inside = np.linalg.inv(A[i] + np.eye(3) / 0.75**2)
+        volume = np.sqrt(np.linalg.det(2 * np.pi * inside))
+        assert found.volume[i] == pytest.approx(volume)
+        np.testing.assert_allclose(found.mean[i], middles[i], atol=1e-9)
+        square = middles[i] @ middles[i] + np.trace(inside)
+        assert found.square[i] == pytest.approx(square)
+        off = start[i] + block.offsets - middles[i]
+        hole = np.exp(-np.square(off).sum(axis=1) / 2 / 0.75**2)
+        np.testing.assert_allclose(found.hole[i], hole, atol=1e-12)
+    assert found.volume[4] == 0 and (found.hole[4] == 0).all()
+    assert found.height[4] == near[4, 0]
+    np.testing.assert_array_equal(found.mean[4], start[4])
+
+
+@pytest.mark.parametrize(
+    ("middle", "bend", "there"),
+    [
+        (1.4, 1.0, True),
+        (1.6, 1.0, False),  # too far from the voxel beside which it is sought
+        (0.3, 0.06, True),
+        (0.3, 0.04, False),  # flat
+        (-1.4, 1.0, True),
+        (-1.6, 1.0, False),
+    ],
+)
+def test_what_is_flat_or_far_is_no_peak(middle, bend, there):
+    shifts = lattice(reach=1)  # all around the only inner voxel
+    block = shift_integrals._block(shifts)
+    values = quadratic(shifts, np.array([0.0, middle, 0.0]), np.diag([1, bend, 1]))
+    where = block.around(np.array([13]))
+    one, none = np.ones(1), np.zeros(1, int)
+    start, window = np.zeros((1, 3)), np.full(3, 30.0)
+    found = shift_integrals._peak(values[where], one, none, start, block, window)
+    assert (found.volume[0] > 0) == there
+    assert found.hole.any() == there
+    if not there:
+        assert found.height[0] == values[13]
+    nothing = shift_integrals._peak(values[where], 0 * one, none, start, block, window)
+    assert nothing.volume[0] == 0
+
+
+def test_of_a_peak_what_is_beyond_a_face_is_not_there():
+    shifts = lattice()
+    block = shift_integrals._block(shifts)
+    middle, A = np.array([0.2, 2.9, 0.0]), np.diag([4.0, 3.0, 5.0])
+    near, start = rows_of_parabolas(block, shifts, [middle], [0.0], [A])
+    args = near, np.ones(1), np.zeros(1, int), start, block
+    wide = shift_integrals._peak(*args, np.full(3, 30.0))
+    found = shift_integrals._peak(*args, WINDOW)
+    s = np.sqrt(1 / (3.0 + 1 / 0.75**2))
+    bell = scipy.stats.truncnorm((-3 - 2.9) / s, (3 - 2.9) / s, 2.9, s)
+    part = scipy.stats.norm(2.9, s).cdf(3.0)
+    assert found.volume[0] / wide.volume[0] == pytest.approx(part, rel=1e-4)
+    np.testing.assert_allclose(found.mean[0], [0.2, bell.mean(), 0.0], atol=1e-6)
+    rest = 1 / (4 + 1 / 0.75**2) + 1 / (5 + 1 / 0.75**2)
+    square = 0.2**2 + bell.mean() ** 2 + bell.var() + rest
+    assert found.square[0] == pytest.approx(square, rel=1e-4)
+
+
+def test_rows_are_summed_over_the_grid_or_a_peak_by_how_likely_they_are():
+    """Down to 7 below the best beside a peak, down to 13 alone, and no farther."""
+    random = np.random.default_rng(15)
+    shifts = lattice()
+    cells = cells_of(STILL, shifts, (3.0, 2.7, 3.3))
+    block = shift_integrals._block(shifts)
+    tops = np.array([0.0, -2.0, -6.8, -7.2, -12.8, -13.2])
+    middles = random.uniform(-1.2, 1.2, (6, 3))
+    A = np.array([np.diag([1.5, 2.0, 1.0])] * 6)
+    x = np.stack([quadratic(shifts, *each) for each in zip(middles, A, strict=True)], 1)
+    x += tops - x.max(axis=0) + 60
+    slope = np.ones((1, 1, 6))
+    found = over_shifts(
+        x.astype(np.float32), slope, 60 * slope, np.full((1, 1), np.inf), cells
+    )
+    for i in range(6):
+        h = x[:, i] - 60
+        weights = np.where(h > -13, np.exp(h) * cells.moves, 0.0)
+        mass, first = weights.sum(), weights @ shifts
+        second = weights @ np.square(shifts).sum(axis=1)
+        if tops[i] > -7:
+            at = block.around(np.array([h.argmax()]))
+            # Curvatures are those of the best row, less in proportion to x.
+            best = block.around(np.array([(x[:, 0]).argmax()]))
+            pair = np.stack([(x[:, 0] - 60)[best[0]], h[at[0]]])
+            both = np.array([60.0, x[:, i].max()]), np.zeros(2, int)
+            start = shifts[[best[0, 0], at[0, 0]]]
+            peak = shift_integrals._peak(pair, *both, start, block, cells.window)
+            share = weights[at[0]] * peak.hole[1]
+            mass += np.exp(peak.height[1]) * peak.volume[1] - share.sum()
+            first += np.exp(peak.height[1]) * peak.volume[1] * peak.mean[1]
+            first -= share @ shifts[at[0]]
+            second += np.exp(peak.height[1]) * peak.volume[1] * peak.square[1]
+            second -= share @ np.square(shifts[at[0]]).sum(axis=1)
+        here = found.mass[0, 0, i] * np.exp(found.level[0, 0])
+        assert here == pytest.approx(mass, rel=1e-3)
+        if mass:
+            np.testing.assert_allclose(found.mean[0, 0, i], first / mass, atol=1e-3)
+            assert found.square[0, 0, i] == pytest.approx(second / mass, rel=1e-3)
+        else:
+            assert i == 5 and found.square[0, 0, i] == 0
+
+
 # Rotations.
 
 
@@ -286,6 +415,97 @@ def test_of_a_gaussian_on_a_face_half_counts():
     sigma = 1 / np.sqrt(3e3)
     moved = [3 * sigma**2, (3 - 2 / np.pi) * sigma**2]
     np.testing.assert_allclose(peaks.spread[:, 1], moved, rtol=1e-2)
+
+
+@pytest.mark.parametrize("prior", [FLAT, Prior(0.06, 0.5)])
+@pytest.mark.parametrize("window", [(3.0, 3.0, 3.0), (2.0, 0.0, 3.0)])
+def test_gaussians_of_maxima_are_those_of_a_loop_over_them(window, prior):
+    """By covariances, where the code has precisions."""
+    random = np.random.default_rng(16)
+    grid, window = rotation_grid((24, 8)), np.array(window)
+    axes = np.flatnonzero(window)
+    shifts = lattice() * (window > 0)
+    cells = cells_of(grid, np.unique(shifts, axis=0), window, prior)
+    spacing = np.radians(8)
+    count, d = 6, 3 + len(axes)
+    R = Rotation.from_rotvec(0.2 * random.normal(size=(count, 3)))
+    t = random.uniform(-1, 1, (count, 3)) * (window > 0)
+    t[1, 2] = 2.8  # beside a face
+    A = precisions(random, count, 6, 20.0, 3e3)
+    height = np.arange(count, 0.0, -1)
+    tops = tops_at(R, t, height, A, np.arange(count))
+    widths = cells.widths
+    peaks, hole, basin = over_tops(
+        tops, cells.quaternions, cells.spacing, cells.free, widths, prior
+    )
+    some = [0, 1, 2, *(3 + axes)]
+    least = np.pi / 2 / np.array([widths[0]] * 3 + list(window[axes])) ** 2
+    P = np.diag([1 / prior.turn**2] * 3 + [1 / prior.move**2] * 3)[np.ix_(some, some)]
+    for q in range(count):
+        both = A[q][np.ix_(some, some)] + np.diag(least)
+        turning = np.linalg.inv(np.linalg.inv(both)[:3, :3])  # whatever the shift
+        values, vectors = np.linalg.eigh(turning)
+        widest = np.minimum(1 / np.sqrt(values) / 0.4 / spacing, 10)
+        B = vectors @ np.diag(widest**12 * values + 1 / spacing**2) @ vectors.T
+        ways = (R[q].inv() * grid.rotations).as_rotvec()
+        wanted = [np.exp(-way @ B @ way / 2) for way in ways]
+        np.testing.assert_allclose(hole[q], wanted, atol=1e-9)
+        square = np.array([way @ turning @ way for way in ways])
+        np.testing.assert_array_equal(basin[q], square < 16.3)
+        near = np.linalg.norm(ways, axis=1).argmin()
+        assert peaks.nearest[q] == near
+        moving = both[3:, 3:]
+        width = np.linalg.det(moving) ** (-0.5 / len(axes))
+        clear = (np.abs(t[q, axes]) < window[axes] - 2 * width).all()
+        narrow = clear / (1 + (width / 0.22) ** 12)
+        assert peaks.narrow[q] == pytest.approx(narrow)
+        both[:3, :3] += B
+        away = np.concatenate([R[q].as_rotvec(), t[q]])[some]
+        step = -np.linalg.solve(both + P, P @ away)
+        there = t[q].copy()
+        there[axes] -= np.linalg.solve(moving, both[3:, :3] @ ways[near])
+        there[axes] += step[3:]
+        np.testing.assert_allclose(peaks.shift_there[q], there, atol=1e-9)
+        top = height[q] - away @ P @ away / 2 - (P @ away) @ step / 2
+        covariance = np.linalg.inv(both + P)
+        ln = top + np.linalg.slogdet(2 * np.pi * covariance)[1] / 2
+        inside = truncated(
+            t[None, q, axes] + step[None, 3:],
+            np.diag(covariance)[None, 3:],
+            window[axes],
+        )
+        assert peaks.log_mass[q] == pytest.approx(ln + np.log(inside[0]).sum())
+        np.testing.assert_allclose(peaks.tops.t[q, axes], inside[1][0], atol=1e-9)
+        spread = [np.diag(covariance)[:3].sum(), inside[2].sum()]
+        np.testing.assert_allclose(peaks.spread[q], spread)
+        turn = Rotation.from_quat(peaks.tops.quaternion[q])
+        way = (R[q].inv() * turn).as_rotvec()
+        np.testing.assert_allclose(way, step[:3], atol=1e-9)
+    assert d == 3 + len(axes) and (prior.flat or np.abs(step).max() > 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("angle", "shift", "far"),
+    [
+        (0.1, 0.1, False),
+        (1.45 * 0.14, 0.0, False),  # of a spacing of 8 degrees
+        (1.55 * 0.14, 0.0, True),
+        (0.0, 1.45, False),
+        (0.0, -1.55, True),
+    ],
+)
+def test_what_a_prior_moves_far_is_left_to_the_grid(angle, shift, far):
+    cells = cells_of(rotation_grid((40, 8)), lattice(), WINDOW)
+    R = Rotation.from_rotvec([[0, angle, 0]])
+    A = np.diag([2e3] * 3 + [1.0] * 3)[None]  # narrower than the grid
+    tops = tops_at(R, np.array([[0, 0, shift]]), np.zeros(1), A)
+    window = cells.quaternions, cells.spacing, cells.free, cells.widths
+    prior = Prior(1e-3, 1e-3)  # moves nearly all the way to no turn and no shift
+    peaks, hole, _ = over_tops(tops, *window, prior)
+    assert np.isneginf(peaks.log_mass[0]) == far
+    assert hole.any() != far
+    still, hole, _ = over_tops(tops, *window)
+    assert np.isfinite(still.log_mass[0]) and hole.any()
 
 
 @pytest.mark.parametrize(("width", "part"), [(0.15, 1.0), (0.22, 0.5), (0.4, 0.0)])

@@ -6,19 +6,25 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from test_steps import BLOBS, BOX, TEMPLATE, K, random_data, random_poses
 
 from funpipe.engine import data as particles_data
 from funpipe.engine import matching, weighing
 from funpipe.engine.bank import template_bank
-from funpipe.engine.gauss_newton import Climbed
+from funpipe.engine.gauss_newton import Climbed, Poses
 from funpipe.engine.limits import Limits
 from funpipe.engine.matching import match, whitened
+from funpipe.engine.noise import Noise, believed, local_noise, sums
 from funpipe.engine.settings import SETTINGS
+from funpipe.engine.shells import shells_of
+from funpipe.engine.spectra import template_fields
 from funpipe.simulate import particles
-from funpipe.space.crops import whole_box, whole_boxes
+from funpipe.space.crops import lattice, whole_box, whole_boxes, window_power
+from funpipe.space.fourier import half_ball
 from funpipe.space.geometry import rotation_grid
 from funpipe.space.tilts import as_tilt
+from funpipe.space.transfer import Transfer
 
 
 def test_significance_margin_and_freedom_are_their_formulas():
@@ -140,6 +146,18 @@ def test_a_search_is_that_of_a_loop_over_all_that_is_tried():
             np.testing.assert_allclose(found.t[first], bank.shifts[shift], atol=1.01)
 
 
+def test_a_search_by_a_few_scores_at_a_time_is_the_same(monkeypatch):
+    _, (crops, orientations) = made_crops(3)
+    bank = simple_bank(rotations=(12, 6))
+    seen, _ = particles_data.seen_by(crops, orientations, TILT, bank)
+    args = seen.first(bank.stages[0][0]), 0.95, np.full(3, 2.0), bank
+    whole = matching._search(*args)
+    for size in (1, 7 * len(bank.shifts), 2**30):
+        monkeypatch.setattr(matching, "_TABLE", size)
+        for one, other in zip(whole, matching._search(*args), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
 TILT = as_tilt("tilt", (-60, 60))
 
 
@@ -193,3 +211,118 @@ def test_a_whitened_bank_knows_the_noise_and_finds_the_same():
     nothing = whole_boxes(np.zeros((3, *BOX), np.float32))
     blank = whitened(bank, [(nothing, made.orientations[:3], TILT)])
     assert blank.noise is None
+
+
+def test_what_particles_hold_is_a_sum_over_all_waves_of_their_own_frame():
+    """Their box is turned a little against the tomogram."""
+    random = np.random.default_rng(15)
+    boxes = random.normal(size=(3, *BOX)).astype(np.float32)
+    boxes[2] = 0
+    turns = Rotation.from_rotvec(0.3 * random.normal(size=(3, 3)))
+    bank = simple_bank()
+    data, whole = particles_data.seen_by(whole_boxes(boxes), turns, TILT, bank)
+    places = np.indices(BOX).reshape(3, -1).T - 7.5
+    for waves, found in ((bank.k, None), (lattice(BOX, 4.0), whole.power)):
+        turned = np.exp(-2j * np.pi * places @ np.asarray(waves).T)
+        for i in range(2):
+            values = (boxes[i] - boxes[i].mean()) / boxes[i].std()
+            F = values.ravel() @ turned
+            W = TILT(turns[i].as_matrix() @ np.asarray(waves).T)
+            assert 0 < W.mean() < 1
+            if found is None:
+                scale = np.vdot(F, data.F[i]).real / np.vdot(F, F).real
+                close = 1e-4 * np.abs(F).max()
+                np.testing.assert_allclose(data.F[i], scale * F, atol=close * scale)
+                np.testing.assert_allclose(data.W[i], W)
+            else:
+                wanted = scale**2 * (W * np.abs(F) ** 2).sum()
+                assert found[i] == pytest.approx(wanted, rel=1e-3)
+    assert whole.blank.tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("refined", [True, False])
+def test_a_bank_is_whitened_by_what_its_best_poses_leave(refined):
+    _, (crops, orientations) = made_crops(8, noise=1.0, falling=0.5)
+    bank = simple_bank(rotations=(12, 6), refined=refined)
+    sample = [(crops, orientations, TILT)]
+    found = whitened(bank, sample)
+    periods = bank.support.periods
+    k = half_ball(periods, 4.0) / np.array(periods)
+    k = k[np.argsort(np.square(k).sum(axis=1), kind="stable")].astype(np.float32)
+    shells = shells_of(k, max(periods))
+    seen = particles_data.sampled(*sample[0], bank, k, shells.edges)
+    as_noise = Noise(shells, seen.power, np.ones(len(seen.power)))
+    first = matching._with_noise(bank, as_noise)
+    best = match(crops, orientations, bank=first, tilt=TILT)
+    R = best.rotations.as_matrix()
+    poses = Poses(np.arange(8), best.templates, R, best.shifts, best.scores)
+    furthest = float(np.linalg.norm(k[-1]))
+    fields = tuple(template_fields(each, furthest) for each in bank.templates)
+    noise = believed(sums(poses, seen.data, fields, shells.edges), shells)
+    np.testing.assert_allclose(found.noise.power, noise.power, rtol=1e-3)
+    np.testing.assert_allclose(found.noise.fall, noise.fall, rtol=1e-3)
+    if not refined:
+        assert found.local == (1.0, 1.0)
+        return
+    data = seen.data.first(len(found.k))
+    W = data.W * noise.weights(found.k.T)
+    factors = local_noise(poses, data._replace(W=W.astype("f4")), found.fields)
+    dense = window_power(crops, bank.support).mean() / np.prod(periods)
+    wanted = np.minimum(factors.mean(axis=0) * dense, 1)
+    assert found.local == pytest.approx(tuple(wanted), rel=1e-2)
+    assert 0 < min(wanted) < 1
+
+
+def test_a_score_is_as_if_all_waves_were_looked_at():
+    _, (crops, orientations) = made_crops(4)
+    bank = simple_bank()
+    bank = bank._replace(stages=((10, 0.5), (len(bank.k), 0.81)))
+    data, whole = particles_data.seen_by(crops, orientations, TILT, bank)
+    poses = random_poses(6, [0, 0, 1, 1, 2, 3])
+    score = np.array([0.2, 0.5, -0.3, -0.4, 0.95, 0.6])
+    poses = poses._replace(score=score, template=np.array([0, 1, 0, 1, 2, 0]))
+    poses.t[1] = [2.0, 0, 0]
+    poses.t[4] = [0.1, 0.2, 0.3]
+    poses.R[4:] = np.eye(3)
+    used = (data.W * np.abs(data.F) ** 2).sum(axis=1)
+    power = used * np.array([2.0, 3.0, 1.0, 4.0])
+    whole = whole._replace(power=power, blank=np.arange(4) == 3)
+    climbed = Climbed(
+        poses, np.full((6, 2), 0.01), np.arange(6) % 2 > 0, np.zeros((6, 6, 6))
+    )
+    limits = Limits((2.0,) * 3)
+    best = np.array([1, 2, 4, 5])
+    found = matching._best_of(climbed, best, whole, data, limits, bank)
+    part = np.sqrt(1 / np.array([2.0, 3.0, 1.0, 4.0]) / 0.81)
+    # No score is above 1; of a blank box it is 0.
+    wanted = np.array([0.5, -0.3, 1 / part[2], 0]) * part
+    np.testing.assert_allclose(found.scores, wanted, rtol=1e-4)
+    assert found.templates.tolist() == [1, 0, 2, 0]
+    assert found.at_limit.tolist() == [True, False, False, False]
+    assert found.converged.tolist() == [True, False, False, False]
+    assert found.blank.tolist() == [False, False, False, True]
+    np.testing.assert_allclose(found.shifts[:3], poses.t[best[:3]])
+    np.testing.assert_allclose(found.rotations.as_matrix()[:3], poses.R[best[:3]])
+    assert (found.shifts[3] == 0).all() and found.rotations[3].magnitude() == 0
+
+
+def test_what_a_transfer_left_is_undone_under_the_templates_power(monkeypatch):
+    _, (crops, orientations) = made_crops(3)
+    bank = simple_bank()
+    plain, _ = particles_data.seen_by(crops, orientations, TILT, bank)
+
+    def transferred(tilt, vectors):
+        """Return less of waves the shorter they are, with a sign that changes."""
+        length = np.sqrt(np.square(vectors).sum(axis=0))
+        return Transfer(np.cos(20 * length) - 0.2, 3.0 * tilt(vectors))
+
+    monkeypatch.setattr(particles_data, "transfer_of", transferred)
+    found, _ = particles_data.seen_by(crops, orientations, TILT, bank)
+    p = bank.power.mean(axis=0).astype(float)
+    H = np.cos(20 * np.linalg.norm(bank.k, axis=1)) - 0.2
+    for i in range(3):
+        W = plain.W[i].astype(float)
+        first = W[: len(p)] * p
+        by = H / np.sqrt((first * H[: len(p)] ** 2).sum() / first.sum())
+        np.testing.assert_allclose(found.F[i], plain.F[i] / by, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found.W[i], W * by**2, rtol=1e-4)

@@ -432,6 +432,17 @@ def test_cells_fill_the_window():
     assert cells_of(listed, np.zeros((1, 3)), (0, 0, 0)).free == 0
 
 
+def test_a_list_of_rotations_has_no_width():
+    listed = RotationGrid(Rotation.random(7, rng=0), None)
+    shifts = np.array([[0.0, 0, -1], [0, 0, 0], [0, 0, 1]])
+    cells = cells_of(listed, shifts, (0.4, 0.0, 1.3))
+    turn, move = cells.widths
+    assert turn == 0 and cells.spacing == 0
+    np.testing.assert_array_equal(move, [0, 0, 1.3])
+    np.testing.assert_allclose(cells.moves, [0.8, 1, 0.8])
+    assert cells.volume == pytest.approx(7 * 2.6)
+
+
 def test_gaussians_between_walls_are_scipys():
     mean = np.array([[0.0, 1.9, -2.3]])
     sigma = np.array([[0.5, 0.4, 0.6]])

@@ -9,11 +9,14 @@ import pytest
 import scipy
 from scipy.spatial.transform import Rotation
 
+from funpipe.engine import amplitude
 from funpipe.engine import posterior as likely
 from funpipe.engine.amplitude import fitted, log_odds
 from funpipe.engine.cells import cells_of
+from funpipe.engine.gauss_newton import Poses
 from funpipe.engine.integrals import Peaks, Tops
-from funpipe.engine.posterior import Products, log_likelihood, posterior
+from funpipe.engine.posterior import Modes, Products, log_likelihood, posterior
+from funpipe.engine.prior import Prior
 from funpipe.engine.shift_integrals import Rows
 from funpipe.engine.turns import turns_between
 from funpipe.space.geometry import RotationGrid, rotation_grid
@@ -184,3 +187,86 @@ def test_a_jobs_amplitude_maximises_the_likelihood_of_all_its_particles():
     assert best == pytest.approx(0.8, rel=0.15)
     strong = products._replace(x=products.x * np.float32(0.5))
     assert fitted(strong, CELLS, np.array([2.0])).amplitudes[0] < 0.75 * best
+
+
+def test_slopes_and_offsets_with_a_prior_are_those_of_each_templates_best():
+    random = np.random.default_rng(16)
+    n, m, r = 3, 2, len(GRID.rotations)
+    products, rho = products_of(random, n, m), np.array([0.5, 0.8])
+    prior = Prior(0.06, 0.7)
+    cells = CELLS._replace(prior=prior)
+    x = products.x.reshape(len(CELLS.shifts), -1)
+    moved, slope, offset, top = likely._linear(products, x, cells, rho)
+    moved = moved.reshape(-1, n, m, r).astype(float)
+    turns = -np.square(GRID.rotations.magnitude() / 0.06) / 2
+    moves = -np.square(np.linalg.norm(CELLS.shifts, axis=1) / 0.7) / 2
+    for i, k in itertools.product(range(n), range(m)):
+        whole = np.zeros((len(CELLS.shifts), r))
+        for s, j in itertools.product(range(len(CELLS.shifts)), range(r)):
+            g = products.g[i, k * r + j]
+            at = products.P[i], products.N[i], rho[k]
+            ln, _ = log_likelihood(float(products.x[s, i, k * r + j]), g, *at)
+            whole[s, j] = ln + turns[j] + moves[s]
+        assert top[i, k] == pytest.approx(whole.max(), abs=0.02)
+        found = slope[i, k] * moved[:, i, k] - offset[i, k] + top[i, k]
+        # To first order; what is much less likely does not count.
+        near = whole > whole.max() - 2
+        np.testing.assert_allclose(found[near], whole[near], atol=0.06)
+
+
+def test_the_evidence_of_modes_with_a_prior_is_that_of_their_products():
+    random = np.random.default_rng(17)
+    cells = cells_of(rotation_grid((20, 8)), 3 * CELLS.shifts, np.full(3, 3.0))
+    cells = cells._replace(prior=Prior(0.05, 0.4))
+    R = Rotation.from_rotvec(0.04 * random.normal(size=(2, 3)))
+    t, none = random.uniform(-0.4, 0.4, (2, 3)), np.zeros(2, int)
+    poses = Poses(np.arange(2), none, R.as_matrix(), t, np.array([0.5, 0.4]))
+    S = np.array([np.diag([90.0, 80, 70, 4, 5, 6])] * 2)
+    g, P, N = np.full(2, 100.0), np.array([900.0, 1100.0]), np.array([1e3, 900.0])
+    found = likely.of_modes(Modes(poses, g, S), P, N, cells, np.array([[2.0]]))
+    for i in range(2):
+        x = poses.score[i] * np.sqrt(g[i] * P[i])
+        ln, v = log_likelihood(x, g[i], P[i], N[i], 2.0)
+        a = v * 2.0 * x / np.sqrt(P[i]) * np.diag(S[i])
+        p = np.array([1 / 0.05**2] * 3 + [1 / 0.4**2] * 3)
+        away = np.concatenate([R[i].as_rotvec(), t[i]])
+        wanted = ln + np.log(2 * np.pi / (a + p)).sum() / 2
+        wanted -= (a * p / (a + p) @ away**2) / 2 + np.log(cells.volume)
+        assert found[i, 0, 0] == pytest.approx(wanted, abs=0.05)
+
+
+def test_the_strength_of_a_particle_is_that_at_its_best_score():
+    random = np.random.default_rng(18)
+    n, m, r = 4, 2, len(GRID.rotations)
+    products, unit = products_of(random, n, m), np.array([0.5, 2.0])
+    products = products._replace(g=random.uniform(40, 200, (n, m * r)))
+    x = products.x.copy()
+    x[:, 0] *= -1  # nothing there is like the template
+    x[3, 1, 7] = 9e3  # more than there can be
+    found = amplitude._strengths(products._replace(x=x), unit)
+    for i in range(n):
+        scores = x[:, i] / np.sqrt(products.g[i] * products.P[i])
+        _, at = np.unravel_index(scores.argmax(), scores.shape)
+        score = min(max(scores.max(), 0.01), 0.999)
+        z = score * np.sqrt(products.N[i] / (1 - score**2))
+        wanted = z / np.sqrt(products.g[i, at]) / unit[at // r]
+        assert found[i] == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_no_units_matter_to_strengths_and_likelihoods(factor):
+    random = np.random.default_rng(19)
+    products, unit = products_of(random, 4, 2), np.array([0.5, 2.0])
+    moved = products._replace(
+        x=products.x * np.float32(factor), P=products.P * factor**2
+    )
+    found = amplitude._strengths(moved, unit)
+    np.testing.assert_allclose(found, amplitude._strengths(products, unit), rtol=1e-5)
+    one, v = log_likelihood(30.0, 90.0, 900.0, 1e3, 0.5)
+    other, same = log_likelihood(30.0 * factor, 90.0, 900.0 * factor**2, 1e3, 0.5)
+    assert other == pytest.approx(one) and same == pytest.approx(v)
+    faint = products._replace(
+        x=products.x * np.float32(factor), g=products.g * factor**2
+    )
+    found = amplitude._strengths(faint, unit / factor)
+    np.testing.assert_allclose(found, amplitude._strengths(products, unit), rtol=1e-5)

@@ -15,8 +15,8 @@ import funpipe as fp
 from funpipe.engine.cells import cells_of
 from funpipe.engine.integrals import Tops, basis_at, of_tops, over_tops
 from funpipe.engine.matching import ENGINE
-from funpipe.engine.prior import FLAT, Prior
-from funpipe.engine.turns import rotation_vectors, turned
+from funpipe.engine.prior import FLAT, Prior, truncated
+from funpipe.engine.turns import rotation_vectors, turned, turns_between
 from funpipe.simulate import Blobs, asymmetric_molecule, blob_image, tomogram
 from funpipe.space.crops import whole_box
 from funpipe.space.geometry import rotation_grid
@@ -264,6 +264,88 @@ def test_the_mass_of_a_peak_and_a_prior_is_that_of_their_product():
     a, p = np.diag(A[0]), np.array([1 / 0.05**2] * 3 + [1 / 1.5**2] * 3)
     wanted = np.log(2 * np.pi / (a + p)).sum() / 2 - (a * p / (a + p) @ away**2) / 2
     assert found[0] == pytest.approx(wanted, abs=0.02)
+
+
+@pytest.mark.parametrize("prior", [FLAT, Prior(0.1, 1.0), Prior(move=0.7)])
+def test_a_window_is_as_large_as_it_is_likely(prior):
+    axes = np.arange(-2.0, 3.0), np.arange(-1.0, 2.0), np.zeros(1)
+    shifts = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    grid = rotation_grid((12, 6))
+    cells = cells_of(grid, shifts, (2.2, 0.8, 0.3), prior)
+    turns = moves = 0.0
+    for vector in grid.rotations.as_rotvec():
+        likely = np.exp(-(vector @ vector) / 2 / prior.turn**2)
+        turns += np.radians(6) ** 3 * likely
+    for z, y, x in shifts:
+        # Voxels at the faces reach no farther than the window.
+        part = min(2.2 - abs(z) + 0.5, 1) * min(0.8 - abs(y) + 0.5, 1)
+        moves += part * np.exp(-(z**2 + y**2 + x**2) / 2 / prior.move**2)
+    assert cells.volume == pytest.approx(turns * moves)
+    np.testing.assert_array_equal(cells.window, [2.2, 0.8, 0])
+    turn, move = cells.widths
+    whole = len(grid.rotations) * np.radians(6) ** 3
+    assert turn == pytest.approx(np.cbrt(whole) / 2)
+    np.testing.assert_array_equal(move, cells.window)
+
+
+def test_a_prior_is_no_narrower_than_a_millionth():
+    R, t = Rotation.from_rotvec([[2e-6, 0, 0]]).as_quat(), np.array([[0, 3e-6, 0]])
+    for least in (1e-6, 1e-9, 1e-300):
+        prior = Prior(least, least)
+        assert prior.of_turns(R)[0] == pytest.approx(-2.0, rel=1e-4)
+        assert prior.of_moves(t)[0] == pytest.approx(-4.5)
+    wider = Prior(4e-6, 1.5e-6)
+    assert wider.of_turns(R)[0] == pytest.approx(-1 / 8, rel=1e-4)
+    assert wider.of_moves(t)[0] == pytest.approx(-2.0)
+
+
+def test_a_prior_along_some_directions_is_of_those():
+    random = np.random.default_rng(11)
+    prior = Prior(0.2, 1.5)
+    R, t = Rotation.from_rotvec(random.normal(size=(3, 3)) / 5), np.ones((3, 3))
+    basis = np.array([np.linalg.qr(random.normal(size=(6, 4)))[0] for _ in range(3)])
+    level, slope, sharpness = prior.at(R.as_quat(), t, basis)
+    for i, vector in enumerate(R.as_rotvec()):
+        away = np.concatenate([vector, t[i]])
+        P = np.diag([1 / 0.2**2] * 3 + [1 / 1.5**2] * 3)
+        assert level[i] == pytest.approx(-away @ P @ away / 2)
+        np.testing.assert_allclose(slope[i], basis[i].T @ P @ away)
+        np.testing.assert_allclose(sharpness[i], basis[i].T @ P @ basis[i])
+
+
+def test_gaussians_far_from_faces_are_whole_and_beyond_them_on_them():
+    mean, sigma, face = np.array([[0.5, -1.2, 2.5]]), 0.3, np.array([2.0, 2.5, 2.0])
+    part, middle, variance = truncated(mean, np.full((1, 3), sigma**2), face)
+    np.testing.assert_array_equal(part[0, :2], 1)
+    np.testing.assert_array_equal(middle[0, :2], mean[0, :2])
+    np.testing.assert_array_equal(variance[0, :2], sigma**2)
+    x = np.linspace(-2, 2, 400_001)
+    bell = np.exp(-np.square((x - 2.5) / sigma) / 2)
+    bell /= sigma * math.sqrt(2 * math.pi)
+    inside = bell.sum() * (x[1] - x[0])
+    assert part[0, 2] == pytest.approx(inside, rel=1e-3)
+    m = np.average(x, weights=bell)
+    assert middle[0, 2] == pytest.approx(m, rel=1e-4)
+    wanted = np.average(np.square(x - m), weights=bell)
+    assert variance[0, 2] == pytest.approx(wanted, rel=1e-3)
+    # What is all beyond is at the face, and is not lost altogether.
+    for far in (9.0, -9.0):
+        part, middle, variance = truncated(np.full((1, 1), far), np.ones((1, 1)), 2.0)
+        assert part[0, 0] == 1e-6 and middle[0, 0] == math.copysign(2.0, far)
+        assert 0 <= variance[0, 0] <= 1
+
+
+def test_angles_between_rotations_are_up_to_half_a_turn():
+    one = np.array([0.0, 0, 0, 1])
+    for degrees in (0, 1, 90, 179, 180, 181, 359):
+        vector = np.radians([degrees, 0, 0])
+        other = Rotation.from_rotvec(vector).as_quat()
+        wanted = np.radians(min(degrees, 360 - degrees))
+        for sign in (1, -1):
+            found = turns_between(one, sign * other)
+            assert found == pytest.approx(wanted, abs=1e-7)
+    beyond = turns_between(one * (1 + 1e-9), one)  # by rounding
+    assert beyond == 0
 
 
 @pytest.mark.parametrize(

@@ -360,3 +360,67 @@ def test_outward_steps_are_those_that_leave_the_limits(vector, rotations):
             assert (
                 max(np.abs(a - b).max() for a, b in zip(moved, back, strict=True)) > 0
             )
+
+
+@pytest.mark.parametrize("beta", [120.0, -120.0, 170.0, -95.0, 40.0])
+@pytest.mark.parametrize("alpha", [5.0, -7.0])
+def test_angles_are_said_in_the_way_that_is_within_their_limits(alpha, beta):
+    limits = Limits((2.0,) * 3, (10.0, 175.0, 20.0))
+    angles = np.array([alpha, beta, -13.0])
+    R = Rotation.from_euler("XYZ", angles, degrees=True).as_matrix()[None]
+    np.testing.assert_allclose(np.degrees(limits._angles(R))[0], angles, atol=1e-9)
+    beyond = angles * [3.0, 1.0, 1.0]
+    R = Rotation.from_euler("XYZ", beyond, degrees=True).as_matrix()[None]
+    back, _ = limits.within(R, np.zeros((1, 3)))
+    nearest = np.array([10.0 * np.sign(alpha), beta, -13.0])
+    wanted = Rotation.from_euler("XYZ", nearest, degrees=True).as_matrix()
+    np.testing.assert_allclose(back[0], wanted, atol=1e-9)
+    assert limits.reached(back, np.zeros((1, 3))).all()
+
+
+@pytest.mark.parametrize("turn", [25.0, (25.0, 40.0, 35.0)])
+def test_angles_change_by_a_step_as_their_limits_say(turn):
+    """The rows of limits that are reached are the rates of their angles."""
+    vectors = np.random.default_rng(0).normal(size=(6, 3))
+    if isinstance(turn, tuple):
+        angles = np.array([25.0, 40.0, -35.0])
+        R = Rotation.from_euler("XYZ", angles, degrees=True)
+    else:
+        R = Rotation.from_rotvec([15.0, -12.0, -16.0], degrees=True)
+    turn = (25.0, 40.0, 35.0) if isinstance(turn, tuple) else None
+    limits = Limits((2.0,) * 3, turn or np.degrees(R.magnitude()))
+    rows = limits.outward(R.as_matrix()[None], np.zeros((1, 3)))[0, :, :3]
+    rows = rows[np.abs(rows).sum(axis=1) > 0]
+    assert len(rows) == (3 if turn else 1)
+    for way in vectors:
+        up, down = (
+            limits._angles((R * Rotation.from_rotvec(s * way)).as_matrix()[None])[0]
+            for s in (1e-5, -1e-5)
+        )
+        rates = (up - down) / 2e-5
+        if turn:
+            rates[2] *= -1  # outward is down
+        np.testing.assert_allclose(np.sort(rows @ way), np.sort(rates), atol=1e-6)
+
+
+@pytest.mark.parametrize("turn", [180.0, (180.0, 90.0, 180.0), None])
+def test_half_a_turn_is_no_limit(turn):
+    limits = Limits((2.0,) * 3, turn)
+    vectors = [[0, 180, 0], [180, 0, 0], [0, 0, 179.9999999], [100, 90, 100]]
+    R = Rotation.from_rotvec(vectors, degrees=True).as_matrix()
+    t = np.zeros((4, 3))
+    assert not limits.reached(R, t).any()
+    assert (limits.outward(R, t) == 0).all()
+    np.testing.assert_array_equal(limits.within(R, t)[0], R)
+
+
+def test_a_limit_is_reached_a_ten_millionth_before_it():
+    for short, reached in ((0.0, True), (0.9e-7, True), (1.1e-7, False)):
+        turned = Rotation.from_rotvec([[0, np.radians(20) - short, 0]]).as_matrix()
+        limits = Limits((2.0, 1.0, 1.0), 20.0)
+        zero, t = np.zeros((1, 3)), np.array([[-2.0 + short, 0, 0]])
+        assert limits.reached(turned, zero)[0] == reached
+        assert limits.outward(turned, zero).any() == reached
+        still = np.eye(3)[None]
+        assert limits.reached(still, t)[0] == reached
+        assert limits.outward(still, t).any() == reached

@@ -413,6 +413,23 @@ def test_chance_scores_what_white_noise_does():
     assert (scores > limit).sum() == pytest.approx(200, abs=45)
 
 
+def test_chance_scores_are_those_of_the_sphere():
+    """Of two numbers an arc is above a score, of three a cap, of four a closed form."""
+    for expected in (1.0, 20.0):
+        chance = 2 * expected / 1e5  # above s, or below −s
+        found = [score_of_chance(n, 1e5, expected) for n in (2, 3, 4)]
+        assert found[0] == pytest.approx(np.cos(np.pi * chance / 2))
+        assert found[1] == pytest.approx(1 - chance)
+        angle = np.arccos(found[2])
+        assert 2 / np.pi * (angle - np.sin(angle) * found[2]) == pytest.approx(chance)
+    # One in a thousand at the most.
+    assert score_of_chance(3, 1e5, 1e4) == pytest.approx(1 - 2e-3)
+    few, many = (score_of_chance(n, 1e9, 10.0) for n in (11, 12))
+    for n, score in ((11, few), (12, many)):
+        t = score * np.sqrt((n - 1) / (1 - score**2))  # Student's
+        assert scipy.stats.t(n - 1).sf(t) == pytest.approx(1e-8, rel=1e-4)
+
+
 # Where it is looked.
 
 

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from funpipe.engine import data as particles_data
 from funpipe.engine import gauss_newton
+from funpipe.engine import noise as noises
 from funpipe.engine.gauss_newton import Poses, Spectra
 from funpipe.engine.limits import Limits
 from funpipe.engine.noise import Noise, Sums, believed, sums
@@ -153,6 +154,54 @@ def test_a_pose_is_compared_by_the_formulas_of_the_module():
         assert found.power[q] == pytest.approx(P, rel=1e-4)
         if a < 0:
             np.testing.assert_array_equal(found.curvature[q], found.normal[q])
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7, 10, 12])
+def test_no_more_poses_are_looked_at_together_than_the_cache_holds(count, monkeypatch):
+    spectra = random_data(1)
+    poses = random_poses(count, [0] * count)
+    data = gauss_newton._Data(spectra, FIELDS[0], EDGES, np.diff(EDGES)[None])
+    together = []
+
+    def counting(part, data):
+        together.append(len(part.particle))
+        return gram_of(part, data)
+
+    gram_of = gauss_newton._gram
+    monkeypatch.setattr(gauss_newton, "_gram", counting)
+    for size in (1, 3, 100):
+        together.clear()
+        monkeypatch.setattr(gauss_newton, "_BATCH", size * len(K) + 5)
+        gauss_newton._linearise(poses, data)
+        assert sum(together) == count and max(together) <= size
+        assert len(together) == -(-count // size)
+    together.clear()
+    monkeypatch.setattr(gauss_newton, "_BATCH", 1)  # less than one
+    gauss_newton._linearise(poses, data)
+    assert together == [1] * count
+
+
+@pytest.mark.parametrize("count", [1, 32, 33, 64, 70, 97])
+def test_particles_are_compared_with_a_template_some_at_a_time(count, monkeypatch):
+    poses = random_poses(count + 5, [0] * (count + 5))
+    poses.template[count:] = 1
+    parts = noises._parts(poses)
+    assert [set(each.template) for each in parts[:-1]] == [{0}] * (len(parts) - 1)
+    assert len(parts[-1].template) == 5 and set(parts[-1].template) == {1}
+    sizes = [len(each.template) for each in parts[:-1]]
+    assert sum(sizes) == count and max(sizes) <= 32
+    assert len(sizes) == -(-count // 32)
+    together = []
+
+    def counting(some, *args):
+        together.append(len(some.particle))
+        return products_of(some, *args)
+
+    products_of = noises._products
+    monkeypatch.setattr(noises, "_products", counting)
+    both = (FIELDS[0], template_fields(TEMPLATE[::-1].copy(), 1 / 3.5))
+    noises.local_noise(poses, random_data(1), both)
+    assert together == [*sizes, 5]
 
 
 # Steps.
@@ -495,3 +544,134 @@ def test_a_limit_is_reached_that_is_not_0():
         assert found.tolist() == reached
     still = Limits((2.0, 0.0, 1.0), 0.0).reached(turned[:1], t[:1])
     assert not still.any()
+
+
+def test_noise_of_shells_is_that_of_a_loop():
+    random = np.random.default_rng(17)
+    waves = np.array([[1, 30, 5, 0], [3, 2, 1, 0], [0, 0, 0, 0]])
+    norms, overlaps, left = random.uniform(0.1, 0.9, (3, 3, 4)) * (waves > 0)
+    powers = left + overlaps**2 / np.maximum(norms, 1e-9)
+    powers[0, 2] *= 0.1  # less than what is fitted, by rounding
+    found = noise_of(norms, overlaps, powers, waves)
+    for q in range(3):
+        rest, numbers = np.zeros(4), np.zeros(4)
+        for s in range(4):
+            if not waves[q, s]:
+                continue
+            rest[s] = max(powers[q, s] - overlaps[q, s] ** 2 / norms[q, s], 0)
+            # One number of each shell, and six of all of them, are fitted.
+            fitted = 1 + 6 * waves[q, s] / waves[q].sum()
+            numbers[s] = max(2 * waves[q, s] - fitted, 0)
+        whole = rest.sum() / max(numbers.sum(), 1)
+        for s in range(4):
+            wanted = (rest[s] + 4 * whole) / (numbers[s] + 4)
+            assert found[q, s] == pytest.approx(wanted)
+    assert rest.sum() == 0 and (found[2] == 0).all()
+
+
+@pytest.mark.parametrize("fewest", [1, 5, 24])
+def test_shells_are_as_thick_as_they_must_be(fewest):
+    random = np.random.default_rng(18)
+    k = np.sort(random.uniform(0.001, 0.2, 150))[:, None] * [0.0, 0.6, 0.8]
+    found = shell_edges(k, fewest=fewest)
+    wanted, length = [0], np.linalg.norm(k, axis=1)
+    for limit in np.arange(1, 10) * 0.02:
+        count = (length <= limit).sum()
+        if count - wanted[-1] >= fewest:
+            wanted.append(count)
+    wanted.append(len(k))
+    assert found.tolist() == wanted
+    assert shell_edges(k[:3]).tolist() == [0, 3]
+    at_edge = np.array([[0.0, 0.0, each] for each in (0.01, 0.02, 0.03, 0.04)])
+    assert shell_edges(at_edge, fewest=2).tolist() == [0, 2, 4]
+    assert len(shell_edges(k)) < len(shell_edges(k, fewest=1))
+
+
+def test_a_shell_is_found_of_any_length():
+    k = np.array([1.0, 1.1, 2.0, 4.2])[:, None] * [0, 0, 1] / 8
+    shells = shells_of(k, 8.0)
+    assert shells.edges.tolist() == [0, 2, 3, 4]
+    np.testing.assert_allclose(shells.length * 8, [1.05, 2.0, 4.2])
+    np.testing.assert_allclose(shells.ends * 8, [1.5, 2.5, 4.5])
+    lengths = np.array([0.0, 1.4, 1.6, 2.4, 2.6, 4.0, 9.0]) / 8
+    assert shells.at(lengths).tolist() == [0, 0, 1, 1, 2, 2, 2]
+
+
+def test_weights_lie_between_shells_in_equal_ratios():
+    k = np.array([[1, 0, 0], [2, 0, 0], [3, 0, 0]]) / 8
+    shells = shells_of(k, 8.0)
+    noise = Noise(shells, np.array([8.0, 0.5, 2.0]), np.ones(3))
+    at = np.array([0.5, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 7.0]) / 8
+    wanted = [1 / 8, 1 / 8, 1 / 4, 1 / 2, 2, 1, 1 / 2, 1 / 2]
+    for way in np.eye(3):
+        np.testing.assert_allclose(noise.weights(way[:, None] * at), wanted)
+    nothing = noise._replace(power=np.zeros(3))
+    assert (nothing.weights(k.T) == 0).all()
+    # What is as good as nothing lets no wave count.
+    faint = noise._replace(power=np.array([8.0, 1e-11, 2.0]))
+    np.testing.assert_allclose(faint.weights(k.T), [1 / 8, 0, 1 / 2])
+    small = noise._replace(power=np.array([8.0, 1e-9, 2.0]))
+    assert small.weights(k.T)[1] == pytest.approx(1e9)
+
+
+# Units.
+
+
+@pytest.mark.parametrize("template", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("data", [1e-4, 1e4])
+def test_no_units_matter_to_noise_fall_off_and_steps(template, data):
+    random = np.random.default_rng(16)
+    T, D = random.standard_normal((2, 3, 4, 9))
+    norms, overlaps, powers = (np.square(T).sum(2), (T * D).sum(2), np.square(D).sum(2))
+    counts = np.full((3, 4), 9)
+    scaled = norms * template**2, overlaps * template * data, powers * data**2
+    noise = noise_of(norms, overlaps, powers, counts)
+    np.testing.assert_allclose(noise_of(*scaled, counts), noise * data**2)
+    shells = shells_of(np.array([[i, 0, 0] for i in range(1, 5)]) / 16, 16.0)
+    one = believed(Sums(norms, np.abs(overlaps), powers, counts), shells)
+    other = believed(Sums(scaled[0], np.abs(scaled[1]), scaled[2], counts), shells)
+    np.testing.assert_allclose(other.power, one.power)
+    np.testing.assert_allclose(other.fall, one.fall)
+    spectra, poses = random_data(3), random_poses(3)
+    whole = gauss_newton._Data(
+        spectra, FIELDS[0], EDGES, np.array([np.diff(EDGES)] * 3)
+    )
+    gram = gauss_newton._gram(poses, whole)
+    rows = np.array([template] * 7 + [data])
+    columns = np.array([template] * 7 + [data] * 4)
+    moved = gram * rows[:, None] * columns
+    here, there = (gauss_newton._step_of(each, whole.counts) for each in (gram, moved))
+    np.testing.assert_allclose(there.score, here.score)
+    for one, other in zip(here[1:], there[1:], strict=True):
+        close = 1e-9 * np.abs(one).max() * data**2
+        order = 4 if one is here.scatter else 2
+        close *= data ** (order - 2)
+        np.testing.assert_allclose(other, one * data**order, rtol=1e-6, atol=close)
+    move, same = (
+        gauss_newton._solve(
+            each, np.full(3, 0.5), gauss_newton._FREE, np.zeros((3, 1, 6))
+        )
+        for each in (here, there)
+    )
+    np.testing.assert_allclose(same.step, move.step, rtol=1e-5)
+    np.testing.assert_allclose(same.length, move.length, rtol=1e-5)
+    variance, alike = (
+        gauss_newton._variance(each, gauss_newton._FREE) for each in (here, there)
+    )
+    np.testing.assert_allclose(alike, variance, rtol=1e-5)
+    size = gauss_newton._expected_score(there, move.gain * data**2)
+    np.testing.assert_allclose(size, gauss_newton._expected_score(here, move.gain))
+
+
+@pytest.mark.parametrize("factor", [1e-4, 1e4])
+def test_no_units_matter_to_local_noise(factor):
+    spectra, poses = random_data(3), random_poses(3)
+    found = noises.local_noise(poses, spectra, FIELDS)
+    moved = spectra._replace(F=spectra.F * np.float32(factor))
+    np.testing.assert_allclose(
+        noises.local_noise(poses, moved, FIELDS), found, rtol=1e-3
+    )
+    faint = (FIELDS[0]._replace(values=FIELDS[0].values * np.float32(factor)),)
+    np.testing.assert_allclose(
+        noises.local_noise(poses, spectra, faint), found, rtol=1e-3
+    )

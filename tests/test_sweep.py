@@ -181,6 +181,17 @@ def test_places_are_as_far_apart_as_kernels_allow():
         assert not coarser or beyond(step + 0.5) > SWEEP.aliased - 1e-5
 
 
+@pytest.mark.parametrize("finest", [3.0, 4.5])
+def test_places_are_no_farther_apart_than_half_of_the_shortest_period(finest):
+    """Even where templates have nothing but long waves."""
+    basis = search_basis(TEMPLATES, GRID, finest, support=SUPPORT, seen=SEEN)
+    long = np.linalg.norm(basis.k, axis=1) < 0.12
+    smooth = basis._replace(
+        g=np.where(long, basis.g, 0), window=np.ones_like(basis.window) * 0.99
+    )
+    assert step_for(smooth) == max(1.0, int(finest) / 2)
+
+
 def test_the_best_row_of_each_place_is_that_of_a_loop():
     random = np.random.default_rng(5)
     c, a = random.standard_normal((7, 4)), random.standard_normal((9, 4))
@@ -309,6 +320,21 @@ def test_exact_scores_are_those_of_crops_one_by_one():
     np.testing.assert_allclose(found.scores, scores[wanted], atol=1e-4)
     np.testing.assert_array_equal(found.rows, rows[wanted])
     assert len(exact(tile, where[:0], BASIS, go_on).scores) == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 32, 33, 64, 70])
+def test_it_is_asked_whether_to_go_on_for_every_few_voxels(count):
+    tile = noise(7)
+    where = np.argwhere(wanted_box())[:count]
+    asked = []
+    exact(tile, where, BASIS, lambda: asked.append(1))
+    assert len(asked) == -(-count // 32)
+    low, high = np.full(3, LOW), np.full(3, HIGH)
+    options = {"low": low, "high": high, "go_on": lambda: asked.append(1)}
+    if count:
+        asked.clear()
+        rescored(tile, where, BASIS, 2.0, **options)  # more than any score
+        assert len(asked) >= -(-count // 32)
 
 
 def test_poses_near_places_go_to_the_best_voxel(planted):

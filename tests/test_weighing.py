@@ -20,6 +20,7 @@ from funpipe.engine.posterior import (
     Posterior,
     log_likelihood,
 )
+from funpipe.engine.prior import FLAT, Prior
 from funpipe.engine.settings import SETTINGS
 from funpipe.engine.turns import turns_between
 from funpipe.engine.weighing import Followed
@@ -299,6 +300,16 @@ def test_a_pose_is_sure_that_is_far_above_chance_and_narrow():
     assert not is_sure(followed_of([40.0, 0.0], move=1.01 * widest))
 
 
+def test_an_axis_that_is_not_searched_makes_no_pose_unsure():
+    chosen = BANK.dense.cells._replace(window=np.array([1.0, 0.0, 2.0]))
+    bank = BANK._replace(dense=BANK.dense._replace(cells=chosen))
+    assert is_sure(followed_of([40.0, 0.0], move=0.99 * SETTINGS.narrow), bank)
+    assert not is_sure(followed_of([40.0, 0.0], move=1.01 * SETTINGS.narrow), bank)
+    none = BANK.dense.cells._replace(window=np.zeros(3), free=0)
+    bank = BANK._replace(dense=BANK.dense._replace(cells=none))
+    assert is_sure(followed_of([40.0, 0.0], move=9.0, turn=90.0, angle=300.0), bank)
+
+
 def test_a_pose_is_sure_where_no_other_is_nearly_as_likely():
     z = 30.0
     near = np.sqrt(z**2 - 2 * SETTINGS.alone)
@@ -347,3 +358,81 @@ def test_amplitudes_that_a_score_rules_out_are_not_weighed():
         strength = BANK.dense.amplitudes[j, 0] * np.sqrt(g[i])
         weighed = j == 0 or strength <= 1.3 * max(z[i], 0) + 3
         assert (found.log_evidence[i, 0, j] == -77) != weighed
+
+
+PRIOR = Prior(0.1, 0.8)
+
+
+def poses_near(count, seed=6):
+    random = np.random.default_rng(seed)
+    turns = Rotation.from_rotvec(0.15 * random.normal(size=(count, 3)))
+    none = np.zeros(count, int)
+    shifts = random.uniform(-1, 1, (count, 3))
+    return Poses(none, none, turns.as_matrix(), shifts, np.full(count, 0.5))
+
+
+def test_poses_are_held_by_a_prior_where_both_are_likeliest():
+    random = np.random.default_rng(7)
+    poses, z = poses_near(4), np.array([3.0, 8.0, 20.0, -4.0])
+    root = random.normal(size=(4, 6, 9))
+    S = root @ root.swapaxes(1, 2)
+    cells = BANK.dense.cells._replace(prior=PRIOR)
+    found = weighing._held(poses, S, z, cells)
+    P = np.diag([1 / 0.1**2] * 3 + [1 / 0.8**2] * 3)
+    for q in range(4):
+        R = Rotation.from_matrix(poses.R[q])
+        p = np.concatenate([R.as_rotvec(), poses.t[q]])
+        A = P + max(z[q], 0) ** 2 * S[q]  # nothing of what is below the noise
+        step = -np.linalg.solve(A, P @ p)
+        np.testing.assert_allclose(found.t[q], poses.t[q] + step[3:], atol=1e-6)
+        wanted = (R * Rotation.from_rotvec(step[:3])).as_matrix()
+        np.testing.assert_allclose(found.R[q], wanted, atol=1e-6)
+    flat = weighing._held(poses, S, z, BANK.dense.cells)
+    assert flat is poses
+
+
+def test_what_is_not_varied_is_not_held():
+    poses, z = poses_near(2), np.array([0.0, 0.0])
+    cells = BANK.dense.cells._replace(prior=PRIOR)
+    S = np.broadcast_to(np.eye(6), (2, 6, 6))
+    still = cells._replace(window=np.array([1.0, 0.0, 2.0]), free=0)
+    found = weighing._held(poses, S, z, still)
+    np.testing.assert_allclose(found.R, poses.R, atol=1e-12)
+    np.testing.assert_array_equal(found.t[:, 1], poses.t[:, 1])
+    # Where nothing is measured they are where they were thought to be.
+    np.testing.assert_allclose(found.t[:, [0, 2]], 0, atol=1e-6)
+    unknown = cells._replace(prior=Prior(turn=0.1))  # of shifts nobody knows anything
+    found = weighing._held(poses, 0 * S, z, unknown)
+    np.testing.assert_allclose(found.t, poses.t, atol=1e-9)
+    assert Rotation.from_matrix(found.R).magnitude().max() < 1e-6
+
+
+@pytest.mark.parametrize("prior", [FLAT, PRIOR])
+def test_a_mean_moves_with_its_mode_as_far_as_that_is_likely(prior):
+    cells = BANK.dense.cells._replace(prior=prior, window=np.array([1.0, 0.0, 2.0]))
+    first, last = poses_near(3), poses_near(3, seed=8)
+    own = np.arange(3)
+    first, last = (each._replace(particle=own) for each in (first, last))
+    last = last._replace(template=np.array([0, 1, 0]))
+    S = np.broadcast_to(9.0 * np.eye(6), (3, 6, 6))
+    rest = np.ones((3, 2)), np.ones(3, bool), S
+    z, N = np.array([6.0, 7.0, 8.0]), np.array([200.0, 300.0, 400.0])
+    followed = Followed(Climbed(first, *rest), Climbed(last, *rest), own, own, z)
+    mean = Rotation.from_rotvec(0.05 * np.ones((3, 3)))
+    weight = np.array([0.7, 0.9, 0.2])
+    shifts = np.array([[0.3, 0.2, 0.1]] * 3)
+    known = weighing._Weighed(
+        *(mean.as_quat(), shifts, np.zeros(3, int), np.ones(3), np.ones(3)),
+        *(weight, np.zeros((3, 1, 1))),
+    )
+    R, t = weighing._means_of_all(known, followed, own, N, cells)
+    at_first = 0.5 * np.sqrt(N / (1 - 0.5**2))  # z of a score
+    start = weighing._held(first, S, at_first, cells)
+    end = weighing._held(last, S, z, cells)
+    for i, part in enumerate([0.7, 0.0, 0.2]):  # the second is of another template
+        one, other = (Rotation.from_matrix(each.R[i]) for each in (start, end))
+        way = Rotation.from_rotvec(part * (one.inv() * other).as_rotvec())
+        np.testing.assert_allclose(R[i], (mean[i] * way).as_matrix(), atol=1e-9)
+        moved = shifts[i] + part * (end.t[i] - start.t[i])
+        moved[1] = end.t[i, 1]  # along an axis that is not weighed
+        np.testing.assert_allclose(t[i], moved, atol=1e-9)
