@@ -120,6 +120,8 @@ def test_particles_that_are_known_to_be_there_stay(least, noise):
     found = aligned(made, prior=(least, least))
     assert found.features["angle"].max() < 0.2
     assert found.features["shift"].max() < 0.02
+    assert found.features["angle_error"].max() < 0.2
+    assert found.features["shift_error"].max() < 0.02
 
 
 def test_a_strong_signal_outweighs_what_was_thought():
@@ -129,6 +131,9 @@ def test_a_strong_signal_outweighs_what_was_thought():
     assert (moved < 0.2 * one.features["shift_error"]).all()
     turns = np.degrees((one.rotations.inv() * other.rotations).magnitude())
     assert (turns < 0.2 * one.features["angle_error"]).all()
+    for name, spread in (("shift_error", 1.6), ("angle_error", 8.0)):
+        wanted = np.hypot(1 / one.features[name], 1 / spread / np.sqrt(3)) ** -1
+        np.testing.assert_allclose(other.features[name], wanted)
     assert (one.features["score"] == other.features["score"]).all()
 
 

@@ -62,6 +62,17 @@ class Prior(NamedTuple):
         along = np.einsum("qid,qi->qd", basis, slope)
         return (away * slope).sum(axis=1) / -2, along, sharpness
 
+    def narrowed(self, turns: Array, moves: Array) -> tuple[Array, Array]:
+        """Return errors given this too, roots of the expected squares, rad and voxels.
+
+        They are of three axes together, as large along each.
+        """
+        turn, move = (
+            each / np.sqrt(1 + np.square(each) * weight / 3)
+            for each, weight in zip((turns, moves), self._weights[[0, 3]], strict=True)
+        )
+        return turn, move
+
     @property
     def flat(self) -> bool:
         """Whether all poses are as likely."""

@@ -145,11 +145,13 @@ def with_means(
         errors[some], turns[some] = found.shift_errors, found.angle_errors
         weight[some] = found.mode_weight
         evidence[some] = found.log_evidence
-    changed = weak
-    if not dense.cells.prior.flat:
+    changed, prior = weak, dense.cells.prior
+    if not prior.flat:
         best = followed.best[strong]
         held = _held(*followed.last.at(best), followed.z[best], dense.cells)
         R[strong], t[strong] = limits.within(held.R, held.t)
+        narrowed = prior.narrowed(np.radians(turns[strong]), errors[strong])
+        turns[strong], errors[strong] = np.degrees(narrowed[0]), narrowed[1]
         changed = np.concatenate([weak, strong])
     evidence[match.blank] = np.nan
     rotations = match.rotations
