@@ -416,7 +416,7 @@ def test_a_mean_moves_with_its_mode_as_far_as_that_is_likely(prior):
     last = last._replace(template=np.array([0, 1, 0]))
     S = np.broadcast_to(9.0 * np.eye(6), (3, 6, 6))
     rest = np.ones((3, 2)), np.ones(3, bool), S
-    z, N = np.array([6.0, 7.0, 8.0]), np.array([200.0, 300.0, 400.0])
+    z, N = np.array([10.0, 12.0, 13.0]), np.array([200.0, 300.0, 400.0])
     followed = Followed(Climbed(first, *rest), Climbed(last, *rest), own, own, z)
     mean = Rotation.from_rotvec(0.05 * np.ones((3, 3)))
     weight = np.array([0.7, 0.9, 0.2])
@@ -425,13 +425,22 @@ def test_a_mean_moves_with_its_mode_as_far_as_that_is_likely(prior):
         *(mean.as_quat(), shifts, np.zeros(3, int), np.ones(3), np.ones(3)),
         *(weight, np.zeros((3, 1, 1))),
     )
-    R, t = weighing._means_of_all(known, followed, own, N, cells)
+    bank = BANK._replace(dense=BANK.dense._replace(cells=cells))
+    R, t = weighing._means_of_all(known, followed, own, N, bank)
+    chance = 2 * np.log(len(BANK.spectra) * len(BANK.shifts))
+    inverse = np.diag([3 / np.radians(1.0) ** 2] * 3 + [3.0] * 3)
     at_first = 0.5 * np.sqrt(N / (1 - 0.5**2))  # z of a score
     start = weighing._held(first, S, at_first, cells)
     end = weighing._held(last, S, z, cells)
     for i, part in enumerate([0.7, 0.0, 0.2]):  # the second is of another template
-        one, other = (Rotation.from_matrix(each.R[i]) for each in (start, end))
-        way = Rotation.from_rotvec(part * (one.inv() * other).as_rotvec())
+        p_0, p = (
+            np.r_[(mean[i].inv() * Rotation.from_matrix(e.R[i])).as_rotvec(), e.t[i]]
+            - np.r_[np.zeros(3), shifts[i]]
+            for e in (first, last)
+        )
+        A_0, A = ((each[i] ** 2 - chance) * S[i] for each in (at_first, z))
+        step = np.linalg.solve(inverse + A - A_0, A @ p - A_0 @ p_0)
+        way = Rotation.from_rotvec(part * step[:3])
         np.testing.assert_allclose(R[i], (mean[i] * way).as_matrix(), atol=1e-9)
         moved = shifts[i] + part * (end.t[i] - start.t[i])
         moved[1] = end.t[i, 1]  # along an axis that is not weighed

@@ -8,8 +8,16 @@ of shifts. How strong a particle is in units of the noise is not known: it is on
 ladder of amplitudes, all as likely before, in equal steps of ln ρ.
 
 What all waves say of the best mode beyond those of the search is added in proportion to
-the mode's probability: the mean moves by as much of how far the last climbs moved it,
-both given what is known before.
+the mode's probability. Of shifts the mean moves by as much of how far the last climbs
+moved it, both given what is known before. Of rotations, of which the waves of the
+search may say little, it is weighed against what those leave open: from the mean, of
+the covariance C, by
+
+    δ = (C⁻¹ + A − A_0)⁻¹ (A p − A_0 p_0),
+
+p and p_0 where the mode is by all waves and by those of the search, and A and A_0 how
+precisely: (z² − 2 ln M) S, S the sharpness of the score there, as what is that high by
+chance says nothing.
 
 *Strong signals.* With z the score in standard deviations of the noise, of M poses that
 are as good as independent the highest is by chance at √(2 ln M). Where z is `SURE`
@@ -20,6 +28,7 @@ weighed.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -47,6 +56,7 @@ Array: TypeAlias = NDArray[Any]
 _WIDEST = 1.3, 3.0  # amplitudes up to so much of z, and so much more, are weighed
 
 
+_LEAST = 1e-12  # rad² and voxels², that a variance is taken to be
 _SAME = 3.0  # errors: poses that are nearer to each other are one mode
 
 
@@ -139,7 +149,7 @@ def with_means(
         products = _products(data, each, sums, dense, some)
         z = followed.z[followed.best[some]]
         found = _means(products, _of(modes, some), dense, z, evidence[some])
-        mean = _means_of_all(found, followed, some, sums.N[some], dense.cells)
+        mean = _means_of_all(found, followed, some, sums.N[some], bank)
         R[some], t[some] = limits.within(*mean)
         template[some] = found.templates
         errors[some], turns[some] = found.shift_errors, found.angle_errors
@@ -171,22 +181,56 @@ def with_means(
 
 
 def _means_of_all(
-    found: _Weighed, followed: Followed, some: Array, N: Array, cells: Cells
+    found: _Weighed, followed: Followed, some: Array, N: Array, bank: Bank
 ) -> tuple[Array, Array]:
     """Return mean poses by all waves, from those by the waves of the search."""
     from scipy.spatial.transform import Rotation
 
+    assert bank.dense is not None
+    cells = bank.dense.cells
     best, origin = followed.best[some], followed.origin[some]
-    z = significance(followed.first.poses.score[origin], N)
-    start = _held(*followed.first.at(origin), z, cells)
-    end = _held(*followed.last.at(best), followed.z[best], cells)
-    part = np.where(found.templates == end.template, found.mode_weight, 0.0)[:, None]
-    way = Rotation.from_matrix(start.R.swapaxes(1, 2) @ end.R).as_rotvec()
-    mean = Rotation.from_quat(found.quaternions) * Rotation.from_rotvec(part * way)
-    moved = found.shifts + part * (end.t - start.t)
+    first, last = followed.first.at(origin), followed.last.at(best)
+    z = followed.z[best]
+    z_0 = significance(first[0].score, N)
+    part = np.where(found.templates == last[0].template, found.mode_weight, 0.0)
+    start, end = _held(*first, z_0, cells), _held(*last, z, cells)
+    moved = found.shifts + part[:, None] * (end.t - start.t)
     narrow = cells.window == 0  # axes that are not weighed
     moved[:, narrow] = end.t[:, narrow]
-    return mean.as_matrix(), moved
+    mean = Rotation.from_quat(found.quaternions)
+    p_0, p = (
+        np.column_stack(
+            [
+                (mean.inv() * Rotation.from_matrix(each.R)).as_rotvec(),
+                each.t - found.shifts,
+            ]
+        )
+        for each in (first[0], last[0])
+    )
+    A_0, A = (
+        np.maximum(np.maximum(each, 0) ** 2 - _by_chance(bank), 0)[:, None, None] * S
+        for each, S in ((z_0, first[1]), (z, last[1]))
+    )
+    step = part[:, None] * _beyond(found, A_0, p_0, A, p)
+    return (mean * Rotation.from_rotvec(step[:, :3])).as_matrix(), moved
+
+
+def _beyond(
+    found: _Weighed, A_0: Array, p_0: Array, A: Array, p: Array
+) -> NDArray[np.float64]:
+    """Return by how much all waves move means, (n, 6), rad and voxels, see above."""
+    values, vectors = np.linalg.eigh(A - A_0)
+    more = np.einsum("qij,qj,qkj->qik", vectors, np.maximum(values, 0), vectors)
+    pull = np.einsum("qij,qj->qi", more, p) + np.einsum("qij,qj->qi", A_0, p - p_0)
+    spread = np.radians(found.angle_errors), found.shift_errors
+    known = [np.maximum(each**2 / 3, _LEAST) ** -1 for each in spread]
+    inverse = np.repeat(np.stack(known, axis=1), 3, axis=1)[..., None] * np.eye(6)
+    return np.asarray(np.linalg.solve(inverse + more, pull[..., None])[..., 0])
+
+
+def _by_chance(bank: Bank) -> float:
+    """Return 2 ln M, z² of the highest of M poses where there is only noise."""
+    return 2 * math.log(len(bank.spectra) * len(bank.shifts))
 
 
 def _held(poses: Poses, sharpness: Array, z: Array, cells: Cells) -> Poses:
@@ -213,8 +257,7 @@ def _held(poses: Poses, sharpness: Array, z: Array, cells: Cells) -> Poses:
 def _sure(followed: Followed, bank: Bank, dense: Dense) -> NDArray[np.bool_]:
     """Tell which particles' best modes are all there is."""
     poses, best, z = followed.last.poses, followed.best, followed.z
-    chance = 2 * np.log(len(bank.spectra) * len(bank.shifts))
-    sure = z[best] > np.sqrt(chance) + SETTINGS.sure
+    sure = z[best] > math.sqrt(_by_chance(bank)) + SETTINGS.sure
     turn, move = np.sqrt(followed.last.variance[best].T)
     turn_width, move_width = dense.cells.widths
     if dense.cells.free:
