@@ -264,7 +264,7 @@ def test_of_rotations_that_look_the_same_the_nearest_is_meant(symmetry):
     group = symmetry_group(symmetry)
     dense = BANK.dense._replace(group=group.as_quat())
     rotations, best = Rotation.random(30, rng=3), Rotation.random(rng=4)
-    found = weighing._folded(rotations.as_quat(), best.as_quat(), dense)
+    found = weighing._images(rotations.as_quat(), best.as_quat(), dense.group)
     for one, image in zip(rotations, Rotation.from_quat(found), strict=True):
         angles = [(best.inv() * one * g).magnitude() for g in group]
         assert (best.inv() * image).magnitude() == pytest.approx(min(angles))

@@ -197,7 +197,8 @@ def _means_of_all(
     moved = found.shifts + part[:, None] * (end.t - start.t)
     narrow = cells.window == 0  # axes that are not weighed
     moved[:, narrow] = end.t[:, narrow]
-    mean = Rotation.from_quat(found.quaternions)
+    ends = _quaternions(last[0].R)
+    mean = Rotation.from_quat(_images(found.quaternions, ends, bank.dense.group))
     p_0, p = (
         np.column_stack(
             [
@@ -366,10 +367,12 @@ def _posterior(
             top = np.array([likely.argmax()])
             held = _held(own.poses.take(top), own.sharpness[top], z[top], cells)
             best = _quaternions(held.R)[0]
-            folded = _folded(all_of_them, best, dense)
+            folded = _images(all_of_them, best, dense.group)
             poses = own.poses._replace(R=_matrices(folded))
             own = own._replace(poses=poses)
-            cells = cells._replace(quaternions=_folded(cells.quaternions, best, dense))
+            cells = cells._replace(
+                quaternions=_images(cells.quaternions, best, dense.group)
+            )
         one = Products(x[:, part], g[part], P[part], N[part])
         found.append(posterior(one, cells, amplitudes, own))
     return Posterior._make(map(np.concatenate, zip(*found, strict=True)))
@@ -385,13 +388,18 @@ def _of(modes: Modes, some: Array) -> Modes:
     return Modes(poses, modes.g[kept], modes.sharpness[kept])
 
 
-def _folded(quaternions: Array, best: Array, dense: Dense) -> Array:
-    """Return, of rotations that look the same, those nearest to the best."""
+def _images(quaternions: Array, near: Array, group: Array) -> Array:
+    """Return, of rotations (n, 4) that look the same, those nearest to (n, 4) or (4,).
+
+    ``group``, (g, 4), are the rotations that look like none.
+    """
     from scipy.spatial.transform import Rotation
 
-    rotations, group = Rotation.from_quat(quaternions), Rotation.from_quat(dense.group)
-    images = np.stack([(rotations * each).as_quat() for each in group])
-    nearest = np.abs(images @ best).argmax(axis=0)
+    if len(group) == 1:
+        return quaternions
+    rotations = Rotation.from_quat(quaternions)
+    images = np.stack([(rotations * g).as_quat() for g in Rotation.from_quat(group)])
+    nearest = np.abs((images * near).sum(axis=2)).argmax(axis=0)
     return np.asarray(images[nearest, np.arange(len(quaternions))])
 
 
