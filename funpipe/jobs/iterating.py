@@ -124,7 +124,8 @@ def iterated(
         yield last
         settled = last.shift < _spread(aligned, "shift_error") / 2
         better = last.resolution < best * (1 - _BETTER)
-        if not np.isfinite(last.resolution) or (number > 1 and settled and not better):
+        done = not np.isfinite(last.resolution) or number == most
+        if done or (number > 1 and settled and not better):
             return
         best = min(best, last.resolution)
         molecules, references = aligned, _references(last, given)
