@@ -17,7 +17,8 @@ the covariance C, by
 
 p and p_0 where the mode is by all waves and by those of the search, and A and A_0 how
 precisely: (z² − 2 ln M) S, S the sharpness of the score there, as what is that high by
-chance says nothing.
+chance says nothing. Errors are stated as by the waves of the search alone, so that they
+are too large where all waves say much more.
 
 *Strong signals.* With z the score in standard deviations of the noise, of M poses that
 are as good as independent the highest is by chance at √(2 ln M). Where z is `SURE`
