@@ -299,9 +299,15 @@ def test_amplitudes_are_those_at_which_particles_in_noise_are_as_strong():
     assert np.sqrt(square / len(dense.cells.shifts)) <= 1.05 * SETTINGS.kernel_error
 
 
-def test_an_axis_has_the_voxels_whose_cells_reach_into_the_window():
-    for most, last in ((0.0, 0), (0.5, 0), (0.51, 1), (1.5, 1), (1.6, 2), (3.0, 3)):
-        assert banks._whole(most).tolist() == list(range(-last, last + 1))
+def test_shifts_that_are_weighed_go_from_face_to_face_a_voxel_apart_or_less():
+    for most in (0.51, 0.8, 1.0, 1.6, 2.0 + 1e-12, 3.0, 7.3):
+        found = banks._weighed(most)
+        assert found[0] == -most and found[-1] == most and 0 in found
+        apart = np.diff(found)
+        assert np.ptp(apart) < 1e-9 and 0.5 < apart[0] <= 1 + 1e-9
+    assert banks._weighed(3.0).tolist() == [-3, -2, -1, 0, 1, 2, 3]
+    for most in (0.0, 0.5):
+        assert banks._weighed(most).tolist() == [0]
 
 
 def test_templates_of_short_waves_alone_are_refused():

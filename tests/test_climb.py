@@ -9,6 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from funpipe.engine import gauss_newton
+from funpipe.engine import steps as quadratics
 from funpipe.engine.gauss_newton import Poses, Spectra, climb
 from funpipe.engine.limits import Limits
 from funpipe.engine.noise import Sums, believed, local_noise, sums
@@ -136,7 +137,7 @@ def climbed_alone(pose, data, limits, steps, correlation):
     for _ in range(steps):
         now = here._replace(curvature=here.curvature + missing)
         outward = limits.outward(pose.R, pose.t)
-        move = gauss_newton._solve(now, np.array([reach]), gauss_newton._FREE, outward)
+        move = quadratics.solve(now, np.array([reach]), quadratics.FREE, outward)
         moved = gauss_newton._moved(pose, move.step, limits)
         old, size = pose.score[0], np.abs(move.step[0])
         # Smaller than a step can be, or than the noise lets it tell.
@@ -150,7 +151,7 @@ def climbed_alone(pose, data, limits, steps, correlation):
         if length < 0.08:
             bent = there._replace(curvature=there.curvature + missing)
             fall = now.slope - there.slope
-            missing = missing + gauss_newton._missing(fall, move.step, bent)
+            missing = missing + quadratics.lacking(fall, move.step, bent)
         gained = (new * abs(new) - old * abs(old)) * there.power[0] / 2
         ratio = gained / move.gain[0]
         reach = max(reach, 2 * length) if ratio > 0.75 else reach
@@ -185,7 +186,7 @@ def test_poses_climb_as_each_alone_does(steps, correlation):
         np.testing.assert_allclose(found.poses.R[i], pose.R[0], atol=2e-5)
         np.testing.assert_allclose(found.poses.t[i], pose.t[0], atol=2e-4)
         assert found.poses.score[i] == pytest.approx(pose.score[0], abs=1e-5)
-        variance = correlation * gauss_newton._variance(here, gauss_newton._FREE)[0]
+        variance = correlation * quadratics.variances(here, quadratics.FREE)[0]
         np.testing.assert_allclose(found.variance[i], variance, rtol=1e-3)
         sharpness = here.normal[0] / here.norm[0]
         close = 1e-3 * np.abs(sharpness).max()

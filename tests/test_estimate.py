@@ -102,6 +102,22 @@ def test_where_poses_fill_the_window_the_mean_is_as_near_as_it_says(noise):
     assert turn < 0.95 * made.errors(estimate="mode")[0]
 
 
+@pytest.mark.parametrize(("noise", "short"), [(0.5, 1.2), (1, 1.2), (2, 1.3), (3, 1.5)])
+@pytest.mark.parametrize("window", [1.0, 1.45])
+def test_errors_of_poses_on_a_limit_tell_how_far_beyond_the_truth_may_be(
+    noise, short, window
+):
+    them = made(120, noise, seed=6)
+    beyond = (np.abs(them.shifts) > window).any(axis=1)
+    assert 60 < beyond.sum() < 110
+    found = aligned(them, max_shifts=window)
+    assert found.at_limit[beyond].mean() > 0.85
+    turns, moves = errors(found, them)
+    on = found.at_limit
+    assert 0.8 < rms(moves[on]) / rms(found.shift_errors[on]) < short
+    assert 0.75 < rms(turns[on]) / rms(found.angle_errors[on]) < 1.25
+
+
 def test_where_the_signal_is_strong_the_mean_is_the_mode():
     them = made(12, 1.0, seed=2)
     mean, mode = (aligned(them, estimate=each) for each in ("mean", "mode"))

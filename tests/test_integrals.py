@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from funpipe.engine import integrals, posterior, shift_integrals
+from funpipe.engine.bank import _weighed
 from funpipe.engine.cells import cells_of
 from funpipe.engine.gauss_newton import Poses
 from funpipe.engine.integrals import Tops, basis_at, of_tops, over_tops
@@ -92,8 +93,31 @@ def test_gaussians_over_shifts_are_those_of_a_fine_lattice(width, error):
 
 
 def _trapezoids(points, step):
-    inside = np.isclose(np.abs(points), 3.0)
+    inside = np.isclose(np.abs(points), np.abs(points).max(axis=0))
     return step**3 * 0.5 ** inside.sum(axis=1)
+
+
+@pytest.mark.parametrize("window", [0.8, 1.6, 2.4])
+def test_gaussians_within_any_window_are_those_of_a_fine_lattice(window):
+    random = np.random.default_rng(12)
+    axes = [_weighed(each) for each in (window, window, 3.0)]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    cells = cells_of(STILL, points, (window, window, 3.0))
+    assert cells.moves.sum() == pytest.approx(24 * window**2)
+    dense = [np.linspace(-each, each, 41) for each in (window, window, 3.0)]
+    points = np.stack(np.meshgrid(*dense, indexing="ij"), -1).reshape(-1, 3)
+    fine = cells._replace(shifts=points, moves=_trapezoids(points, 1.0))
+    for _ in range(40):
+        A = np.diag(random.uniform(0.4, 0.9, 3) ** -2)
+        middle = random.uniform(-1, 1, 3) * (window, window, 2.0)
+        x = 300 + quadratic(cells.shifts, middle, A)
+        one = np.ones((1, 1, 1))
+        found = over_shifts(
+            x[:, None].astype(np.float32), one, x.max() * one, np.inf * one[0], cells
+        )
+        _, mean, square = summed(quadratic(fine.shifts, middle, A), fine)
+        np.testing.assert_allclose(found.mean[0, 0, 0], mean, atol=0.15)
+        assert found.square[0, 0, 0] == pytest.approx(square, abs=0.35)
 
 
 def test_no_pose_is_above_the_ceiling():
@@ -579,18 +603,15 @@ def test_a_grid_of_fewer_angles_goes_along_those(free, most):
 
 
 @given(st.floats(0.0, 4.0), st.floats(0.0, 4.0), st.floats(0.0, 4.0))
-def test_cells_of_whole_voxels_fill_any_window(z, y, x):
-    from funpipe.engine.bank import _whole
-
-    axes = [_whole(each) for each in (z, y, x)]
+def test_cells_fill_any_window(z, y, x):
+    axes = [_weighed(each) for each in (z, y, x)]
     shifts = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     cells = cells_of(STILL, shifts, (z, y, x))
     wide = [each for each in (z, y, x) if each > 0.5]
     assert cells.moves.sum() == pytest.approx(np.prod([2 * each for each in wide]))
     assert (cells.window > 0).sum() == len(wide)
     for limit, axis in zip((z, y, x), axes, strict=True):
-        reached = max(axis[-1] + 0.5, limit)
-        assert axis[-1] - 0.5 <= limit <= reached
+        assert axis[-1] == (limit if limit > 0.5 else 0)
 
 
 def test_cells_of_angles_count_for_a_half_at_faces_and_a_whole_all_round():

@@ -168,7 +168,9 @@ def test_errors_of_what_is_not_known_are_half_a_turn_and_half_a_diagonal():
     whole = whole._replace(blank=np.array([False, False, True]))
     poses = random_poses(3)._replace(score=np.array([0.5, 0.4, 0.3]))
     variance = np.array([[np.inf, np.inf], [0.1**2, 0.3**2], [0.1, 0.1]])
-    climbed = Climbed(poses, variance, np.ones(3, bool), np.zeros((3, 6, 6)))
+    climbed = Climbed(
+        poses, variance, np.ones(3, bool), np.zeros((3, 6, 6)), np.zeros((3, 2))
+    )
     limits = Limits(bank.window, bank.grid.limit)
     found = matching._best_of(climbed, np.arange(3), whole, data, limits, bank)
     diagonal = np.linalg.norm(BOX) / 2
@@ -288,7 +290,8 @@ def test_a_score_is_as_if_all_waves_were_looked_at():
     power = used * np.array([2.0, 3.0, 1.0, 4.0])
     whole = whole._replace(power=power, blank=np.arange(4) == 3)
     climbed = Climbed(
-        poses, np.full((6, 2), 0.01), np.arange(6) % 2 > 0, np.zeros((6, 6, 6))
+        *(poses, np.full((6, 2), 0.01), np.arange(6) % 2 > 0),
+        *(np.zeros((6, 6, 6)), np.zeros((6, 2))),
     )
     limits = Limits((2.0,) * 3)
     best = np.array([1, 2, 4, 5])

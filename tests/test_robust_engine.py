@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe.engine.gauss_newton import _FREE, _Step, _variance
 from funpipe.engine.limits import Limits
 from funpipe.engine.spectra import sample, template_fields
+from funpipe.engine.steps import FREE, Step, variances
 from funpipe.simulate import asymmetric_molecule, blob_image, particles
 from funpipe.space.geometry import radius, rotation_grid
 from funpipe.space.precision import normalised
@@ -325,8 +325,8 @@ def test_what_the_normal_matrix_says_nothing_of_has_no_bound():
     normal[:2, :2] = 100  # nothing of a turn about z against one about y
     one = np.ones(1)
     all_alike = (normal[None], normal[None], 1e-12 * normal[None])
-    step = _Step(one, np.zeros((1, 6)), *all_alike, 1e-12 * one, one, one)
-    turn, move = _variance(step, _FREE)[0]
+    step = Step(one, np.zeros((1, 6)), *all_alike, 1e-12 * one, one, one)
+    turn, move = variances(step, FREE)[0]
     assert turn == np.inf and move == pytest.approx(3e-14)
 
 

@@ -10,7 +10,7 @@ import scipy
 from scipy.spatial.transform import Rotation
 
 from funpipe.engine import data as particles_data
-from funpipe.engine import gauss_newton
+from funpipe.engine import gauss_newton, steps
 from funpipe.engine import noise as noises
 from funpipe.engine.gauss_newton import Poses, Spectra
 from funpipe.engine.limits import Limits
@@ -59,7 +59,7 @@ def a_step(random, count):
     normal = definite(random, count)
     slope = 0.1 * random.standard_normal((count, 6))
     ones = np.ones(count)
-    return gauss_newton._Step(
+    return steps.Step(
         0.5 * ones,
         slope,
         normal,
@@ -209,7 +209,7 @@ def test_particles_are_compared_with_a_template_some_at_a_time(count, monkeypatc
 
 def test_a_free_step_is_newtons_and_gains_what_a_parabola_does():
     here = a_step(np.random.default_rng(0), 4)
-    move = gauss_newton._solve(here, np.full(4, 1e9), gauss_newton._FREE, NOT_HELD)
+    move = steps.solve(here, np.full(4, 1e9), steps.FREE, NOT_HELD)
     for q in range(4):
         wanted = np.linalg.solve(here.curvature[q], here.slope[q])
         np.testing.assert_allclose(move.step[q], wanted, rtol=1e-6)
@@ -222,9 +222,9 @@ def test_a_free_step_is_newtons_and_gains_what_a_parabola_does():
 
 def test_a_step_goes_no_farther_than_its_reach():
     here = a_step(np.random.default_rng(1), 4)
-    free = gauss_newton._solve(here, np.full(4, 1e9), gauss_newton._FREE, NOT_HELD)
+    free = steps.solve(here, np.full(4, 1e9), steps.FREE, NOT_HELD)
     reach = 0.4 * free.length
-    cut = gauss_newton._solve(here, reach, gauss_newton._FREE, NOT_HELD)
+    cut = steps.solve(here, reach, steps.FREE, NOT_HELD)
     np.testing.assert_allclose(cut.length, reach)
     np.testing.assert_allclose(cut.step, 0.4 * free.step)
     np.testing.assert_allclose(cut.gain, (0.8 - 0.16) * free.gain)
@@ -234,7 +234,7 @@ def test_a_step_goes_no_farther_than_its_reach():
 def test_steps_of_shifts_alone_turn_nothing():
     here = a_step(np.random.default_rng(2), 4)
     far = np.full(4, 1e9)
-    move = gauss_newton._solve(here, far, gauss_newton._FREE_SHIFTS, NOT_HELD)
+    move = steps.solve(here, far, steps.FREE_SHIFTS, NOT_HELD)
     assert (move.step[:, :3] == 0).all()
     for q in range(4):
         wanted = np.linalg.solve(here.curvature[q, 3:, 3:], here.slope[q, 3:])
@@ -245,7 +245,7 @@ def test_where_the_score_curves_up_steps_climb_all_the_same():
     random = np.random.default_rng(3)
     here = a_step(random, 4)
     here = here._replace(curvature=here.curvature - 3 * here.normal)
-    move = gauss_newton._solve(here, np.full(4, 0.1), gauss_newton._FREE, NOT_HELD)
+    move = steps.solve(here, np.full(4, 0.1), steps.FREE, NOT_HELD)
     assert (np.sum(move.step * here.slope, axis=1) > 0).all()
     for q in range(4):  # H's eigenvalues against A are made positive
         values, vectors = scipy.linalg.eigh(here.curvature[q], here.normal[q])
@@ -262,7 +262,7 @@ def test_a_step_that_leaves_limits_is_the_best_that_does_not(size):
     here = here._replace(slope=size * here.slope)
     outward = random.standard_normal((4, 2, 6))
     far = np.full(4, 1e9)
-    move = gauss_newton._solve(here, far, gauss_newton._FREE, outward)
+    move = steps.solve(here, far, steps.FREE, outward)
     for q in range(4):
         assert (outward[q] @ move.step[q] <= 1e-6 * size).all()
 
@@ -294,7 +294,7 @@ def test_what_slopes_show_of_curvature_is_put_right_and_nothing_else():
     there = a_step(random, 4)
     step = np.concatenate([random.standard_normal((4, 3)), np.zeros((4, 3))], axis=1)
     fall = random.standard_normal((4, 6))
-    change = gauss_newton._missing(fall, step, there)
+    change = steps.lacking(fall, step, there)
     np.testing.assert_allclose(change, change.swapaxes(1, 2), atol=1e-12)
     assert (change[:, 3:] == 0).all() and (change[:, :, 3:] == 0).all()
     for q in range(4):
@@ -328,8 +328,8 @@ def test_expected_scores_are_those_that_gains_lead_to():
 
 def test_variances_are_those_of_a_sandwich():
     here = a_step(np.random.default_rng(7), 4)
-    found = gauss_newton._variance(here, gauss_newton._FREE)
-    shifts = gauss_newton._variance(here, gauss_newton._FREE_SHIFTS)
+    found = steps.variances(here, steps.FREE)
+    shifts = steps.variances(here, steps.FREE_SHIFTS)
     for q in range(4):
         inverse = np.linalg.inv(here.curvature[q])
         variance = np.diag(inverse @ here.scatter[q] @ inverse)
@@ -346,25 +346,76 @@ def test_no_variance_is_of_a_curvature_that_is_not_there():
     flat = here._replace(curvature=-here.normal)
     least = here._replace(curvature=0.1 * here.normal)
     np.testing.assert_allclose(
-        gauss_newton._variance(flat, gauss_newton._FREE),
-        gauss_newton._variance(least, gauss_newton._FREE),
+        steps.variances(flat, steps.FREE),
+        steps.variances(least, steps.FREE),
     )
     nothing = here._replace(normal=0 * here.normal)
-    assert np.isnan(gauss_newton._variance(nothing, gauss_newton._FREE)).all()
+    assert np.isnan(steps.variances(nothing, steps.FREE)).all()
+
+
+WIDE = (1e3, 1e3)
+
+
+def test_an_excess_is_a_step_without_what_may_be_noise():
+    here = a_step(np.random.default_rng(9), 4)
+    quiet, loud = np.full(4, 1e-12), np.full(4, 1e3)
+    found = steps.excess(here, quiet, steps.FREE, WIDE)
+    shifts = steps.excess(here, quiet, steps.FREE_SHIFTS, WIDE)
+    for q in range(4):
+        step = np.linalg.solve(here.normal[q], here.slope[q])
+        wanted = [np.sum(step[:3] ** 2), np.sum(step[3:] ** 2)]
+        np.testing.assert_allclose(found[q], wanted, rtol=1e-6)
+        step = np.linalg.solve(here.normal[q, 3:, 3:], here.slope[q, 3:])
+        np.testing.assert_allclose(shifts[q], [0, np.sum(step**2)], rtol=1e-6)
+    assert (steps.excess(here, loud, steps.FREE, WIDE) == 0).all()
+    short = steps.excess(here, quiet, steps.FREE, (1e-3, 2e-3))
+    np.testing.assert_allclose(short, np.minimum(found, [1e-6, 4e-6]))
+
+
+def known_alone(step, root):
+    """Return a step of four poses whose unknowns do not depend on each other."""
+    normal = np.diag(np.square(root))
+    return a_step(np.random.default_rng(10), 4)._replace(
+        normal=np.stack([normal] * 4), slope=np.stack([normal @ step] * 4)
+    )
+
+
+def test_an_excess_counts_where_it_is_longer_than_two_and_a_half_deviations():
+    step = np.array([0.2, 0.3, 0.1, 0.05, 0.1, 0.5])
+    root = np.array([2.0, 3.0, 1.0, 4.0, 5.0, 1.0])
+    for noise in (0.06, 0.1, 0.19):
+        variance = np.full(4, noise**2)
+        found = steps.excess(known_alone(step, root), variance, steps.FREE, WIDE)
+        clear = np.where(step * root > 2.5 * noise, step, 0)
+        assert 0 < (clear > 0).sum() < 6
+        wanted = np.sum(clear[:3] ** 2), np.sum(clear[3:] ** 2)
+        np.testing.assert_allclose(found, [wanted] * 4)
+
+
+def test_what_is_as_wide_as_the_limits_is_no_excess():
+    step, root = np.full(6, 0.4), np.array([1.0, 2.0, 4.0, 1.0, 2.0, 4.0])
+    here, variance = known_alone(step, root), np.full(4, 0.01)
+    for turn, move, count in ((0.21, 0.21, 3), (0.19, 0.11, 2), (0.11, 0.04, 2)):
+        found = steps.excess(here, variance, steps.FREE, (turn, move))[0]
+        for square, most in zip(found, (turn, move), strict=True):
+            there = (0.1 / root < most / 2).sum()
+            wanted = min(there * 0.16, most**2)
+            assert square == pytest.approx(wanted)
+        assert (0.1 / root[:3] < turn / 2).sum() == count
 
 
 def test_whitening_makes_the_normal_matrix_one():
     A = definite(np.random.default_rng(9), 3) * np.outer(
         *[10.0 ** np.arange(-3, 3)] * 2
     )
-    L, unknown = gauss_newton._whitening(A)
+    L, unknown = steps._whitening(A)
     ones = np.broadcast_to(np.eye(6), (3, 6, 6))
     np.testing.assert_allclose(L.swapaxes(1, 2) @ A @ L, ones, atol=1e-9)
     assert not unknown.any()
     A[0, 2], A[0, :, 2] = 0, 0
     A[1, 4], A[1, :, 4] = A[1, 3], A[1, :, 3]
     A[1, 4, 4] = A[1, 3, 3]
-    _, unknown = gauss_newton._whitening(A)
+    _, unknown = steps._whitening(A)
     assert np.argwhere(unknown).tolist() == [[0, 2], [1, 3], [1, 4]]
 
 
@@ -546,6 +597,21 @@ def test_a_limit_is_reached_that_is_not_0():
     assert not still.any()
 
 
+def test_no_pose_within_limits_is_farther_from_the_middle_than_they_say():
+    for turn, radians in (
+        (20.0, np.radians(20)),
+        ((30.0, 0.0, 40.0), np.radians(50)),
+        (None, np.pi),
+        ((180.0, 90.0, 180.0), np.pi),
+        (0.0, 0.0),
+    ):
+        limits = Limits((2.0, 3.0, 6.0), turn)
+        np.testing.assert_allclose(limits.farthest, (radians, 7.0))
+        R = limits.within(Rotation.random(200, rng=4).as_matrix(), np.zeros((200, 3)))
+        most = Rotation.from_matrix(R[0]).magnitude().max()
+        assert 0.8 * radians <= most <= radians + 1e-9
+
+
 def test_noise_of_shells_is_that_of_a_loop():
     random = np.random.default_rng(17)
     waves = np.array([[1, 30, 5, 0], [3, 2, 1, 0], [0, 0, 0, 0]])
@@ -648,16 +714,12 @@ def test_no_units_matter_to_noise_fall_off_and_steps(template, data):
         close *= data ** (order - 2)
         np.testing.assert_allclose(other, one * data**order, rtol=1e-6, atol=close)
     move, same = (
-        gauss_newton._solve(
-            each, np.full(3, 0.5), gauss_newton._FREE, np.zeros((3, 1, 6))
-        )
+        steps.solve(each, np.full(3, 0.5), steps.FREE, np.zeros((3, 1, 6)))
         for each in (here, there)
     )
     np.testing.assert_allclose(same.step, move.step, rtol=1e-5)
     np.testing.assert_allclose(same.length, move.length, rtol=1e-5)
-    variance, alike = (
-        gauss_newton._variance(each, gauss_newton._FREE) for each in (here, there)
-    )
+    variance, alike = (steps.variances(each, steps.FREE) for each in (here, there))
     np.testing.assert_allclose(alike, variance, rtol=1e-5)
     size = gauss_newton._expected_score(there, move.gain * data**2)
     np.testing.assert_allclose(size, gauss_newton._expected_score(here, move.gain))

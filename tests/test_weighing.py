@@ -277,13 +277,15 @@ def followed_of(z, turn=0.5, move=0.05, angle=40.0, shift=0.0, template=0):
     t = np.array([[0.0, 0, 0], [shift, 0, 0]])
     poses = Poses(np.zeros(2, int), np.array([0, template]), R, t, np.array([0.8, 0.5]))
     variance = np.array([[np.radians(turn) ** 2, move**2]] * 2)
-    last = Climbed(poses, variance, np.ones(2, bool), np.zeros((2, 6, 6)))
+    here = np.ones(2, bool), np.zeros((2, 6, 6)), np.zeros((2, 2))
+    last = Climbed(poses, variance, *here)
     none = np.zeros(1, np.intp)
     return Followed(last, last, none, none, np.array(z))
 
 
 def is_sure(followed, bank=BANK):
-    return bool(weighing._sure(followed, bank, bank.dense)[0])
+    narrow = weighing._narrow(followed, bank.dense)
+    return bool((weighing._alone(followed, bank) & narrow)[0])
 
 
 def test_a_pose_is_sure_that_is_far_above_chance_and_narrow():
@@ -335,7 +337,8 @@ def test_a_pose_becomes_a_mode_with_the_power_of_the_nearest_rotation():
         np.array([0, 1, 1]), np.array([0, 0, 1]), R, np.zeros((3, 3)), at / 99
     )
     g = np.random.default_rng(5).random((2, 2 * r))
-    climbed = Climbed(poses, np.zeros((3, 2)), np.ones(3, bool), np.ones((3, 6, 6)))
+    rest = np.ones(3, bool), np.ones((3, 6, 6)), np.zeros((3, 2))
+    climbed = Climbed(poses, np.zeros((3, 2)), *rest)
     found = weighing._modes(climbed, g, cells)
     np.testing.assert_allclose(found.g, [g[0, 3], g[1, r - 2], g[1, r + 40]])
 
@@ -415,7 +418,7 @@ def test_a_mean_moves_with_its_mode_as_far_as_that_is_likely(prior):
     first, last = (each._replace(particle=own) for each in (first, last))
     last = last._replace(template=np.array([0, 1, 0]))
     S = np.broadcast_to(9.0 * np.eye(6), (3, 6, 6))
-    rest = np.ones((3, 2)), np.ones(3, bool), S
+    rest = np.ones((3, 2)), np.ones(3, bool), S, np.zeros((3, 2))
     z, N = np.array([10.0, 12.0, 13.0]), np.array([200.0, 300.0, 400.0])
     followed = Followed(Climbed(first, *rest), Climbed(last, *rest), own, own, z)
     mean = Rotation.from_rotvec(0.05 * np.ones((3, 3)))

@@ -7,7 +7,8 @@
 - `data`: what particles are at the waves of a search, and what was done to them
 - `matching`: the best pose of a box; the formula of the score is at its top
 - `spectra`: a template's Fourier transform between the frequencies of its box
-- `gauss_newton`: from a pose of the search to the optimum, and its uncertainty
+- `gauss_newton`: from a pose of the search to the optimum, and its uncertainty;
+  `steps`: a quadratic about a pose, for that
 - `compiled`: its sums over waves by numba, where it is installed
 - `shells`: shells of |k|, and the noise's variance in each
 - `noise`: the noise where a particle lies, and what the data lack of a template

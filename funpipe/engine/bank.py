@@ -232,7 +232,7 @@ def with_dense(bank: Bank, prior: tuple[float, float] | None = None) -> Bank:
     if not bank.refined:
         return bank
     waves = bank.k[: bank.stages[0][0]].astype(float)
-    axes = tuple(_whole(each) for each in bank.window)
+    axes = tuple(_weighed(each) for each in bank.window)
     shifts = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     group = symmetry_group(bank.grid.symmetry).as_quat()
     before = FLAT if prior is None else Prior(prior[1], prior[0], group)
@@ -266,10 +266,13 @@ def with_dense(bank: Bank, prior: tuple[float, float] | None = None) -> Bank:
     return bank._replace(dense=Dense(turned, power, U, V, cells, group, amplitudes))
 
 
-def _whole(most: float) -> NDArray[np.float64]:
-    """Return the whole voxels of an axis whose cells reach into a window."""
-    count = math.ceil(most - 0.5)
-    return np.arange(-count, count + 1.0)
+def _weighed(most: float) -> NDArray[np.float64]:
+    """Return shifts along an axis, a voxel apart or less, from face to face.
+
+    Of half a voxel or less there is one.
+    """
+    count = math.ceil(most - 1e-9) if most > 0.5 else 0
+    return np.linspace(-most, most, 2 * count + 1) if count else np.zeros(1)
 
 
 def _of_fewer(cells: Cells, rotations: Rotation) -> Cells:

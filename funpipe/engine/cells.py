@@ -28,7 +28,7 @@ class Cells(NamedTuple):
     free: int
     """Along how many directions rotations are sampled, 0 to 3."""
     shifts: NDArray[np.float64]
-    """(S, 3), voxels, on a lattice of whole ones, the last axis changing fastest."""
+    """(S, 3), voxels, on a lattice, the last axis changing fastest."""
     moves: NDArray[np.float64]
     """(S,), voxels to the power of the axes that have more than one point."""
     window: NDArray[np.float64]
@@ -64,7 +64,7 @@ def cells_of(
     grid : RotationGrid
         r rotations. Those listed, without a spacing, are all that may be.
     shifts : (S, 3) array
-        Whole voxels, z, y, x, none half a voxel or more beyond the window.
+        Of a lattice, z, y, x, none beyond the window by half its spacing or more.
     window : (float, float, float)
         The largest shifts.
     prior : Prior
@@ -95,7 +95,8 @@ def cells_of(
     moves = np.ones(len(shifts))
     for axis, limit in zip(shifts.T, extent, strict=True):
         if limit:
-            moves = moves * np.minimum(limit - np.abs(axis) + 0.5, 1)
+            apart = np.ptp(axis) / (len(np.unique(axis)) - 1)
+            moves = moves * np.minimum(limit - np.abs(axis) + apart / 2, apart)
     spacing = float(np.mean(turns)) ** (1 / free) if free else 0.0
     points = shifts.astype(float), moves, extent
     return Cells(quaternions, turns, spacing, free, *points, prior)

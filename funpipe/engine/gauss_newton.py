@@ -28,7 +28,7 @@ own, the covariance of the pose is H⁻¹ B H⁻¹ (P. Huber, Proc. 5th Berkeley
 of has no bound.
 
 Poses keep to limits: from a step that leaves one that has been reached, what leaves it
-is taken away.
+is taken away. How far beyond it the truth may be, A⁻¹ f' tells.
 """
 
 from __future__ import annotations
@@ -42,23 +42,29 @@ from numpy.typing import NDArray
 from funpipe.engine.limits import Limits
 from funpipe.engine.shells import noise_of, per_shell, shell_edges
 from funpipe.engine.spectra import Fields, sample
+from funpipe.engine.steps import (
+    FREE,
+    FREE_SHIFTS,
+    SMALL,
+    TINY,
+    Step,
+    excess,
+    lacking,
+    solve,
+    variances,
+)
 
 __all__ = ["Climbed", "Poses", "Spectra", "climb"]
 
 Array: TypeAlias = NDArray[Any]
 
 _BATCH = 12_000  # waves of poses at a time, whose arrays stay in the processor's cache
-# A step is the last, taken without a look at where it ends, when it is as small as this
-# in rad and voxels, or when the logarithm of the likelihood is to gain no more than
-# _LAST: half of the pose's uncertainty, of which the next step would be a tenth.
-_SMALL = np.array([5e-4] * 3 + [5e-3] * 3)
+# A step is the last, taken without a look at where it ends, when it is no larger than
+# SMALL, or when the logarithm of the likelihood is to gain no more than this: half of
+# the pose's uncertainty, of which the next step would be a tenth.
 _LAST = 0.1
 _ROUNDING = 1e-6  # of a score in single precision
 _RIPPLE = 1e-5  # of a score, where the template is interpolated
-_TINY = 1e-30  # far below any sum of normalised spectra
-_SINGULAR = 1e-6  # of an eigenvalue of A, its diagonal scaled to 1
-_FLATTEST = 0.05  # of an eigenvalue of H against A: of a step
-_SUREST = 0.1  # likewise, of a variance
 _REACH = 0.5  # change of the template by a first step, against the template
 _SHORT = 0.08  # likewise, of a step along which the slope falls evenly
 
@@ -119,6 +125,8 @@ class Climbed(NamedTuple):
     sharpness: NDArray[np.float64]
     """(Q, 6, 6), S: by a small rotation and shift δ, rad and voxels, the score falls
     to (1 − δᵀSδ / 2) of its value if the data are just like the template."""
+    beyond: NDArray[np.float64]
+    """(Q, 2), rad² and voxels²: of poses on a limit, how far beyond it the truth is."""
 
     def at(self, some: Array) -> tuple[Poses, NDArray[np.float64]]:
         """Return some poses and their sharpness."""
@@ -134,39 +142,6 @@ class _Data(NamedTuple):
     """(S + 1,), the shells."""
     counts: NDArray[np.int64]
     """(n, S), the waves of each that count."""
-
-
-class _Step(NamedTuple):
-    """f about Q poses, as a function of rotation and shift."""
-
-    score: Array
-    slope: Array
-    """(Q, 6), f'."""
-    normal: Array
-    """(Q, 6, 6), A."""
-    curvature: Array
-    """(Q, 6, 6), H."""
-    scatter: Array
-    """(Q, 6, 6), B."""
-    noise: Array
-    """s², of all shells."""
-    norm: Array
-    """a² N."""
-    power: Array
-    """Σ W |F|²."""
-
-
-class _Move(NamedTuple):
-    """Steps, and what is expected of them."""
-
-    step: Array
-    """(Q, 6), rad and voxels."""
-    length: Array
-    """The change of the template against the template."""
-    gain: Array
-    """Of f."""
-    whole: Array
-    """Of f by the step that is not cut to its reach."""
 
 
 def climb(
@@ -214,6 +189,7 @@ def climb(
         np.full((len(poses.particle), 2), np.nan),
         np.zeros(len(poses.particle), dtype=bool),
         np.zeros((len(poses.particle), 6, 6)),
+        np.zeros((len(poses.particle), 2)),
     )
     for template in np.unique(poses.template):
         part = np.flatnonzero(poses.template == template)
@@ -223,6 +199,7 @@ def climb(
         done.variance[part] = some.variance
         done.converged[part] = some.converged
         done.sharpness[part] = some.sharpness
+        done.beyond[part] = some.beyond
     return done
 
 
@@ -235,7 +212,7 @@ def _climb(
     correlation: float,
 ) -> Climbed:
     """Climb from poses of one template."""
-    free = _FREE if turning else _FREE_SHIFTS
+    free = FREE if turning else FREE_SHIFTS
     here = _linearise(poses, data)
     poses = poses._replace(score=here.score)
     reach = np.full(len(poses.score), _REACH)
@@ -243,11 +220,11 @@ def _climb(
     converged = np.zeros(len(poses.score), dtype=bool)
     active = np.arange(len(poses.score))
     for _ in range(steps):
-        start, now = poses.take(active), _Step._make(each[active] for each in here)
+        start, now = poses.take(active), Step._make(each[active] for each in here)
         now = now._replace(curvature=now.curvature + missing[active])
-        move = _solve(now, reach[active], free, limits.outward(start.R, start.t))
+        move = solve(now, reach[active], free, limits.outward(start.R, start.t))
         moved = _moved(start, move.step, limits)
-        last = (np.abs(move.step) <= _SMALL).all(axis=1) | (
+        last = (np.abs(move.step) <= SMALL).all(axis=1) | (
             move.whole <= _LAST * correlation * now.noise
         )
         expected = moved._replace(score=_expected_score(now, move.gain))
@@ -261,29 +238,32 @@ def _climb(
         better = there.score >= old - _ROUNDING
         won = active[better]
         short = move.length[~last] < _SHORT
-        missing[active] += short[:, None, None] * _missing(
+        missing[active] += short[:, None, None] * lacking(
             now.slope[~last] - there.slope,
             move.step[~last],
             there._replace(curvature=there.curvature + missing[active]),
         )
         _put(poses, won, moved._replace(score=there.score).take(better))
-        _put(here, won, _Step._make(each[better] for each in there))
+        _put(here, won, Step._make(each[better] for each in there))
         gained = (_signed_square(there.score) - _signed_square(old)) * there.power / 2
         reach[active] = _next_reach(
-            reach[active], move.length[~last], gained / (move.gain[~last] + _TINY)
+            reach[active], move.length[~last], gained / (move.gain[~last] + TINY)
         )
         # Where the score falls by no more than the interpolation's ripple is the top.
         top = ~better & (there.score >= old - _RIPPLE)
         converged[active[top]] = True
         active = active[~top]
-    sharpness = here.normal / np.maximum(here.norm, _TINY)[:, None, None]
-    variance = correlation * _variance(here, free)
-    return Climbed(poses, variance, converged, sharpness)
+    sharpness = here.normal / np.maximum(here.norm, TINY)[:, None, None]
+    variance = correlation * variances(here, free)
+    held = limits.reached(poses.R, poses.t)
+    beyond = excess(here, correlation * here.noise, free, limits.farthest)
+    beyond[~held] = 0.0
+    return Climbed(poses, variance, converged, sharpness, beyond)
 
 
-def _expected_score(here: _Step, gain: Array) -> Array:
+def _expected_score(here: Step, gain: Array) -> Array:
     """Return the score where f has risen; one that is negative stays as it is."""
-    square = here.score**2 + 2 * gain / np.maximum(here.power, _TINY)
+    square = here.score**2 + 2 * gain / np.maximum(here.power, TINY)
     return np.where(here.score > 0, np.sqrt(np.minimum(square, 1)), here.score)
 
 
@@ -297,33 +277,13 @@ def _next_reach(reach: Array, length: Array, ratio: Array) -> Array:
     return np.where(ratio < 0.25, length / 3, wider)
 
 
-def _missing(fall: Array, step: Array, there: _Step) -> Array:
-    """Return what H by rotations lacks to explain how much slopes fell by steps.
-
-    The least change of H, symmetric, in the metric of A's diagonal (M. Powell, in
-    Nonlinear Programming, 31, 1970).
-    """
-    unit = np.sqrt(np.maximum(np.einsum("qii->qi", there.normal)[:, :3], _TINY))
-    lack = (fall - _applied(there.curvature, step))[:, :3] / unit
-    way = step[:, :3] * unit
-    square = np.maximum(np.sum(way**2, axis=1), _TINY)[:, None, None]
-    outer = lack[:, :, None] * way[:, None] / square
-    along = np.sum(lack * way, axis=1)[:, None, None] / square
-    change = (
-        outer + outer.swapaxes(1, 2) - along * way[:, :, None] * way[:, None] / square
-    )
-    whole = np.zeros(there.normal.shape)
-    whole[:, :3, :3] = change * unit[:, :, None] * unit[:, None]
-    return whole
-
-
 def _put(whole: Any, where: Array, part: Any) -> None:
     """Set some elements of all arrays of a tuple."""
     for into, each in zip(whole, part, strict=True):
         into[where] = each
 
 
-def _linearise(poses: Poses, data: _Data) -> _Step:
+def _linearise(poses: Poses, data: _Data) -> Step:
     """Return f about poses."""
     count = len(poses.particle)
     size = max(1, _BATCH // len(data.spectra.k))
@@ -374,10 +334,10 @@ def _products(
         gram[:, i] = np.matmul(some[:, :8], some.swapaxes(1, 2))
 
 
-def _step_of(gram: Array, counts: Array) -> _Step:
+def _step_of(gram: Array, counts: Array) -> Step:
     """Return f from the products by shells, and the waves of each."""
     total = gram.sum(axis=1)
-    norm = np.maximum(total[:, 0, 0], _TINY)
+    norm = np.maximum(total[:, 0, 0], TINY)
     overlap, power = total[:, 0, 7], total[:, 7, 7]
     a = overlap / norm
     rates, products = total[:, 0, 1:7], total[:, 1:7, 7]  # ½ N' and O'
@@ -386,8 +346,8 @@ def _step_of(gram: Array, counts: Array) -> _Step:
     left = np.maximum(power - a * overlap, 0)
     inner = a[:, None, None, None] ** 2 * _without_template(gram, rates / norm[:, None])
     normal = inner.sum(axis=1)
-    return _Step(
-        overlap / np.sqrt(np.maximum(norm * power, _TINY)),
+    return Step(
+        overlap / np.sqrt(np.maximum(norm * power, TINY)),
         np.abs(a)[:, None] * (products - a[:, None] * rates),
         normal,
         # Below a score of 0, far from where H means anything, A.
@@ -414,7 +374,7 @@ def _without_template(gram: Array, part: Array) -> Array:
 
 def _curvature(gram: Array, total: Array, a: Array, norm: Array) -> Array:
     """Return H."""
-    b = gram[..., 0, 7] / np.maximum(gram[..., 0, 0], _TINY)
+    b = gram[..., 0, 7] / np.maximum(gram[..., 0, 0], TINY)
     turns = np.einsum("qs,qsij->qij", a[:, None] * b, gram[..., 1:4, 1:4])
     shifts = a[:, None, None] * total[:, 1:7, 8:]
     cross = total[:, 1:7, 7] - 2 * a[:, None] * total[:, 0, 1:7]  # O' − a N'
@@ -425,82 +385,9 @@ def _curvature(gram: Array, total: Array, a: Array, norm: Array) -> Array:
     return H
 
 
-_FREE = np.arange(6)  # rotation, shift
-_FREE_SHIFTS = np.arange(3, 6)
-
-
-def _solve(here: _Step, reach: Array, free: Array, outward: Array) -> _Move:
-    """Return steps no longer than their reach, and what they are to gain."""
-    scale, _ = _whitening(here.normal[:, free[:, None], free])
-    values, vectors = np.linalg.eigh(_within(here.curvature, scale, free))
-    root = scale @ (vectors / np.sqrt(np.maximum(np.abs(values), _FLATTEST))[:, None])
-    inverse = root @ root.swapaxes(1, 2)  # of H, made positive
-    rows, slope = outward[..., free], here.slope[:, free]
-    some = _applied(inverse, slope)
-    held = np.zeros(rows.shape[:2], dtype=bool)
-    for _ in range(3):  # to hold one limit may lead beyond another
-        leaving = np.einsum("qmi,qi->qm", rows, some) > 1e-6 * _SMALL[0]
-        if not leaving.any():
-            break
-        held |= leaving
-        bars = rows * held[..., None]
-        through = bars @ inverse
-        push = np.linalg.pinv(through @ bars.swapaxes(1, 2), 1e-9, hermitian=True)
-        against = np.einsum("qmi,qm->qi", bars, _applied(push @ through, slope))
-        some = _applied(inverse, slope - against)
-    step = np.zeros(here.slope.shape)
-    step[:, free] = some
-    size = np.sqrt(_square(step, here.normal) / np.maximum(here.norm, _TINY))
-    part = np.minimum(1, reach / np.maximum(size, _TINY))
-    rise, bend = np.sum(step * here.slope, axis=1), _square(step, here.curvature) / 2
-    gain = np.maximum(part * rise - part**2 * bend, 0)
-    return _Move(step * part[:, None], size * part, gain, rise / 2)
-
-
-def _whitening(normal: Array) -> tuple[Array, Array]:
-    """Return L with Lᵀ A L = 1, and which unknowns A says nothing of.
-
-    Columns of L are 0 in place of combinations of which A says nothing.
-    """
-    diagonal = np.einsum("qii->qi", normal)
-    root = np.sqrt(np.where(diagonal > _TINY, diagonal, np.inf))
-    values, vectors = np.linalg.eigh(normal / root[:, :, None] / root[:, None])
-    known = values > _SINGULAR
-    inverse = np.where(known, 1 / np.sqrt(np.where(known, values, 1)), 0)
-    unknown = (np.square(vectors) * ~known[:, None]).sum(axis=2) > 1e-3
-    return vectors * inverse[:, None] / root[:, :, None], unknown
-
-
-def _within(matrix: Array, scale: Array, free: Array) -> Array:
-    """Return Lᵀ M L."""
-    return np.asarray(scale.swapaxes(1, 2) @ matrix[:, free[:, None], free] @ scale)
-
-
-def _applied(matrix: Array, vector: Array) -> Array:
-    return np.asarray((matrix @ vector[..., None])[..., 0])
-
-
-def _square(vector: Array, matrix: Array) -> Array:
-    return np.asarray(np.einsum("qi,qij,qj->q", vector, matrix, vector))
-
-
 def _moved(poses: Poses, step: Array, limits: Limits) -> Poses:
     from scipy.spatial.transform import Rotation
 
     turned = poses.R @ Rotation.from_rotvec(step[:, :3]).as_matrix()
     R, t = limits.within(turned, poses.t + step[:, 3:])
     return poses._replace(R=R, t=t)
-
-
-def _variance(here: _Step, free: Array) -> Array:
-    """Return the diagonal of H⁻¹ B H⁻¹, summed over rotation and over shift."""
-    scale, unknown = _whitening(here.normal[:, free[:, None], free])
-    values, vectors = np.linalg.eigh(_within(here.curvature, scale, free))
-    inverse = (vectors / np.maximum(values, _SUREST)[:, None]) @ vectors.swapaxes(1, 2)
-    inside = inverse @ _within(here.scatter, scale, free) @ inverse
-    each = np.full(here.slope.shape, np.nan)
-    each[:, free] = np.where(
-        unknown, np.inf, np.einsum("qim,qmn,qin->qi", scale, inside, scale)
-    )
-    each[here.normal.max(axis=(1, 2)) <= 0] = np.nan  # nothing to go by
-    return np.stack([each[:, :3].sum(axis=1), each[:, 3:].sum(axis=1)], axis=1)

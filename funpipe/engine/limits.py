@@ -73,6 +73,13 @@ class Limits(NamedTuple):
         turned = (angles >= most - _NEAR) & (most > 0) & (most < math.pi)
         return np.asarray(moved.any(axis=1) | turned.any(axis=1))
 
+    @property
+    def farthest(self) -> tuple[float, float]:
+        """How far a pose within them may be from the middle, rad and voxels."""
+        most = self._most()
+        turn = math.hypot(*np.where(most < math.pi, most, math.pi))
+        return min(turn, math.pi), math.hypot(*self.window)
+
     def _most(self) -> NDArray[np.float64]:
         """Return the largest angles in rad: of the ball, or of each Euler angle."""
         most = math.inf if self.turn is None else self.turn

@@ -383,7 +383,7 @@ def _best_of(
     # Of the template's waves that are left out the data are taken to have as much.
     part = np.sqrt(used / np.maximum(whole.power, 1e-30) / bank.stages[-1][1])
     score = poses.score[best] * part
-    turn, move = np.sqrt(climbed.variance[best].T)
+    turn, move = np.sqrt(climbed.variance[best] + climbed.beyond[best]).T
     furthest = np.linalg.norm(bank.support.box) / 2
     return Match(
         Rotation.from_matrix(R),

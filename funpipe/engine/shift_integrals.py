@@ -57,7 +57,7 @@ def over_shifts(
     ceiling : (n, m) array
         No pose has a higher ln L.
     cells : Cells
-        Shifts on a lattice of whole voxels, and how much of the window is each one's.
+        Shifts on a lattice, and how much of the window is each one's.
     """
     shifts, moves = cells.shifts, cells.moves
     n, m, r = slope.shape
@@ -82,7 +82,7 @@ def over_shifts(
     # From the sum over points the share is taken that the peaks' Gaussians have.
     share = np.exp(near) * peak.hole * moves[where]
     share[near <= -_REACH] = 0.0
-    sums[rows] -= _moments(share, start, block.offsets)
+    sums[rows] -= _moments(share, start, block.offsets * block.apart)
     sums *= np.exp(-high)[:, None]
     mass = np.exp(height - high[rows]) * peak.volume
     sums[rows] += mass[:, None] * np.column_stack(
@@ -150,6 +150,8 @@ class _Block(NamedTuple):
     """Those with more points than one."""
     offsets: NDArray[np.int64]
     """(B, 3); the first is the point itself."""
+    apart: NDArray[np.float64]
+    """(3,), voxels from point to point."""
 
     def around(self, index: Array) -> NDArray[np.intp]:
         """Return flat indices (K, B) of blocks that are inside the lattice."""
@@ -165,7 +167,7 @@ class _Block(NamedTuple):
         for i, one in enumerate(self._ways()):
             weight[i, self._column(one)] = 0.5
             weight[i, self._column(-one)] = -0.5
-        return np.asarray(values @ weight.T)
+        return np.asarray(values @ weight.T) / self.apart[list(self.axes)]
 
     def curvature(self, values: Array) -> NDArray[np.float64]:
         """Return −1 times the second derivatives, (K, axes, axes)."""
@@ -180,7 +182,10 @@ class _Block(NamedTuple):
             for sign, turned in ((-1, other), (1, -other)):
                 for way in (one + turned, -one - turned):
                     weight[i, j, self._column(way)] = sign / 4
-        return np.asarray(np.einsum("kb,ijb->kij", values, weight))
+        apart = self.apart[list(self.axes)]
+        return np.asarray(np.einsum("kb,ijb->kij", values, weight)) / np.outer(
+            apart, apart
+        )
 
     def _ways(self) -> Array:
         return np.eye(3, dtype=np.int64)[list(self.axes)]
@@ -193,7 +198,8 @@ def _block(shifts: Array) -> _Block:
     shape = tuple(len(np.unique(axis)) for axis in shifts.T)
     ways = [(0, -1, 1) if size > 1 else (0,) for size in shape]
     axes = tuple(axis for axis, size in enumerate(shape) if size > 1)
-    return _Block(shape, axes, np.array(list(itertools.product(*ways))))
+    apart = np.ptp(shifts, axis=0) / np.maximum(np.array(shape) - 1, 1)
+    return _Block(shape, axes, np.array(list(itertools.product(*ways))), apart)
 
 
 class _Peak(NamedTuple):
@@ -240,7 +246,7 @@ def _peak(
     volume = np.sqrt((2 * math.pi * within).prod(axis=1)) * there
     variance = np.einsum("kij,kj->ki", vectors**2, within)
     # φ is a product over the axes.
-    way = np.array([-1, 0, 1]) - step[..., None]
+    way = np.array([-1, 0, 1]) * block.apart[axes, None] - step[..., None]
     each = np.exp(way**2 / (-2 * _HOLE**2))
     hole = there.astype(np.float64)[:, None]
     for i, axis in enumerate(axes):

@@ -3,9 +3,9 @@
 Where the signal is weak the highest score is one of several, and often noise; the
 expected squared distance from the truth is least for the posterior mean. Poses are
 weighed at the waves of the search, see `funpipe.engine.posterior`, on the whole grid of
-rotations, or on the net of the search where the grid is too large, and on whole voxels
-of shifts. How strong a particle is in units of the noise is not known: it is one of a
-ladder of amplitudes, all as likely before, in equal steps of ln ρ.
+rotations, or on the net of the search where the grid is too large, and on shifts no
+more than a voxel apart. How strong a particle is in units of the noise is not known: it
+is one of a ladder of amplitudes, all as likely before, in equal steps of ln ρ.
 
 What all waves say of the best mode beyond those of the search is added in proportion to
 the mode's probability. Of shifts the mean moves by as much of how far the last climbs
@@ -18,7 +18,8 @@ the covariance C, by
 p and p_0 where the mode is by all waves and by those of the search, and A and A_0 how
 precisely: (z² − 2 ln M) S, S the sharpness of the score there, as what is that high by
 chance says nothing. Errors are stated as by the waves of the search alone, so that they
-are too large where all waves say much more.
+are too large where all waves say much more. Of poses on a limit how far beyond it the
+climb would go is added to them, where the pose is no chance.
 
 *Strong signals.* With z the score in standard deviations of the noise, of M poses that
 are as good as independent the highest is by chance at √(2 ln M). Where z is `SURE`
@@ -140,7 +141,9 @@ def with_means(
     # What nothing tells of has no mean; no error of it is finite.
     unknown = np.isinf(followed.last.variance[followed.best]).any(axis=1)
     known = ~(match.blank | unknown)
-    sure = _sure(followed, bank, dense)
+    prior = dense.cells.prior
+    alone = _alone(followed, bank)
+    sure = alone & _narrow(followed, dense)
     weak, strong = np.flatnonzero(known & ~sure), np.flatnonzero(known & sure)
     size = max(
         1, int(SETTINGS.batch_bytes / (4 * len(dense.spectra) * dense.V.shape[1]))
@@ -153,10 +156,13 @@ def with_means(
         mean = _means_of_all(found, followed, some, sums.N[some], bank)
         R[some], t[some] = limits.within(*mean)
         template[some] = found.templates
-        errors[some], turns[some] = found.shift_errors, found.angle_errors
+        beyond = np.sqrt(followed.last.beyond[followed.best[some]].T) * alone[some]
+        turn, move = prior.narrowed(*beyond)
+        turns[some] = np.hypot(found.angle_errors, np.degrees(turn))
+        errors[some] = np.hypot(found.shift_errors, move)
         weight[some] = found.mode_weight
         evidence[some] = found.log_evidence
-    changed, prior = weak, dense.cells.prior
+    changed = weak
     if not prior.flat:
         best = followed.best[strong]
         held = _held(*followed.last.at(best), followed.z[best], dense.cells)
@@ -256,16 +262,23 @@ def _held(poses: Poses, sharpness: Array, z: Array, cells: Cells) -> Poses:
     return poses._replace(R=turns, t=poses.t + step[:, 3:])
 
 
-def _sure(followed: Followed, bank: Bank, dense: Dense) -> NDArray[np.bool_]:
-    """Tell which particles' best modes are all there is."""
+def _narrow(followed: Followed, dense: Dense) -> NDArray[np.bool_]:
+    """Tell which particles' best modes are narrow within the window."""
+    turn, move = np.sqrt(followed.last.variance[followed.best].T)
+    turn_width, move_width = dense.cells.widths
+    narrow = np.ones(len(turn), dtype=bool)
+    if dense.cells.free:
+        narrow &= turn < SETTINGS.narrow * turn_width
+    if move_width.any():
+        narrow &= move < SETTINGS.narrow * move_width[move_width > 0].min()
+    return narrow
+
+
+def _alone(followed: Followed, bank: Bank) -> NDArray[np.bool_]:
+    """Tell of which particles no mode comes near the best, which is no chance."""
     poses, best, z = followed.last.poses, followed.best, followed.z
     sure = z[best] > math.sqrt(_by_chance(bank)) + SETTINGS.sure
     turn, move = np.sqrt(followed.last.variance[best].T)
-    turn_width, move_width = dense.cells.widths
-    if dense.cells.free:
-        sure &= turn < SETTINGS.narrow * turn_width
-    if move_width.any():
-        sure &= move < SETTINGS.narrow * move_width[move_width > 0].min()
     own = best[poses.particle]
     below = (np.square(z[own]) - np.square(np.maximum(z, 0))) / 2
     cosine = np.abs(_quaternions(poses.R) * _quaternions(poses.R[own])).sum(axis=1)
