@@ -24,6 +24,7 @@ from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe.io.volumes import read_volume
+from funpipe.jobs import working
 from funpipe.simulate import asymmetric_molecule, blob_image, perturbed, tomogram
 
 SCALE = 1.0
@@ -305,8 +306,19 @@ def _executorlib(workers: int) -> Executor:
     return SingleNodeExecutor(max_workers=workers, block_allocation=True)
 
 
+@contextlib.contextmanager
+def _apart(workers: int) -> Iterator[None]:
+    """Have every job of files be a long one, for which processes start."""
+    long, working._LONG = working._LONG, 1
+    try:
+        yield None
+    finally:
+        working._LONG = long
+
+
 POOLS = {
     "none": lambda workers: contextlib.nullcontext(),
+    "apart": _apart,
     "threads": ThreadPoolExecutor,
     "processes": _spawned,
     "loky": _loky,
@@ -317,6 +329,7 @@ POOLS = {
 """How each kind of executor is made, given a number of workers."""
 
 _LIBRARIES = {
+    "apart": "loky",
     "loky": "loky",
     "dask": "distributed",
     "mpi": "mpi4py",

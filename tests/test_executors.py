@@ -12,7 +12,7 @@ import pytest
 from pooled_job import POOLS, VERBS, assert_same, saved
 from pooled_runs import needs, ran
 
-HERE = ("threads", "processes", "loky", "dask")
+HERE = ("apart", "threads", "processes", "loky", "dask")
 ELSEWHERE = ("mpi", "executorlib")
 """Those that this process cannot start, or not without warnings."""
 

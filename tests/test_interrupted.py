@@ -56,7 +56,7 @@ def expected(folder) -> dict:
 
 
 @needs_proc
-@pytest.mark.parametrize("kind", ["none", "processes"])
+@pytest.mark.parametrize("kind", ["none", "apart", "processes"])
 def test_a_run_killed_at_random_moments_goes_on(
     kind, folder, expected, places, tmp_path
 ):
@@ -83,7 +83,7 @@ def test_a_run_killed_at_random_moments_goes_on(
 
 
 @needs_proc
-@pytest.mark.parametrize("kind", ["processes", "loky", "dask", "mpi"])
+@pytest.mark.parametrize("kind", ["processes", "loky", "dask", "mpi", "apart"])
 def test_a_worker_killed_in_the_middle_loses_nothing(
     kind, folder, expected, places, tmp_path
 ):
@@ -146,7 +146,9 @@ def test_every_bit_of_a_checkpoint_counts(folder, expected, tmp_path):
 
 @needs_proc
 @pytest.mark.parametrize("whole_group", [True, False], ids=["group", "process"])
-@pytest.mark.parametrize("kind", ["none", "threads", "processes", "loky", "dask"])
+@pytest.mark.parametrize(
+    "kind", ["none", "apart", "threads", "processes", "loky", "dask"]
+)
 def test_an_interrupt_ends_soon_and_says_how_to_go_on(
     kind, whole_group, folder, places, tmp_path
 ):

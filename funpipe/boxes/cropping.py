@@ -79,6 +79,8 @@ class Boxes(NamedTuple):
     """Cuts those of some particles, given their numbers in rising order."""
     keys: Callable[[], list[str]]
     """Makes hashes of what each chunk's boxes are."""
+    apart: bool = False
+    """Whether they are cut from files alone, which any process opens."""
 
 
 def crop_pieces(
@@ -123,6 +125,7 @@ def cropped_boxes(sources: list[Source], support: Support) -> Boxes:
         crop,
         partial(_some, sources, support, size),
         partial(chunk_keys, divided),
+        all(each.path is not None for each in sources),
     )
 
 

@@ -5,7 +5,8 @@
 - `regions`: where in a tomogram particles are looked for; `contoured`: in a model
 - `planning`: the arguments of an alignment checked, before any work starts
 - `findings`: what looks wrong in them, and costs little to see
-- `sharing`: what goes to a worker in another process, and what it does there
+- `sharing`: what goes to a worker in another process, and what it does there;
+  `workers`: who works where nobody says
 - `running`: work in parts, here or by an executor, that ends soon when it must
 - `checkpoints`: finished chunks kept in a folder, and found there again
 - `working`: a job worked off chunk by chunk: run, kept, shown, told of

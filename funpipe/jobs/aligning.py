@@ -160,7 +160,8 @@ def align(
         Where the work runs: threads, processes, or a cluster, by whatever can submit;
         by default here. Poses are the same to the last bit wherever, if BLAS can be
         kept to one thread (extra ``fast``), on processors of one kind; then all
-        processors of this machine are used by default, otherwise one.
+        processors of this machine are used by default, by threads or, of many thousand
+        particles in files, by processes; otherwise one.
     checkpoint : path, optional
         A folder, there or not yet, where what is finished is kept. The same call finds
         it there and goes on; with anything else changed it begins anew. Of files their

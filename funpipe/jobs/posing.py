@@ -135,6 +135,7 @@ def find_poses(
         partial(_task, boxes, looked_for),
         boxes.cut,
         partial(_facts, boxes, looked_for),
+        apart=boxes.apart,
     )
     with closing(results(job, how)) as found:
         matches = [_as_match(each) for each in found]

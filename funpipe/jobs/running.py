@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import (
     CancelledError,
     Executor,
@@ -18,15 +18,14 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeAlias
 
-from funpipe.base.arguments import processors
-from funpipe.base.threads import can_limit, one_thread
+from funpipe.base.threads import one_thread
 from funpipe.base.whole import scratch
 from funpipe.jobs.sharing import (
     Missing,
@@ -37,6 +36,7 @@ from funpipe.jobs.sharing import (
     parcel,
     work_there,
 )
+from funpipe.jobs.workers import own_workers
 
 __all__ = ["Task", "Work", "run"]
 
@@ -73,6 +73,7 @@ def run(
     rest: Callable[[], None] = _nothing,
     alone: Callable[[Any], Any] = _as_it_is,
     beside: str | None = None,
+    apart: bool = False,
 ) -> Generator[Any, None, None]:
     """Run a task on all work; an executor never holds more than some.
 
@@ -83,7 +84,7 @@ def run(
     work : Work
         The parts.
     executor : concurrent.futures.Executor or None
-        Where they run; None: here, by as many threads as there are processors if BLAS
+        Where they run; None: here, by as many workers as there are processors if BLAS
         can be kept to one each, else one after the other.
     keep : callable
         Called with the number of each part and its result as soon as it is there.
@@ -94,13 +95,16 @@ def run(
     beside : str, optional
         A folder in which the one for other processes is; by default the system's for
         temporary files. Where workers see it, all goes there once.
+    apart : bool
+        Whether workers may be processes where no executor is given.
 
     Yields
     ------
     object
         What the task returns, in the order of the work.
     """
-    with one_thread(), _workers(executor) as pool:
+    whose = own_workers(apart) if executor is None else nullcontext(executor)
+    with one_thread(), whose as pool:
         if pool is None:
             for number, part in enumerate(work(None)):
                 result = task(part, go_on=go_on)
@@ -113,39 +117,6 @@ def run(
                 sent = parcel(task, folder / "task", pool, most=0)
                 far = _Far(pool, sent, folder, alone)
                 yield from _in_order(far, work(folder), keep, rest)
-
-
-@contextmanager
-def _workers(executor: Executor | None) -> Iterator[Executor | None]:
-    """Give the executor, or the threads that take its place."""
-    if executor is not None or processors() == 1 or not can_limit():
-        yield executor
-        return
-    threads = _threads(processors())
-    if threads is None:
-        yield None
-        return
-    try:
-        yield threads
-    except BaseException:  # also where no more is asked for: nobody waits then
-        threads.shutdown(wait=False, cancel_futures=True)
-        raise
-    threads.shutdown()
-
-
-def _threads(count: int) -> ThreadPoolExecutor | None:
-    """Return threads that have started; None where there is no room for them all."""
-    threads = ThreadPoolExecutor(count, thread_name_prefix="funpipe")
-    begin = threading.Event()
-    try:
-        for _ in range(count):
-            threads.submit(begin.wait)
-    except RuntimeError:  # a thread cannot start where memory is short
-        threads.shutdown(wait=False, cancel_futures=True)
-        return None
-    finally:
-        begin.set()
-    return threads
 
 
 class _Sent(NamedTuple):

@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger("funpipe")
+_LONG = 128  # chunks, of which some seconds of work come
 
 Result: TypeAlias = dict[str, NDArray[Any]]
 """What a task returns: arrays by name, so that it can be kept."""
@@ -124,6 +125,8 @@ class Job:
     """What a chunk's indices count."""
     title: str | None = None
     """What the progress bar says that it is."""
+    apart: bool = False
+    """Whether processes may do it where no executor is given, if it is long."""
 
 
 def results(job: Job, how: Running) -> Generator[Result, None, None]:
@@ -159,6 +162,7 @@ def results(job: Job, how: Running) -> Generator[Result, None, None]:
         rest=_nothing_to_do if kept is None else kept.write,
         alone=job.alone,
         beside=how.checkpoint,
+        apart=job.apart and len(todo) >= _LONG,
     )
     with bar, _told(job, kept), closing(done):
         for key, known in zip(keys, there, strict=True):
