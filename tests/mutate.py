@@ -46,8 +46,9 @@ SLOWEST = 20.0  # of one of them
 FLOORS = {  # the tests from which those that run a line are taken
     "algebra": "derived diagram errors face laws parsing pipeline spec stage_images "
     "verbs",
-    "space": "check_tilts cropping crops euler fourier fsc geometry optics physics "
-    "regions seeding shells symmetry tilt_series transfer views",
+    "space": "check_tilts contours cropping crops curves euler fourier fsc geometry "
+    "optics physics precision regions rotation_grids seeding shells spectra surfaces "
+    "symmetry tilt_changes tilt_series transfer views",
     "engine": "amplitude bank basis classify climb costs coverage engine_seam estimate "
     "integrals matching matching_parts posterior posterior_parts preflight prior "
     "rescoring robust_engine scoring search search_background steps sweep weighing",
