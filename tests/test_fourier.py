@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import scipy
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from images import blob, moments, noise
 from scipy.spatial.transform import Rotation
@@ -288,6 +288,9 @@ def upper(k):
 
 
 @given(shapes(9), st.floats(1.2, 12) | st.sampled_from([2.0, 2.5, 3.0, 4.0]))
+@example((1, 9, 8), 2.5)
+@example((9, 2, 1), 2.0)
+@example((7, 5, 3), 5.0)
 def test_the_half_ball_holds_one_of_each_pair_of_waves_up_to_the_finest(shape, finest):
     expected = []
     for k in itertools.product(range(-9, 10), repeat=3):

@@ -33,6 +33,9 @@ def compiled(request, monkeypatch):
     """Both ways of what numba compiles."""
     if request.param:
         pytest.importorskip("numba")
+    else:
+        monkeypatch.setitem(sys.modules, "funpipe.space.compiled", None)
+        monkeypatch.setitem(sys.modules, "funpipe.space.compiled_splines", None)
     monkeypatch.setattr("funpipe.space.splines.can_compile", lambda: request.param)
     return request.param
 
