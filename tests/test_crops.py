@@ -10,6 +10,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from funpipe.space import crops as crops_module
 from funpipe.space.crops import (
     Crops,
     Support,
@@ -423,3 +424,13 @@ def test_beyond_a_crop_a_box_has_the_crops_mean():
     mean = values.mean()
     for beyond in (found[10:], found[:, :3], found[:, :, 13:]):
         np.testing.assert_allclose(beyond, mean, atol=0.02)
+
+
+@pytest.mark.parametrize(("size", "together"), [(27, 13), (63, 1), (64, 1), (90, 1)])
+def test_crops_are_worked_on_together_that_stay_in_the_cache(size, together):
+    values = np.broadcast_to(np.float32(0), (40, size, size, size))
+    some = list(crops_module._some(Crops(values, np.zeros((40, 3)), np.eye(3)[None])))
+    assert max(each.stop - each.start for each in some) == together
+    assert together * size**3 <= 2**18 or together == 1
+    parts = [np.arange(40)[each] for each in some]
+    assert np.concatenate(parts).tolist() == list(range(40))

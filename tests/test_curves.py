@@ -134,6 +134,15 @@ def test_a_curve_that_stands_still_has_no_tangent_there():
     assert smooth_curve(nearly).has_tangents()
 
 
+def test_a_curve_is_what_it_is_and_cannot_be_changed():
+    curve, other = smooth_curve(BENT), smooth_curve(BENT)
+    assert curve == curve
+    assert curve != other
+    assert len({curve, other}) == 2
+    with pytest.raises(AttributeError):
+        curve.knots = other.knots
+
+
 # Frames.
 
 

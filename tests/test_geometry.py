@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -374,3 +375,12 @@ def test_grids_are_by_themselves_of_one_voxel_a_step():
     np.testing.assert_array_equal(turned_grid(shape, turn), turned_grid(shape, turn, 1))
     for one, other in zip(offsets(shape), offsets(shape, 1.0), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_step_that_turns_nothing_is_refused_with_what_would_leave_an_angle():
+    said = (
+        "rotations must have a step above 0 and up to its maximum, in degrees, not 9 "
+        "for a maximum of 6: nothing would be turned ((0, 0) leaves an angle alone)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        rotation_grid((6, 9))

@@ -113,3 +113,8 @@ def test_of_what_is_listed_or_still_no_spacing_is_known():
 def test_up_to_no_symmetry_a_grid_is_itself():
     grid = rotation_grid((12, 6))
     assert grid.up_to("C1") is grid
+
+
+def test_of_cubes_that_are_turned_a_24th_of_all_rotations_are_tried():
+    assert len(rotation_grid("all", "O").rotations) == 369
+    assert rotation_grid("all", "O").symmetry == "O"

@@ -111,6 +111,17 @@ def test_stacks_of_any_sizes_are_transformed_image_by_image(
         np.testing.assert_allclose(flat, expected, atol=5e-5)
 
 
+@pytest.mark.parametrize("by_numba", [False, True])
+def test_one_memory_is_used_for_all_stacks(by_numba):
+    if by_numba:
+        pytest.importorskip("numba")
+    axes = [np.array([0.1, 0.3])] * 3
+    stacks = [np.ones((n, 3, 4, 5)) for n in (3, 3, 1, 2)]
+    first, *others = list(quadrants(stacks, (3, 4, 5), axes, compiled=by_numba))
+    for each in others:
+        assert np.shares_memory(first, each)
+
+
 def test_nothing_is_compiled_that_is_not_to_be(monkeypatch):
     monkeypatch.setitem(sys.modules, "funpipe.space.compiled", None)
     image, axes = np.ones((3, 4, 5)), [np.array([0.1, 0.3])] * 3

@@ -151,6 +151,11 @@ def test_points_in_a_plane_have_its_normal(count):
     one_side(found, np.tile(TURN.apply([1.0, 0, 0]), (count, 1)))
 
 
+def test_a_sheet_about_its_middle_has_one_normal_of_length_1():
+    # Away from the middle is along the sheet: neither side is farther.
+    one_side(cloud_normals(sheet()), np.tile([1.0, 0, 0], (49, 1)))
+
+
 @pytest.mark.parametrize("count", [1, 2, 5, 20])
 def test_points_on_a_line_have_no_normal(count):
     line = np.arange(count)[:, None] * [1.0, 2.0, 3.0]

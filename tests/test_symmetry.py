@@ -227,3 +227,32 @@ def test_those_nearest_to_the_identity_are_kept_and_few_others(given, symmetry):
     assert away(some, whole.rotations[must]).max() < 1e-6
     assert away(whole.rotations, some).max() < 1e-6
     assert len(some) - must.sum() <= 0.06 * len(own)
+
+
+@pytest.mark.parametrize("symmetry", ["C1", "D7", "I"])
+def test_images_are_counted_by_the_million_at_the_most(symmetry):
+    group = symmetry_group(symmetry)
+    sizes = [
+        (each.stop - each.start) * len(group)
+        for each in inside._batches(range(3 * 2**20), group)
+    ]
+    assert 2**20 - len(group) < max(sizes) <= 2**20
+
+
+def test_surroundings_are_looked_at_of_2_to_the_14_rotations_at_the_most(monkeypatch):
+    looked_at = []
+
+    def bare(rotations, chosen, *_):
+        looked_at.append(len(chosen))
+        return np.zeros(0, int), np.zeros((0, 4))
+
+    monkeypatch.setattr(inside, "_bare", bare)
+    many, group = Rotation.random(70_000, rng=7), symmetry_group("C2")
+    kept = inside.one_searched(many, group, 20.0, in_ball=False)
+    others = len(many) - len(kept)
+    assert 2 * 2**14 < others < 3 * 2**14
+    *coarsely, finely = looked_at
+    assert len(coarsely) == 3
+    assert sum(coarsely) == others
+    assert max(coarsely) <= 2**14
+    assert finely == 0  # of those of which something is left

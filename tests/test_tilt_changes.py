@@ -164,6 +164,14 @@ def test_per_voxel_also_tells_what_is_measured(scale):
     assert found.take([1]).unit == scale
 
 
+def test_a_placed_series_is_what_it_is_and_cannot_be_changed():
+    seen = FOCUSED.at(PLACES, 20.0)
+    assert len({seen, FOCUSED.at(PLACES, 20.0)}) == 2
+    assert seen.unit == 1.0
+    with pytest.raises(AttributeError):
+        seen.extent = 30.0
+
+
 # Weights that are given.
 
 
