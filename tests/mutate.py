@@ -355,12 +355,15 @@ def verdict(mutant: Mutant | None, groups: list[list[str]], seconds: float) -> s
             code = 1
         finally:
             os._exit(code)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    spent, before = 0.0, time.monotonic()
+    while spent < seconds:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return "survived" if status == 0 else "killed"
         time.sleep(0.02)
+        now = time.monotonic()
+        spent += min(now - before, 1.0)  # and not what both were stopped for
+        before = now
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return "timeout"
