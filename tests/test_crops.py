@@ -434,3 +434,9 @@ def test_crops_are_worked_on_together_that_stay_in_the_cache(size, together):
     assert together * size**3 <= 2**18 or together == 1
     parts = [np.arange(40)[each] for each in some]
     assert np.concatenate(parts).tolist() == list(range(40))
+
+
+def test_the_bulk_is_what_is_more_than_three_tenths_of_the_largest():
+    template = np.zeros((1, 12, 12, 12))
+    template[0, 6, 6, 4:9] = 3.0, 3.1, -10.0, -3.1, 3.0
+    assert support_of(template, (1.0, 1.0, 1.0)).bulk == 3
