@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -120,6 +121,21 @@ def test_one_memory_is_used_for_all_stacks(by_numba):
     first, *others = list(quadrants(stacks, (3, 4, 5), axes, compiled=by_numba))
     for each in others:
         assert np.shares_memory(first, each)
+
+
+@pytest.mark.parametrize(("size", "count"), [(80, 40), (79, 30), (60, 50)])
+def test_no_more_memory_is_used_than_the_largest_of_the_products_needs(size, count):
+    image = np.ones((size,) * 3, np.float32)
+    axes = [np.linspace(0, 0.4, count)] * 3
+    tracemalloc.start()
+    try:
+        next(quadrants([image], image.shape, axes))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Eight products, of floats, from one room to another; and four quadrants.
+    room = 2 * 8 * max((size + 1) // 2, count) ** 3 * 4
+    assert peak < 1.06 * (room + 4 * count**3 * 8)
 
 
 def test_nothing_is_compiled_that_is_not_to_be(monkeypatch):
