@@ -137,6 +137,20 @@ def test_planes_that_are_passed_over_change_nothing():
             assert each is None or np.array_equal(each, whole[at])
 
 
+def test_each_plane_that_is_asked_for_is_filled_once(monkeypatch):
+    filled = []
+
+    def noting(polygons, low, high):
+        filled.append(polygons[0][0, 0])
+        return within(polygons, low, high)
+
+    monkeypatch.setattr("funpipe.space.contours.within", noting)
+    square = np.array([(0.0, 3), (0, 9), (8, 9), (8, 3)])
+    planes = [Plane(float(z), [square + [z, 0]]) for z in range(1, 6)]
+    list(Solid(planes, 0.5).slices(range(9), (0, 0), (SIZE, SIZE)))
+    assert filled == [1, 2, 3, 4, 5]
+
+
 def test_of_a_part_of_the_grid_it_is_that_part():
     square = np.array([(2.5, 3.5), (2.5, 9.5), (8.5, 9.5), (8.5, 3.5)])
     whole = within([square], (0, 0), (SIZE, SIZE))

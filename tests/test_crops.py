@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial.transform import Rotation
 
 from funpipe.space import crops as crops_module
@@ -22,7 +22,6 @@ from funpipe.space.crops import (
     spectra,
     support_of,
     whole_box,
-    whole_boxes,
     window_power,
     windows_of,
 )
@@ -321,16 +320,6 @@ def test_crops_are_taken_and_put_in_a_row():
             np.testing.assert_array_equal(each, whole[i])
 
 
-def test_whole_boxes_are_normalised_and_where_they_are():
-    boxes = np.random.default_rng(0).normal(3, 2, (2, 5, 6, 7))
-    found = whole_boxes(boxes)
-    np.testing.assert_allclose(found.values.mean(axis=(1, 2, 3)), 0, atol=1e-6)
-    np.testing.assert_allclose(found.values.std(axis=(1, 2, 3)), 1, rtol=1e-6)
-    np.testing.assert_array_equal(found.offsets, np.zeros((2, 3)))
-    np.testing.assert_array_equal(found.turns, [np.eye(3)] * 2)
-    assert whole_box((5, 6, 7)) == Support((5.0, 6.0, 7.0), math.inf, (5, 6, 7), 0)
-
-
 @pytest.mark.parametrize("shape", [(5, 6, 7), (8, 8, 8), (1, 4, 9)])
 @pytest.mark.parametrize("tail", [0.0, 0.003, 0.02])
 def test_a_template_reaches_as_far_as_all_but_a_ten_thousandth_of_its_squares(
@@ -411,6 +400,18 @@ def test_the_window_of_a_box_is_turned_and_moved_with_it():
     moved = there._replace(offsets=np.array([[0.0, 0, 0], [0, 0, 0.25]]))
     assert windows_of(moved, BOX).shape == (2, *BOX.box)
     assert windows_of(moved, BOX)[1].min() == pytest.approx(0.75)
+
+
+def test_boxes_are_read_off_cubic_splines_through_the_crops_voxels():
+    crops = examples((9, 10, 11), count=2)
+    found = boxes_of(crops, (5, 4, 6))
+    box = np.stack(np.indices((5, 4, 6)), -1) - [2.0, 1.5, 2.5]
+    for f, offset, turn, each in zip(*crops, found, strict=True):
+        where = box @ turn.T + offset + [4.0, 4.5, 5.0]
+        spline = {"order": 3, "mode": "grid-constant", "cval": f.mean()}
+        wanted = map_coordinates(f.astype(float), np.moveaxis(where, -1, 0), **spline)
+        inner = np.linalg.norm(box, axis=-1) < 3  # away from the faces
+        np.testing.assert_allclose(each[inner], wanted[inner], atol=1e-4)
 
 
 def test_beyond_a_crop_a_box_has_the_crops_mean():

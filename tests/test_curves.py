@@ -75,6 +75,14 @@ def test_arc_lengths_are_found_to_rounding_where_a_curve_turns_sharply():
     np.testing.assert_allclose(lengths, curve.length / 100, rtol=1e-6)
 
 
+@pytest.mark.parametrize("points", [BENT, BENT[:2], CIRCLE], ids=len)
+def test_rounding_leads_to_no_place_beyond_the_ends(points):
+    curve = smooth_curve(points)
+    arcs = np.array([-1e-15, curve.length * (1 + 1e-15)])
+    found, _ = curve.at(arcs)
+    np.testing.assert_allclose(found, points[[0, -1]], atol=1e-9)
+
+
 def test_a_line_goes_through_two_points_and_a_parabola_through_three():
     line = smooth_curve(BENT[:2])
     assert line.spline.k == 1

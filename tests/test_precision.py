@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from funpipe.space.crops import Support, whole_box, whole_boxes
 from funpipe.space.precision import levelled_values, normalised
 
 NOISE = np.random.default_rng(0).uniform(-1, 1, (4, 5, 6))
@@ -93,3 +96,13 @@ def test_whole_numbers_will_do():
     levelled = levelled_values(counts)
     np.testing.assert_array_equal(levelled.values, counts)
     assert levelled.spread == 29.5
+
+
+def test_whole_boxes_are_normalised_and_where_they_are():
+    boxes = np.random.default_rng(0).normal(3, 2, (2, 5, 6, 7))
+    found = whole_boxes(boxes)
+    np.testing.assert_allclose(found.values.mean(axis=(1, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(found.values.std(axis=(1, 2, 3)), 1, rtol=1e-6)
+    np.testing.assert_array_equal(found.offsets, np.zeros((2, 3)))
+    np.testing.assert_array_equal(found.turns, [np.eye(3)] * 2)
+    assert whole_box((5, 6, 7)) == Support((5.0, 6.0, 7.0), math.inf, (5, 6, 7), 0)

@@ -239,7 +239,10 @@ def test_images_are_counted_by_the_million_at_the_most(symmetry):
     assert 2**20 - len(group) < max(sizes) <= 2**20
 
 
-def test_surroundings_are_looked_at_of_2_to_the_14_rotations_at_the_most(monkeypatch):
+@pytest.mark.parametrize(("count", "parts"), [(20_000, 1), (50_000, 2), (70_000, 3)])
+def test_surroundings_are_looked_at_of_2_to_the_14_rotations_at_the_most(
+    monkeypatch, count, parts
+):
     looked_at = []
 
     def bare(rotations, chosen, *_):
@@ -247,12 +250,12 @@ def test_surroundings_are_looked_at_of_2_to_the_14_rotations_at_the_most(monkeyp
         return np.zeros(0, int), np.zeros((0, 4))
 
     monkeypatch.setattr(inside, "_bare", bare)
-    many, group = Rotation.random(70_000, rng=7), symmetry_group("C2")
+    many, group = Rotation.random(count, rng=7), symmetry_group("C2")
     kept = inside.one_searched(many, group, 20.0, in_ball=False)
     others = len(many) - len(kept)
-    assert 2 * 2**14 < others < 3 * 2**14
+    assert (parts - 1) * 2**14 < others < parts * 2**14
     *coarsely, finely = looked_at
-    assert len(coarsely) == 3
+    assert len(coarsely) == parts
     assert sum(coarsely) == others
     assert max(coarsely) <= 2**14
     assert finely == 0  # of those of which something is left
