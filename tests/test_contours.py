@@ -146,7 +146,7 @@ def test_each_plane_that_is_asked_for_is_filled_once(monkeypatch):
 
     monkeypatch.setattr("funpipe.space.contours.within", noting)
     square = np.array([(0.0, 3), (0, 9), (8, 9), (8, 3)])
-    planes = [Plane(float(z), [square + [z, 0]]) for z in range(1, 6)]
+    planes = [Plane(float(z), [np.add(square, (z, 0))]) for z in range(1, 6)]
     list(Solid(planes, 0.5).slices(range(9), (0, 0), (SIZE, SIZE)))
     assert filled == [1, 2, 3, 4, 5]
 
