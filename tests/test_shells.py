@@ -399,3 +399,11 @@ def test_up_to_where_maps_agree_is_read_off_band_by_band(width, threshold):
             before, after = values[below[0] - 1], values[below[0]]
             expected = below[0] + (before - threshold) / (before - after)
         assert found[at] * width == pytest.approx(expected, abs=0.01)
+
+
+@given(shapes, seeds)
+def test_rounding_takes_no_correlation_beyond_1(shape, seed):
+    a = noise(seed, *shape)
+    for sign in (1, -1):
+        fsc = fourier_shell_correlation(a, 3 * sign * a, 1.0)[1]
+        assert np.abs(fsc).max() <= 1
