@@ -279,6 +279,9 @@ def test_a_lattice_is_one_of_each_pair_in_periods_per_voxel_and_cannot_be_change
     np.testing.assert_array_equal(k, half_ball((7, 8, 10), 3.0) / [7, 8, 10])
     with pytest.raises(ValueError, match="read-only"):
         k[0] = 0
+    other = lattice((7, 8, 10), 3.5)
+    assert lattice((7, 8, 10), 3.0) is k  # made once, also for two in turn
+    assert lattice((7, 8, 10), 3.5) is other
 
 
 @pytest.mark.parametrize("support", [BALL, BOX])
@@ -388,6 +391,9 @@ def test_the_window_of_a_ball_is_that_of_its_formula_and_shared(size):
     np.testing.assert_allclose(found[0], expected, atol=1e-6)
     with pytest.raises(ValueError, match="read-only"):
         found[0] = 0
+    other = windows_of(crops, BALL._replace(radius=10.0))
+    assert windows_of(crops, BALL) is found  # made once, also for two in turn
+    assert windows_of(crops, BALL._replace(radius=10.0)) is other
 
 
 def test_the_window_of_a_box_is_turned_and_moved_with_it():

@@ -16,6 +16,7 @@ from funpipe.space.curves import smooth_curve
 BENT = np.array(
     [[30, 10, 12], [34, 40, 20], [31, 75, 44], [36, 110, 60], [30, 150, 61.0]]
 )
+SHARP = np.array([[0.0, 0, 0], [0, 10, 0], [0, 10.5, 1], [0, 10, 2], [0, 0, 2.5]])
 TURN = np.linspace(0, 1.5 * np.pi, 25)
 CIRCLE = 20 * np.stack([0 * TURN, np.sin(TURN), np.cos(TURN)], axis=1)  # from x to y
 SPIRAL = CIRCLE + np.stack([9 * TURN, 0 * TURN, 0 * TURN], axis=1)
@@ -66,13 +67,21 @@ def test_points_are_as_far_along_a_curve_as_they_are_asked_for(points):
 
 
 def test_arc_lengths_are_found_to_rounding_where_a_curve_turns_sharply():
-    sharp = np.array([[0.0, 0, 0], [0, 10, 0], [0, 10.5, 1], [0, 10, 2], [0, 0, 2.5]])
-    curve = smooth_curve(sharp)
+    curve = smooth_curve(SHARP)
     arcs = np.linspace(0, curve.length, 101)
     found = curve.parameter(arcs)
     assert (np.diff(found) > 0).all()
     lengths = curves._lengths(curve.spline, found[:-1], found[1:])
     np.testing.assert_allclose(lengths, curve.length / 100, rtol=1e-6)
+
+
+@pytest.mark.parametrize("points", [SHARP, BENT, SPIRAL], ids=len)
+def test_newtons_method_arrives_in_half_of_its_steps(monkeypatch, points):
+    curve = smooth_curve(points)
+    arcs = np.linspace(0, curve.length, 201)
+    expected = curve.parameter(arcs)
+    monkeypatch.setattr(curves, "_STEPS", curves._STEPS // 2)
+    np.testing.assert_allclose(curve.parameter(arcs), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("points", [BENT, BENT[:2], CIRCLE], ids=len)
