@@ -46,8 +46,9 @@ SLOWEST = 20.0  # of one of them
 FLOORS = {  # the tests from which those that run a line are taken
     "algebra": "derived diagram errors face laws parsing pipeline spec stage_images "
     "verbs",
-    "space": "check_tilts cropping crops euler fourier fsc geometry optics physics "
-    "regions seeding shells symmetry tilt_series transfer views",
+    "space": "check_tilts contours cropping crops curves euler fourier fsc geometry "
+    "optics physics precision regions rotation_grids seeding shells spectra surfaces "
+    "symmetry tilt_changes tilt_series transfer views",
     "engine": "amplitude bank basis classify climb costs coverage engine_seam estimate "
     "integrals matching matching_parts posterior posterior_parts preflight prior "
     "rescoring robust_engine scoring search search_background steps sweep weighing",
@@ -145,9 +146,14 @@ class Quick:
 
 
 class Times:
-    """A plugin of pytest that keeps how long test functions and imports take."""
+    """A plugin of pytest that keeps how long tests and imports take, and their lines.
 
-    def __init__(self) -> None:
+    Which test runs is told to coverage here: by itself it looks for functions that are
+    named as tests are, and takes all that hypothesis runs for one of its own.
+    """
+
+    def __init__(self, watched: Any) -> None:
+        self.watched = watched
         self.seconds: Counter[str] = Counter()
         self.files: Counter[str] = Counter()
         self.failed: list[str] = []
@@ -159,6 +165,12 @@ class Times:
     def pytest_collectreport(self, report: Any) -> None:
         if report.nodeid.endswith(".py"):
             self.files[report.nodeid] += time.perf_counter() - self.begun
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.watched.switch_context(nodeid.partition("[")[0])
+
+    def pytest_runtest_logfinish(self) -> None:
+        self.watched.switch_context("")
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         name = report.nodeid.partition("[")[0]
@@ -179,8 +191,7 @@ def mapped(floor: str, only: list[str]) -> None:
     KEPT.mkdir(exist_ok=True)
     source = [str(ROOT / "funpipe" / floor)]
     watched = coverage.Coverage(data, source=source, config_file=False)
-    watched.set_option("run:dynamic_context", "test_function")
-    times = Times()
+    times = Times(watched)
     files = [f"tests/test_{each}.py" for each in only or FLOORS[floor].split()]
     files = [each for each in files if (ROOT / each).exists()]
     watched.start()
@@ -188,14 +199,10 @@ def mapped(floor: str, only: list[str]) -> None:
     watched.stop()
     watched.save()
     found, tests = watched.get_data(), {}
-    names = {
-        each.removeprefix("tests/").replace(".py::", ".").replace("::", "."): each
-        for each in times.seconds
-    }
     for path in found.measured_files():
         lines: dict[str, list[str]] = {}
         for line, contexts in found.contexts_by_lineno(path).items():
-            lines[str(line)] = sorted(names[each] for each in contexts if each in names)
+            lines[str(line)] = sorted(each for each in contexts if each)
         tests[str(Path(path).relative_to(ROOT))] = lines
     kept = {"tests": tests, "seconds": times.seconds, "failed": times.failed}
     kept["files"] = times.files
@@ -354,12 +361,15 @@ def verdict(mutant: Mutant | None, groups: list[list[str]], seconds: float) -> s
             code = 1
         finally:
             os._exit(code)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    spent, before = 0.0, time.monotonic()
+    while spent < seconds:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return "survived" if status == 0 else "killed"
         time.sleep(0.02)
+        now = time.monotonic()
+        spent += min(now - before, 1.0)  # and not what both were stopped for
+        before = now
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return "timeout"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import scipy
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from images import blob, moments, noise
 from scipy.spatial.transform import Rotation
@@ -19,6 +20,7 @@ from funpipe.space.fourier import (
     filter_image,
     fourier_vectors,
     gaussian,
+    half_ball,
     resample,
     rescaled_size,
 )
@@ -182,6 +184,44 @@ def test_sizes_are_rounded_to_the_nearest(size, ratio):
     assert abs(rescaled_size(size, ratio) - max(1, size * ratio)) <= 0.5 + 1e-9
 
 
+def summed(image, ratio, shape):
+    """The definition: cosine waves below both Nyquist frequencies, along each axis."""
+    found = np.asarray(image, float)
+    for axis, (n, m) in enumerate(zip(image.shape, shape, strict=True)):
+        rows = []
+        for j in range(m):
+            x = (j - (m - 1) / 2) / ratio + (n - 1) / 2
+            row = np.full(n, 1 / n)  # the mean
+            for k in range(1, n):
+                if k < n * ratio - 1e-9:  # k / 2n below ratio / 2
+                    there = 2 / n * math.cos(math.pi * k * (x + 0.5) / n)
+                    row += there * np.cos(np.pi * k * (np.arange(n) + 0.5) / n)
+            rows.append(row)
+        found = np.moveaxis(np.tensordot(rows, found, axes=(1, axis)), 0, axis)
+    return found
+
+
+@given(seeds, shapes(7), st.floats(0.1, 3) | st.sampled_from([0.25, 0.5, 1.0, 2.0]))
+def test_resampling_is_the_sum_of_the_waves_at_the_new_voxels(seed, shape, ratio):
+    image = noise(seed, shape)
+    found = resample(image, 0.5 * ratio, 0.5)
+    assert found.shape == tuple(max(1, math.floor(n * ratio + 0.5)) for n in shape)
+    np.testing.assert_allclose(found, summed(image, ratio, found.shape), atol=1e-5)
+    some = tuple(max(1, n - 1) for n in found.shape)
+    part = resample(image, 0.5 * ratio, 0.5, some)
+    assert part.shape == some
+    np.testing.assert_allclose(part, summed(image, ratio, some), atol=1e-5)
+    assert part.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio", "wanted"),
+    [(5, 0.5, 3), (5, 0.49, 2), (1, 0.01, 1), (3, 0.5, 2), (10, 0.25, 3), (7, 3, 21)],
+)
+def test_half_a_voxel_is_a_voxel(size, ratio, wanted):
+    assert rescaled_size(size, ratio) == wanted
+
+
 # Filters.
 
 
@@ -239,6 +279,38 @@ def test_fourier_vectors_name_the_waves_of_rfftn(shape, scale, data):
     spectrum = np.abs(scipy.fft.rfftn(np.cos(2 * np.pi * phase)))
     assert spectrum.shape == vectors.shape[1:]
     assert spectrum[index] == pytest.approx(spectrum.max())
+
+
+def upper(k):
+    """Tell whether a wave is the one of its mirrored pair, by x, then y, then z."""
+    first = next((each for each in k[::-1] if each), 0)
+    return first > 0
+
+
+@given(shapes(9), st.floats(1.2, 12) | st.sampled_from([2.0, 2.5, 3.0, 4.0]))
+@example((1, 9, 8), 2.5)
+@example((9, 2, 1), 2.0)
+@example((7, 5, 3), 5.0)
+def test_the_half_ball_holds_one_of_each_pair_of_waves_up_to_the_finest(shape, finest):
+    expected = []
+    for k in itertools.product(range(-9, 10), repeat=3):
+        below_nyquist = all(2 * abs(i) < n for i, n in zip(k, shape, strict=True))
+        length = math.hypot(*(i / n for i, n in zip(k, shape, strict=True)))
+        if below_nyquist and upper(k) and length <= (1 + 1e-9) / finest:
+            expected.append(k)
+    found = half_ball(shape, finest)
+    assert found.shape == (len(expected), 3)
+    assert list(map(tuple, found.tolist())) == expected
+
+
+def test_periods_of_a_half_ball_need_not_be_whole():
+    found = half_ball((7.5, 4.9, 3.0), 2.4)
+    expected = [
+        k
+        for k in itertools.product(range(-5, 6), repeat=3)
+        if upper(k) and math.hypot(k[0] / 7.5, k[1] / 4.9, k[2] / 3) <= 1 / 2.4
+    ]
+    assert list(map(tuple, found.tolist())) == expected
 
 
 # Tilt weights.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -343,3 +344,43 @@ def test_cubic_and_icosahedral_groups_are_scipys_seen_in_zyx(name):
     point = np.array([0.3, -0.7, 1.1])  # x, y, z
     for ours, theirs in zip(group, scipys, strict=True):
         np.testing.assert_allclose(ours.apply(point[::-1])[::-1], theirs.apply(point))
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_rotation_of_more_turns_than_a_float_can_tell_is_refused(sign):
+    most = (0.0, sign * 1e9, 0.0)
+    assert rotation_vector("turn", most) == most
+    with pytest.raises(ValueError, match=r"turn must be a rotation vector of 1e\+09"):
+        rotation_vector("turn", (0.0, sign * 1.001e9, 0.0))
+
+
+@pytest.mark.parametrize("wrong", [30, np.float32(3), np.array(3.0), 2.5, True])
+def test_a_number_alone_is_no_rotation(wrong):
+    with pytest.raises((TypeError, ValueError), match="turn must be a scipy Rotation"):
+        rotation_vector("turn", wrong)
+
+
+def test_an_image_is_rotated_by_cubic_splines_if_nothing_is_said():
+    image = np.random.default_rng(0).normal(size=(6, 7, 8))
+    turn = as_rotation((10, 20, 30))
+    found = rotate_image(image, turn)
+    np.testing.assert_array_equal(found, rotate_image(image, turn, 3))
+    assert np.abs(found - rotate_image(image, turn, 1)).max() > 0.1
+    assert found.dtype == np.float32
+
+
+def test_grids_are_by_themselves_of_one_voxel_a_step():
+    shape, turn = (3, 4, 5), as_rotation((10, 20, 30))
+    np.testing.assert_array_equal(radius(shape), radius(shape, 1.0))
+    np.testing.assert_array_equal(turned_grid(shape, turn), turned_grid(shape, turn, 1))
+    for one, other in zip(offsets(shape), offsets(shape, 1.0), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_step_that_turns_nothing_is_refused_with_what_would_leave_an_angle():
+    said = (
+        "rotations must have a step above 0 and up to its maximum, in degrees, not 9 "
+        "for a maximum of 6: nothing would be turned ((0, 0) leaves an angle alone)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        rotation_grid((6, 9))

@@ -228,3 +228,17 @@ def test_the_critical_dose_is_the_papers():
     found = [critical_dose(np.array([10 / 3]), each)[0] for each in (300, 200, 250)]
     np.testing.assert_allclose(found, [expected, 0.8 * expected, 0.9 * expected])
     assert critical_dose(np.zeros(1), 300)[0] == np.inf
+
+
+@pytest.mark.parametrize(
+    ("voltage", "as_at"), [(100, 200), (199, 200), (301, 300), (1000, 300)]
+)
+def test_beyond_200_and_300_kv_the_critical_dose_is_that_at_the_nearer(voltage, as_at):
+    k = np.array([0.0, 0.3, 2.0])
+    np.testing.assert_array_equal(critical_dose(k, voltage), critical_dose(k, as_at))
+
+
+def test_waves_so_long_that_no_dose_harms_them_need_no_warning():
+    k = np.array([0.0, 1e-300, 1e-200])
+    np.testing.assert_array_equal(dose_left(k, 100.0, 300), [1.0, 1.0, 1.0])
+    assert critical_dose(k, 300)[:2].tolist() == [math.inf, math.inf]

@@ -11,10 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from funpipe.space.fourier import fourier_vectors
+from funpipe.space.local_shells import local_frequencies
 from funpipe.space.shells import (
+    Products,
+    correlation,
     fisher_band,
     fourier_shell_correlation,
+    hemisphere,
+    in_cone,
+    independent_part,
+    products,
     resolution_at,
+    shells_of,
+    transform,
+    two_maps,
+    with_random_phases,
+    without_masks_share,
 )
 
 shapes = st.tuples(*[st.integers(2, 9)] * 3)
@@ -168,3 +180,230 @@ def test_the_band_of_an_fsc_below_0_mirrors_that_above():
     low, high = fisher_band(np.array([0.6, 0.2]), np.array([51.0, 81.0]), 0.9)
     below = fisher_band(np.array([-0.6, -0.2]), np.array([51.0, 81.0]), 0.9)
     np.testing.assert_allclose(below, [-high, -low], atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-4, 1e9])
+def test_the_size_of_maps_does_not_matter(size):
+    a, b = noise(7, 2, 8, 9, 7)
+    expected = fourier_shell_correlation(a, a + b, 1.0)[1]
+    for pair in ((size * a, size * (a + b)), (size * a, a + b), (a, size * (a + b))):
+        found = fourier_shell_correlation(*pair, 1.0)[1]
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_a_wave_halfway_between_two_shells_is_of_the_lower():
+    # Of 6 voxels in a box 9 long the first wave has a length of 1.5.
+    shells = shells_of((6, 9, 4))
+    assert shells.number[1, 0, 0] == 1
+    assert shells.number[0, 2, 0] == 2
+    assert shells.number[2, 0, 0] == 3
+    wave = np.broadcast_to(np.cos(np.pi * np.arange(6) / 3)[:, None, None], (6, 9, 4))
+    fsc = fourier_shell_correlation(wave, wave, 1.0)[1]
+    assert fsc[0] == pytest.approx(1)
+
+
+@settings(max_examples=30)
+@given(shapes, seeds)
+def test_sums_over_shells_are_those_over_the_whole_transform(shape, seed):
+    longest = max(shape)
+    shells, values = shells_of(shape), np.random.default_rng(seed).random(shape)
+    # Values that mates share: those of a wave and its mirror image.
+    at = np.stack(np.indices(shape))
+    mirrored = tuple(-each % n for each, n in zip(at, shape, strict=True))
+    values = values + values[mirrored]
+    expected = np.zeros(longest // 2)
+    for index in np.ndindex(shape):
+        k = [np.fft.fftfreq(n)[i] * longest for n, i in zip(shape, index, strict=True)]
+        shell = math.ceil(math.hypot(*k) - 0.5 - 1e-9)
+        if 1 <= shell <= longest // 2:
+            expected[shell - 1] += values[index]
+    found = shells.sums(values[..., : shape[2] // 2 + 1])
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert (shells.longest, shells.last) == (longest, longest // 2)
+    np.testing.assert_allclose(
+        shells.frequencies(0.3), [i / longest / 0.3 for i in range(1, len(found) + 1)]
+    )
+
+
+def test_weights_of_waves_count_in_a_correlation():
+    a, b = noise(8, 2, 7, 8, 9)
+    F, G, shells = transform(a), transform(a + b), shells_of(a.shape)
+    weights = np.random.default_rng(9).random(F.shape)
+    found = correlation(products(F, G), shells, weights)
+    for shell, each in enumerate(found, 1):
+        here = shells.number == shell
+        w = (shells.mates * weights)[here]
+        f, g = F[here], G[here]
+        cross = (w * (f * g.conj()).real).sum()
+        both = (w * abs(f) ** 2).sum() * (w * abs(g) ** 2).sum()
+        assert each == pytest.approx(cross / math.sqrt(both), abs=1e-12)
+    more = products(F, G).plus(products(G, F))
+    assert isinstance(more, Products)
+    np.testing.assert_allclose(more.power, abs(F) ** 2 + abs(G) ** 2)
+    np.testing.assert_allclose(more.cross, 2 * (F * G.conj()).real)
+
+
+def test_where_noise_has_nothing_its_phases_leave_nothing_and_no_warning():
+    image, nothing = noise(10, 2, 4, 5, 6)
+    shells, F = shells_of(image.shape), transform(image)
+    mixed = with_random_phases(F, 1, shells, 0 * nothing)
+    np.testing.assert_array_equal(mixed[shells.number >= 1], 0)
+    assert mixed[0, 0, 0] == F[0, 0, 0]
+    other = with_random_phases(F, 2, shells, nothing)
+    high = shells.number >= 2
+    phases = transform(nothing)
+    phases /= abs(phases)
+    np.testing.assert_allclose(other[high], (abs(F) * phases)[high])
+
+
+@pytest.mark.parametrize(
+    ("masked", "noise_alone", "left"),
+    [
+        (0.9, 0.0, 0.9),
+        (0.9, 0.5, 0.8),
+        (0.9, -0.25, 0.92),
+        (0.2, 0.5, -0.6),
+        (-0.9, 0.5, -1.0),
+        (1.0, 1.0, 0.0),
+        (0.5, 1 - 1e-7, 0.0),
+        (1.0, 1 - 1e-5, 1.0),
+    ],
+)
+def test_the_masks_share_is_taken_out_by_the_formula(masked, noise_alone, left):
+    [found] = without_masks_share([masked], [noise_alone])
+    assert found == pytest.approx(left, abs=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(6, 6, 6), (4, 6, 7)])
+def test_the_independent_part_is_the_sum_over_differences_of_waves(shape):
+    mask = np.random.default_rng(11).random(shape) ** 3
+    M = np.fft.fftn(mask**2)
+    total = 0.0
+    for index in np.ndindex(shape):
+        q = math.hypot(
+            *(
+                np.fft.fftfreq(n)[i] * max(shape)
+                for n, i in zip(shape, index, strict=True)
+            )
+        )
+        often = 1 - q / 2 if q <= 1 else 1 / (2 * q)
+        total += abs(M[index] / M[0, 0, 0]) ** 2 * often
+    found = independent_part(mask, shells_of(shape))
+    assert found == pytest.approx(1 / total, rel=1e-9)
+    assert type(found) is float
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95])
+def test_the_band_is_fishers(level):
+    width = scipy.stats.norm.ppf((1 + level) / 2)
+    fsc, waves = [0.5, -0.2, 0.9, 0.0, 0.999], [5.0, 51.0, 1.5, 1e4, 3.0]
+    low, high = fisher_band(fsc, waves, level)
+    for i, (r, n) in enumerate(zip(fsc, waves, strict=True)):
+        away = width / math.sqrt(2 * n - 2)
+        assert low[i] == pytest.approx(math.tanh(math.atanh(r) - away), abs=1e-9)
+        assert high[i] == pytest.approx(math.tanh(math.atanh(r) + away), abs=1e-9)
+
+
+@pytest.mark.parametrize("waves", [0.0, 0.5, 1.0])
+def test_of_one_wave_nothing_is_known(waves):
+    low, high = fisher_band([0.9], [waves], 0.5)
+    assert (low[0], high[0]) == (-1, 1)
+
+
+def test_of_maps_that_are_the_same_the_band_ends_at_1():
+    low, high = fisher_band([1.0, -1.0], [1e3, 1e3], 0.95)
+    np.testing.assert_allclose([low, high], [[1, -1], [1, -1]], atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 25])
+def test_directions_of_half_a_sphere_are_the_formulas(count):
+    for i, (z, y, x) in enumerate(hemisphere(count)):
+        about, height = i * math.pi * (3 - math.sqrt(5)), 1 - (i + 0.5) / count
+        across = math.sqrt(1 - height**2)
+        expected = height, across * math.sin(about), across * math.cos(about)
+        assert (z, y, x) == pytest.approx(expected, abs=1e-9)
+
+
+@given(seeds, st.floats(0, 90))
+def test_a_cone_holds_what_is_within_its_angle_of_its_line(seed, angle):
+    random = np.random.default_rng(seed)
+    line, vectors = random.normal(size=3), random.normal(size=(3, 4, 5))
+    line /= np.linalg.norm(line)
+    found = in_cone(vectors, line, angle)
+    for at in np.ndindex(4, 5):
+        v = vectors[(slice(None), *at)]
+        away = math.degrees(math.acos(min(1, abs(line @ v) / np.linalg.norm(v))))
+        assert found[at] == (away <= angle) or abs(away - angle) < 1e-6
+
+
+def test_a_cones_own_surface_and_the_vector_of_no_length_are_in_it():
+    vectors = np.array([[0.0, 0, 0], [3, 0, 4], [4, 3, 0], [-3, 4, 0], [1, 0, 0]]).T
+    angle = math.degrees(math.acos(0.6))
+    found = in_cone(vectors, [1.0, 0, 0], angle)
+    assert found.tolist() == [True, True, True, True, True]
+    inside = in_cone(vectors, [1.0, 0, 0], angle - 1e-6)
+    assert inside.tolist() == [True, False, True, False, True]
+
+
+def test_a_resolution_is_by_itself_at_a_seventh():
+    frequency, fsc = [0.1, 0.2, 0.3], [0.9, 0.143, 0.1429]
+    assert resolution_at(frequency, fsc) == resolution_at(frequency, fsc, 0.143)
+    assert resolution_at(frequency, fsc) == pytest.approx(5.0)
+    assert resolution_at([0.1, 0.2], [0.143, 0.1]) == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1), (1, 1, 2), (1, 2, 1)])
+def test_two_voxels_along_the_longest_side_will_do(shape):
+    first, _ = two_maps(np.ones(shape), np.zeros(shape))
+    assert first.shape == shape
+    frequency, fsc = fourier_shell_correlation(noise(1, *shape), noise(2, *shape), 2.0)
+    assert frequency.tolist() == [0.25]
+    assert abs(fsc[0]) == pytest.approx(1)
+
+
+def local_correlation(a, b, width, band):
+    """The text of `local_frequencies`, with sums over the whole box."""
+    z, y, x = (np.fft.fftfreq(n) * width for n in a.shape)
+    length = np.sqrt(z[:, None, None] ** 2 + y[:, None] ** 2 + x**2)
+    away = abs(length - band)
+    keep = np.where(away < 1, np.cos(np.pi / 2 * away) ** 2, 0)
+    f, g = (np.fft.ifftn(np.fft.fftn(each) * keep).real for each in (a, b))
+    sigma, found = width / (2 * math.sqrt(2 * math.log(2))), np.zeros(a.shape)
+    for at in np.ndindex(a.shape):
+        square = sum(
+            np.expand_dims((np.arange(n) - i) ** 2, [j for j in range(3) if j != axis])
+            for axis, (n, i) in enumerate(zip(a.shape, at, strict=True))
+        )
+        w = np.exp(-square / (2 * sigma**2))
+        both = math.sqrt((w * f * f).sum() * (w * g * g).sum())
+        found[at] = (w * f * g).sum() / both if both else 0
+    return found
+
+
+@pytest.mark.parametrize("width", [1.5, 2.0, 3.9, 4 - 1e-12, 6.2])
+@pytest.mark.parametrize("threshold", [0.143, 0.5, 0.9])
+def test_up_to_where_maps_agree_is_read_off_band_by_band(width, threshold):
+    a, b = noise(12, 2, 7, 8, 9)
+    b = a + 0.4 * b
+    count = {1.5: 1, 2.0: 1, 3.9: 1, 6.2: 3}.get(width, 2)
+    bands = [local_correlation(a, b, width, 1 + i) for i in range(count)]
+    found = local_frequencies(a, b, width, threshold)
+    assert found.dtype == np.float32
+    for at in np.ndindex(a.shape):
+        values = [each[at] for each in bands]
+        below = [i for i, each in enumerate(values) if each < threshold]
+        expected = float(count)
+        if below and below[0] == 0:
+            expected = 1.0
+        elif below:
+            before, after = values[below[0] - 1], values[below[0]]
+            expected = below[0] + (before - threshold) / (before - after)
+        assert found[at] * width == pytest.approx(expected, abs=0.01)
+
+
+@given(shapes, seeds)
+def test_rounding_takes_no_correlation_beyond_1(shape, seed):
+    a = noise(seed, *shape)
+    for sign in (1, -1):
+        fsc = fourier_shell_correlation(a, 3 * sign * a, 1.0)[1]
+        assert np.abs(fsc).max() <= 1

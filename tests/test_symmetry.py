@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
+from funpipe.space import symmetry as inside
 from funpipe.space.geometry import coarse_grid, rotation_grid
 from funpipe.space.symmetry import symmetry_group
 
@@ -152,3 +155,107 @@ def test_of_two_listed_equally_far_the_first_is_tried():
     both = Rotation.from_rotvec([[-90, 0, 0], [90, 0, 0]], degrees=True)
     (some,) = rotation_grid(both, "C2").rotations
     assert some.as_rotvec(degrees=True) == pytest.approx([-90, 0, 0])
+
+
+# Of what it is made.
+
+
+def angles_of_images(rotations: Rotation, group: Rotation) -> np.ndarray:
+    """Return the angles of all R g in rad, (R, g), one rotation at a time."""
+    return np.array([[(R * g).magnitude() for g in group] for R in rotations])
+
+
+@pytest.mark.parametrize("symmetry", ["C1", "C3", "D2", "T"])
+def test_images_nearest_to_the_identity_are_found_by_their_quaternions(symmetry):
+    some, group = Rotation.random(30, rng=2), symmetry_group(symmetry)
+    angles = angles_of_images(some, group)
+    image, nearest = inside._nearest(some, group)
+    np.testing.assert_allclose(nearest, angles.min(axis=1), atol=1e-7)
+    np.testing.assert_allclose(angles[np.arange(30), image], nearest, atol=1e-7)
+    scalars = inside._scalars(some, group)
+    np.testing.assert_allclose(2 * np.arccos(abs(scalars)), angles, atol=1e-7)
+
+
+@pytest.mark.parametrize("margin", [1e-3, 0.3, 1.0])
+def test_images_no_farther_than_a_margin_are_all_returned(margin):
+    some, group = Rotation.random(25, rng=3), symmetry_group("D3")
+    angles, own = angles_of_images(some, group), some.magnitude()
+    found = inside._images(some, group, margin)
+    expected = [
+        (some[i] * group[j]).as_quat(canonical=True)
+        for i, j in np.argwhere(angles <= own[:, None] + margin)
+    ]
+    np.testing.assert_allclose(found.as_quat(canonical=True), expected, atol=1e-9)
+
+
+def test_more_rotations_than_are_worked_on_together_are_worked_on_all():
+    group = symmetry_group("I")
+    many = Rotation.random(20_000, rng=4)
+    parts = inside._batches(many, group)
+    assert len(parts) > 1
+    assert np.concatenate([np.arange(20_000)[each] for each in parts]).tolist() == list(
+        range(20_000)
+    )
+    image, nearest = inside._nearest(many, group)
+    for i in (0, 17_475, 17_476, 17_477, 19_999):
+        assert nearest[i] == pytest.approx((many[i] * group).magnitude().min())
+        assert nearest[i] == pytest.approx((many[i] * group[image[i]]).magnitude())
+
+
+@pytest.mark.parametrize("angle", [0.05, 0.4, 2.0, 3.2, 7.0])
+def test_rotations_are_near_up_to_the_angle_between_them(angle):
+    tree, some = Rotation.random(40, rng=5), Rotation.random(200, rng=6)
+    some = Rotation.concatenate([some, tree[:5]])
+    found = inside._near(inside._tree(tree), some, angle)
+    for each, near in zip(some, found, strict=True):
+        away = (tree.inv() * each).magnitude().min()
+        assert near == (away < angle) or abs(away - angle) < 1e-6
+
+
+@pytest.mark.parametrize("symmetry", ["C2", "C4", "D3", "O"])
+@pytest.mark.parametrize("given", ["all", (90, 15), (180, 20), *PRODUCTS[1:4]], ids=str)
+def test_those_nearest_to_the_identity_are_kept_and_few_others(given, symmetry):
+    whole, group = rotation_grid(given), symmetry_group(symmetry)
+    some, own = rotation_grid(given, symmetry).rotations, whole.rotations.magnitude()
+    images = [whole.rotations * turn for turn in group]
+    angles = np.array([each.magnitude() for each in images])
+    quaternions = np.array([each.as_quat() for each in images])
+    best = Rotation.from_quat(quaternions[angles.argmin(axis=0), np.arange(len(own))])
+    must = own <= angles.min(axis=0) + 1e-7
+    if np.shape(given) == (3, 2):  # at whose ends an image may have no neighbour
+        must |= away(whole.rotations, best) > math.sqrt(3) / 2 * whole.spacing + 0.1
+    assert away(some, whole.rotations[must]).max() < 1e-6
+    assert away(whole.rotations, some).max() < 1e-6
+    assert len(some) - must.sum() <= 0.06 * len(own)
+
+
+@pytest.mark.parametrize("symmetry", ["C1", "D7", "I"])
+def test_images_are_counted_by_the_million_at_the_most(symmetry):
+    group = symmetry_group(symmetry)
+    sizes = [
+        (each.stop - each.start) * len(group)
+        for each in inside._batches(range(3 * 2**20), group)
+    ]
+    assert 2**20 - len(group) < max(sizes) <= 2**20
+
+
+@pytest.mark.parametrize(("count", "parts"), [(20_000, 1), (50_000, 2), (70_000, 3)])
+def test_surroundings_are_looked_at_of_2_to_the_14_rotations_at_the_most(
+    monkeypatch, count, parts
+):
+    looked_at = []
+
+    def bare(rotations, chosen, *_):
+        looked_at.append(len(chosen))
+        return np.zeros(0, int), np.zeros((0, 4))
+
+    monkeypatch.setattr(inside, "_bare", bare)
+    many, group = Rotation.random(count, rng=7), symmetry_group("C2")
+    kept = inside.one_searched(many, group, 20.0, in_ball=False)
+    others = len(many) - len(kept)
+    assert (parts - 1) * 2**14 < others < parts * 2**14
+    *coarsely, finely = looked_at
+    assert len(coarsely) == parts
+    assert sum(coarsely) == others
+    assert max(coarsely) <= 2**14
+    assert finely == 0  # of those of which something is left
