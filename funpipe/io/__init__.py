@@ -4,7 +4,8 @@ Volumes:
 
 - `voxels`: what a volume in a file is; arrays read only where they are sliced
 - `rows`: arrays that lie in a file as they are, read row by row
-- `packed`: volumes in packed files, unpacked as far as they are read
+- `packed`: volumes in packed files, unpacked as far as they are read; `tiff` does so
+  page by page
 - `volumes`: a volume of any format opened, read, written; `VOLUMES` there names the
   module of each format
 - `structures`: atoms of PDB and mmCIF

@@ -6,19 +6,26 @@ import logging
 import math
 import os
 import struct
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from logging.handlers import BufferingHandler
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from funpipe.base.caller import warn
 from funpipe.base.errors import FileError
 from funpipe.base.extras import in_one_line, require
+from funpipe.base.sources import State, state_of
 from funpipe.io.formats import VolumeFormat
+from funpipe.io.packed import Packed
 from funpipe.io.rows import stored_array
 from funpipe.io.voxels import (
+    Box,
     Volume,
     check_claim,
     isotropic,
@@ -33,24 +40,20 @@ def open_tiff(name: str) -> Volume:
     """Open a TIFF file; its pages lie along z.
 
     Where they lie in the file one after the other as they are, they are read where
-    they are sliced, else at once.
+    they are sliced. Packed pages are unpacked one by one where whole ones are asked
+    for, and all of them, once, where parts are.
     """
     tifffile = require("tifffile", "tiff", "to read TIFF")
     missing = 0
-    try:
-        with _errors_raised(), tifffile.TiffFile(name) as file:
-            _check_chain(name, file.byteorder, big=file.is_bigtiff)
-            series = file.series[0]
-            if series.axes.endswith("S"):
-                raise ValueError("its pixels are colours, not numbers")
-            volume = len(series.shape) == 3 and series.dtype is not None
-            if volume:
-                array, missing = _array(file, series, name)
-            size = _voxel_size(file)
-    except Exception as error:  # tifffile meets damage with errors of many kinds
-        raise FileError(
-            name, f" is not a readable TIFF file: {in_one_line(error)}"
-        ) from None
+    with _damage_named(name), tifffile.TiffFile(name) as file:
+        _check_chain(name, file.byteorder, big=file.is_bigtiff)
+        series = file.series[0]
+        if series.axes.endswith("S"):
+            raise ValueError("its pixels are colours, not numbers")
+        volume = len(series.shape) == 3 and series.dtype is not None
+        if volume:
+            array, missing = _array(file, series, name)
+        size = _voxel_size(file)
     if not volume:
         no_volume(name, series.shape, series.dtype)
     if missing:
@@ -84,6 +87,20 @@ def _check_chain(name: str, order: str, *, big: bool) -> None:
 
 
 @contextmanager
+def _damage_named(name: str) -> Iterator[None]:
+    """Name the file in errors, of which tifffile has many kinds for damage."""
+    try:
+        with _errors_raised():
+            yield
+    except (FileError, MemoryError):
+        raise
+    except Exception as error:
+        raise FileError(
+            name, f" is not a readable TIFF file: {in_one_line(error)}"
+        ) from None
+
+
+@contextmanager
 def _errors_raised() -> Iterator[None]:
     """Raise what tifffile only logs, such as that pages are missing at the end."""
     logger, heard = logging.getLogger("tifffile"), BufferingHandler(1000)
@@ -114,9 +131,54 @@ def _array(file: Any, series: Any, name: str) -> tuple[Any, int]:
     pages = list(series.pages)
     if None in pages:
         raise ValueError(f"its page {pages.index(None)} is missing")
-    return series.asarray(), sum(
-        not length for page in pages for length in page.databytecounts
-    )
+    missing = sum(not length for page in pages for length in page.databytecounts)
+    if [page.shape for page in pages] != [series.shape[1:]] * series.shape[0]:
+        return series.asarray(), missing
+    z, y, x = map(int, series.shape)
+    reader = _Pages(name, state_of(name), (z, y, x), np.dtype(series.dtype))
+    reader.read(slice(0, 1))  # damage that all pages have is told here
+    return Packed((z, y, x), reader.dtype, reader, name), missing
+
+
+@dataclass(eq=False)
+class _Pages:
+    """What reads boxes of packed pages, for one thread at a time."""
+
+    path: str
+    state: State
+    """The file's, when it was opened."""
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    file: Any = None
+    whole: NDArray[Any] | None = None
+    """All of it, once it is needed."""
+    lock: Any = field(default_factory=threading.Lock, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Pages, (self.path, self.state, self.shape, self.dtype)
+
+    def __call__(self, box: Box) -> NDArray[Any]:
+        pages, *rest = box
+        flat = rest == [slice(0, side) for side in self.shape[1:]]
+        with self.lock:
+            if self.whole is None and flat:
+                return self.read(pages)
+            if self.whole is None:
+                self.whole = self.read(slice(0, self.shape[0]))
+            return self.whole[box].copy()
+
+    def read(self, some: slice) -> NDArray[Any]:
+        """Unpack pages."""
+        block = np.empty((some.stop - some.start, *self.shape[1:]), self.dtype)
+        with _damage_named(self.path), self.state.unchanged(self.path):
+            if self.file is None:
+                tifffile = require("tifffile", "tiff", "to read TIFF")
+                self.file = tifffile.TiffFile(self.path)
+                weakref.finalize(self, self.file.close)
+            for number in range(some.start, some.stop):
+                page = self.file.series[0].pages[number].asarray()
+                block[number - some.start] = page
+        return block
 
 
 def _voxel_size(file: Any) -> list[float]:
