@@ -106,11 +106,11 @@ def test_batches_hold_what_memory_does(monkeypatch):
     bank = simple_bank()
     C, rows, N = len(bank.U), len(bank.spectra), bank.stages[0][0]
     floats = 2 * C * N + (C + bank.neighbours.shape[1] + 4) * rows
-    for count in (1, 5, 63):
+    for count in (1, 5, 127):
         settings = SETTINGS._replace(batch_bytes=4.0 * floats * (count + 0.5))
         monkeypatch.setattr(matching, "SETTINGS", settings)
         assert matching._batch_size(bank) == count
-    for size, count in ((1.0, 1), (1e15, 64)):
+    for size, count in ((1.0, 1), (1e15, 128)):
         monkeypatch.setattr(matching, "SETTINGS", SETTINGS._replace(batch_bytes=size))
         assert matching._batch_size(bank) == count
 

@@ -13,9 +13,14 @@ import pytest
 
 import funpipe as fp
 from funpipe.base import threads
+from funpipe.boxes.chunks import chunk_size
+from funpipe.boxes.cropping import cropped_boxes
+from funpipe.boxes.opening import open_tomograms
 from funpipe.jobs import workers, working
 from funpipe.jobs.running import run
 from funpipe.jobs.workers import own_workers
+from funpipe.space.crops import whole_box
+from funpipe.space.tilts import no_tilt
 
 loky = pytest.importorskip("loky")
 
@@ -138,3 +143,19 @@ def test_long_jobs_of_files_are_worked_on_apart(tmp_path, monkeypatch):
         fp.align(path, picks, **options)
         fp.align(volume, picks, scale=1.0, **options)
     assert asked == [True, False, False, False]
+
+
+def test_of_many_particles_twice_as_many_are_worked_on_together(tmp_path):
+    """So that less is done between them; what fits into memory is as before."""
+    volume = np.zeros((24, 24, 24), np.float32)
+    fp.write_volume(tmp_path / "tomogram.mrc", volume, scale=1.0)
+    support = whole_box((8, 8, 8))
+    for count, most in ((8191, 64), (8192, 128)):
+        picks = fp.Molecules(np.full((count, 3), 12.0))
+        path = str(tmp_path / "tomogram.mrc")
+        sources, _ = open_tomograms(path, picks, 1.0, no_tilt, "tomogram")
+        assert len(sources) == 1
+        sizes = [len(each.indices) for each in cropped_boxes(sources, support).chunks]
+        assert sum(sizes) == count
+        assert max(sizes) == most and min(sizes) >= most - 1
+    assert chunk_size((96, 96, 96), 8192) == chunk_size((96, 96, 96))

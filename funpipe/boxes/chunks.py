@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 _MOST, _FEWEST = 64, 8  # particles that are worked on together
+_MANY = 2**13  # particles, of which twice as many are
 _BYTES = 2**26  # of their boxes, where these are large
 _SMALL = 2**16  # bytes of what goes along with each chunk
 
@@ -57,15 +58,21 @@ class Chunk(NamedTuple):
         return self.source.indices[self.places]
 
 
-def chunk_size(box: tuple[int, ...]) -> int:
+def chunk_size(box: tuple[int, ...], count: int = 0) -> int:
     """Return how many particles are worked on together, of boxes of some voxels.
+
+    Of a count of many particles it is more: less time between them, and still enough
+    for all who work.
 
     Examples
     --------
     >>> chunk_size((32, 32, 32)), chunk_size((96, 96, 96)), chunk_size((300, 300, 300))
     (64, 18, 8)
+    >>> chunk_size((32, 32, 32), count=10_000)
+    128
     """
-    return max(_FEWEST, min(_MOST, _BYTES // (4 * math.prod(box))))
+    most = _MOST if count < _MANY else 2 * _MOST
+    return max(_FEWEST, min(most, _BYTES // (4 * math.prod(box))))
 
 
 def parts(count: int, size: int) -> list[NDArray[np.intp]]:

@@ -117,7 +117,8 @@ def cropped_boxes(sources: list[Source], support: Support) -> Boxes:
         If the first chunk cannot be cut. It is cut at once, so that what is wrong with
         all of them is said before there is any work.
     """
-    size = chunk_size(crop_shape(support, _TURN))
+    count = sum(len(each.indices) for each in sources)
+    size = chunk_size(crop_shape(support, _TURN), count)
     divided, crop = chunks(sources, size), partial(crop_piece, support=support)
     return Boxes(
         divided,

@@ -135,7 +135,7 @@ def _batch_size(bank: Bank) -> int:
     return max(1, min(_BATCH, int(SETTINGS.batch_bytes / (4 * floats))))
 
 
-_BATCH = 64  # particles
+_BATCH = 128  # particles
 
 
 def whitened(bank: Bank, sample: Sequence[tuple[Crops, Rotation, Tilt]]) -> Bank:

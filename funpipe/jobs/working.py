@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger("funpipe")
-_LONG = 128  # chunks, of which some seconds of work come
+_LONG = 64  # chunks, of which some seconds of work come
 
 Result: TypeAlias = dict[str, NDArray[Any]]
 """What a task returns: arrays by name, so that it can be kept."""
