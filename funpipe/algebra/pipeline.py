@@ -269,6 +269,7 @@ def compose(*pipelines: ImageConverter) -> ImageConverter: ...
 def compose(
     *pipelines: *tuple[*tuple[ImageConverter, ...], ImageProvider],
 ) -> ImageProvider: ...
+# To mypy no parameters take a tuple that is unpacked before its last one.
 def compose(*pipelines: Any) -> Any:  # type: ignore[misc]
     """Compose pipelines: the last runs first, as in ``compose(f, g, p) == f @ g @ p``.
 

@@ -277,7 +277,7 @@ def _narrow(followed: Followed, dense: Dense) -> NDArray[np.bool_]:
 def _alone(followed: Followed, bank: Bank) -> NDArray[np.bool_]:
     """Tell of which particles no mode comes near the best, which is no chance."""
     poses, best, z = followed.last.poses, followed.best, followed.z
-    sure = z[best] > math.sqrt(_by_chance(bank)) + SETTINGS.sure
+    alone = z[best] > math.sqrt(_by_chance(bank)) + SETTINGS.sure
     turn, move = np.sqrt(followed.last.variance[best].T)
     own = best[poses.particle]
     below = (np.square(z[own]) - np.square(np.maximum(z, 0))) / 2
@@ -289,8 +289,8 @@ def _alone(followed: Followed, bank: Bank) -> NDArray[np.bool_]:
     other = angle > _SAME * turn[poses.particle] + 1e-3
     other |= distance > _SAME * move[poses.particle] + 1e-2
     other |= poses.template != poses.template[own]
-    sure[poses.particle[other & (below < SETTINGS.alone)]] = False
-    return np.asarray(sure)
+    alone[poses.particle[other & (below < SETTINGS.alone)]] = False
+    return np.asarray(alone)
 
 
 class _Sums(NamedTuple):
