@@ -8,8 +8,10 @@ import scipy
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
-from funpipe.jobs.odds import odds_of
-from funpipe.jobs.sweeping import Found
+from funpipe.jobs import picking
+from funpipe.jobs.chance import mirrored, noise_like
+from funpipe.jobs.odds import judged
+from funpipe.jobs.sweeping import Found, Told
 
 MOLECULE = fp.simulate.asymmetric_molecule(3, count=14, radius=3.2, sigma=0.7)
 TEMPLATE = fp.simulate.blob_image(MOLECULE, (15, 15, 15), 1.0)
@@ -20,7 +22,7 @@ def found(where, evidence):
     """Return peaks of some ℓ."""
     scores = np.sqrt(1 - np.exp(-2 * np.maximum(evidence, 0) / NUMBERS))
     rows = np.zeros(len(scores), np.intp)
-    return Found(where, scores, rows, (0,), 0.1, NUMBERS, 1)
+    return Found(where, scores, rows, (0,), 0.1, NUMBERS, 1, {})
 
 
 def peaks(random, count):
@@ -51,8 +53,7 @@ def together(*some):
 def test_odds_are_those_with_which_peaks_were_drawn():
     random = np.random.default_rng(0)
     mine = together(peaks(random, 6000), of_particles(random, 900))
-    nulls = [[found(*peaks(random, 6000))] for _ in range(2)]
-    odds = odds_of([mine], nulls, 5.0)
+    odds = judged([mine], [found(*peaks(random, 6000))], 5.0).odds
     level = np.array([9.0, 11.0, 13.0, 15.0])
     true = np.log(900 / 5 / 6000) + 0.8 * (level - 8)
     scores = found(np.zeros((4, 3)), level).scores
@@ -62,46 +63,139 @@ def test_odds_are_those_with_which_peaks_were_drawn():
         assert count > 100 and is_so == pytest.approx(said, abs=0.1)
 
 
-def test_a_nulls_peaks_at_particles_are_no_chance():
-    random = np.random.default_rng(1)
+def test_of_a_list_as_many_are_false_as_is_said():
+    said = []
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        mine = together(peaks(random, 3000), of_particles(random, 450))
+        null = found(*peaks(random, 3000))
+        said.append(judged([mine], [null], 5.0).false([mine]))
+    told, false = np.concatenate(said), np.tile(np.arange(3450) < 3000, 20)
+    for part in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4):
+        assert false[told <= part].mean() == pytest.approx(part, rel=0.2)
+    assert (~false)[told <= 0.1].sum() > 0.33 * 20 * 450  # 0.36 by the right list
+
+
+def test_the_highest_alone_fall_off_as_those_below_them():
+    random = np.random.default_rng(9)
+    true = found(random.uniform(0, 1e4, (30, 3)), np.full(30, 26.0))
+    null = found(*peaks(random, 400))
+    said = judged([true], [null], 5.0).false([true])
+    assert len(np.unique(said)) == 1 and 0 < said[0] < 1e-5  # 400 e^-18 / 30 is true
+
+
+def test_what_the_null_fits_better_is_no_pick():
+    mine = found(np.array([[0.0, 0, 0], [50, 0, 0], [90, 0, 0]]), [20.0, 15.0, 15.0])
+    null = found(np.array([[1.0, 0, 0], [52, 0, 0]]), [18.0, 16.0])
+    verdict = judged([mine], [null], 5.0)
+    assert verdict.won[0].tolist() == [True, False, True]
+    assert verdict.false([mine])[1] == 1 and verdict.said([mine])[1] == -np.inf
+
+
+def beaten(random, part):
+    """Return peaks of which a part of the particles are the null's, and those."""
     there, level = of_particles(random, 900)[0], random.normal(16.0, 1.5, 900)
     mine = together(peaks(random, 6000), (there, level))
-    nulls = []
-    for _ in range(2):
-        beside = there + random.uniform(-1, 1, there.shape)
-        less = level - random.exponential(2.5, 900)
-        nulls.append([together(peaks(random, 6000), (beside, less))])
-    odds = odds_of([mine], nulls, 5.0).at(mine.scores, NUMBERS)
-    apart = odds_of([mine], nulls, 1e-3).at(mine.scores, NUMBERS)  # as if all were
-    said, cautious = (scipy.special.expit(each).sum() for each in (odds, apart))
-    assert pytest.approx(said, rel=0.1) == 900
+    beside = there + random.uniform(-1, 1, there.shape)
+    higher = random.uniform(size=900) < part
+    less = level - random.exponential(2.5, 900) * np.where(higher, -0.2, 1)
+    return mine, together(peaks(random, 6000), (beside, less)), higher
+
+
+@pytest.mark.parametrize("part", [0.0, 0.2])
+def test_a_nulls_peaks_at_particles_are_no_chance(part):
+    mine, null, higher = beaten(np.random.default_rng(1), part)
+    right = np.arange(len(mine.scores)) >= 6000
+    left = int((~higher).sum())
+    said, cautious = (
+        scipy.special.expit(judged([mine], [null], away).said([mine])).sum()
+        for away in (5.0, 1e-3)  # the latter as if all were elsewhere
+    )
+    assert said == pytest.approx(left, rel=0.1)
     assert cautious < 0.7 * 900
+    share = judged([mine], [null], 5.0).false([mine])
+    assert (right & (share <= 0.1)).sum() > 0.85 * left
+    assert (~right)[share <= 0.1].mean() == pytest.approx(0.1, abs=0.05)
+
+
+def test_of_a_null_that_turns_more_freely_peaks_count_less():
+    random = np.random.default_rng(7)
+    mine = together(peaks(random, 2000), of_particles(random, 400))
+    null = found(*peaks(random, 6000))
+    told = [
+        each._replace(told=Told(0.5, many))
+        for each, many in ((mine, 10.0), (null, 30.0))
+    ]
+    plainly, counted = (
+        judged([a], [b], 5.0).odds.by_chance(np.array([10.0, 12.0]))
+        for a, b in ((mine, null), told)
+    )
+    np.testing.assert_allclose(counted, plainly / 3, rtol=0.1)
+    np.testing.assert_allclose(counted, 2000 * np.exp([-2.0, -4.0]), rtol=0.25)
 
 
 def test_where_the_null_is_as_good_nothing_is_likely():
     random = np.random.default_rng(2)
-    mine, *others = (found(*peaks(random, 1000)) for _ in range(3))
-    odds = odds_of([mine], [[each] for each in others], 5.0)
-    assert scipy.special.expit(odds.at(mine.scores, NUMBERS)).sum() < 10
+    mine, null = (found(*peaks(random, 1000)) for _ in range(2))
+    verdict = judged([mine], [null], 5.0)
+    assert scipy.special.expit(verdict.said([mine])).sum() < 10
+    assert (verdict.false([mine]) <= 0.1).sum() < 10
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (0, 5), (5, 0)])
 def test_there_may_be_no_peaks(counts):
     random = np.random.default_rng(3)
     mine, null = (found(*peaks(random, count)) for count in counts)
-    odds = odds_of([mine], [[null]], 5.0)
-    some = np.array([0.1, 0.9])
-    assert np.isfinite(odds.at(some, NUMBERS)).all()
-    assert np.isfinite(odds.by_chance(some, NUMBERS)).all()
+    verdict = judged([mine], [null], 5.0)
+    assert np.isfinite(verdict.odds.at(np.array([0.1, 0.9]), NUMBERS)).all()
+    assert np.isfinite(verdict.odds.by_chance(np.array([1.0, 90.0]))).all()
+    assert verdict.false([mine]).shape == verdict.said([mine]).shape == (counts[0],)
 
 
 def test_odds_rise_with_the_score_in_all_tomograms_alike():
     random = np.random.default_rng(4)
     some = [found(*peaks(random, 300)) for _ in range(2)]
-    odds = odds_of(some, [[found(*peaks(random, 300)) for _ in range(2)]], 5.0)
+    odds = judged(some, [found(*peaks(random, 300)) for _ in range(2)], 5.0).odds
     assert odds.slope >= 0
     both = found(np.concatenate([each.where for each in some]), [9.0] * 600)
     assert np.ptp(odds.at(both.scores, NUMBERS)) < 1e-6
+
+
+def nulls_templates(template, monkeypatch, symmetry="C1"):
+    """Return what a search looks for as its null."""
+    looked = []
+
+    def spy(place, each, how, what="search"):
+        looked.append(each)
+        return swept(place, each, how, what)
+
+    swept = picking.swept
+    monkeypatch.setattr(picking, "swept", spy)
+    noise = np.random.default_rng(5).standard_normal((40, 40, 40))
+    with pytest.warns(UserWarning, match="found nothing"):
+        fp.search(
+            noise,
+            template=template,
+            scale=1.0,
+            spacing=40.0,
+            resolution=3.0,
+            symmetry=symmetry,
+            false_discovery_rate=1e-6,
+            progress=False,
+        )
+    assert len(looked) == 2
+    return looked[0].templates, looked[1].templates
+
+
+def test_the_null_is_the_mirror_image_where_that_is_another_molecule(monkeypatch):
+    template, null = nulls_templates(TEMPLATE, monkeypatch)
+    np.testing.assert_array_equal(null, mirrored(template))
+
+
+def test_the_null_is_noise_where_the_mirror_image_is_the_same(monkeypatch):
+    ball = fp.from_gaussian((15.0, 15.0, 15.0), sigma=(1.5, 1.5, 3.0))(1.0)
+    template, null = nulls_templates(ball, monkeypatch)
+    np.testing.assert_array_equal(null, noise_like(template))
 
 
 def crowded(seed, noise, count=60, shape=(64, 120, 120)):

@@ -1,16 +1,17 @@
-"""Scores less part of what a background scores at the same place.
+"""Scores corrected by what a background scores at the same place.
 
 What fits any template of a size, as membranes, gold and edges do, fits a background
 too: a template that no particle looks like. With s_b the background's best score of all
 its rotations at a place and m the mean of that in white noise, a score s becomes
 
-    s' = s − max(0, s_b − m) / 2,
+    subtracted:  s' = s − max(0, s_b − m) / 2,
+    divided:     s' = s √(m / max(m, s_b)),
 
 so that no score is higher than before. That backgrounds are subtracted is from STOPGAP
 (W. Wan, S. Khavnekar and J. Wagner, Acta Crystallographica D 80, 336, 2024) and
 pytom-match-pick, which subtracts all of s_b, and adds its mean over the tomogram. A
 particle's own s_b is some 0.6 to 0.9 of its s, though, and has noise of its own: where
-noise is strong half of it is better than none, and all of it worse.
+noise is strong half of it is better than none, and all of it worse; likewise its root.
 """
 
 from __future__ import annotations
@@ -21,52 +22,47 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from funpipe.engine.basis import Basis, seen_of
-from funpipe.engine.rescoring import exact
+from funpipe.engine.basis import Basis
+from funpipe.engine.rescoring import Rescored, exact
 
-__all__ = ["best_by_chance", "subtracted"]
+__all__ = ["CORRECTIONS", "taken_off"]
 
 Array: TypeAlias = NDArray[Any]
 
 _PART = 0.5
-_TRIALS = 400  # places of white noise; of their mean 1 in 1000
-_TOGETHER = 50
 
 
-def best_by_chance(basis: Basis) -> float:
-    """Return the mean best score of all rotations in white noise, m.
-
-    Parameters
-    ----------
-    basis : Basis
-        Of the background.
-    """
-    random = np.random.default_rng(0)
-    side = (basis.side,) * 3
-    best = []
-    for _ in range(0, _TRIALS, _TOGETHER):
-        crops = random.standard_normal((_TOGETHER, *side), np.float32)
-        G = seen_of(crops, basis).view(np.float32)
-        best.append((G @ basis.rows.view(np.float32).T).max(axis=1))
-    return float(np.mean(best))
+def _subtracted(scores: Array, others: Array, usual: float) -> Array:
+    return _PART * np.maximum(others - usual, 0)
 
 
-def subtracted(
+def _divided(scores: Array, others: Array, usual: float) -> Array:
+    return scores * (1 - np.sqrt(usual / np.maximum(others, usual)))
+
+
+CORRECTIONS = {"subtracted": _subtracted, "divided": _divided}
+"""What each way takes off scores."""
+
+
+def taken_off(
+    how: str,
     tile: Array,
-    where: Array,
+    found: Rescored,
     basis: Basis,
     usual: float,
     *,
     go_on: Callable[[], None],
 ) -> NDArray[np.float32]:
-    """Return max(0, s_b − m) / 2 at voxels.
+    """Return s − s' at voxels, (n,).
 
     Parameters
     ----------
+    how : str
+        One of `CORRECTIONS`.
     tile : (z, y, x) array
         Voxels.
-    where : (n, 3) array
-        Which; crops about them are inside.
+    found : Rescored
+        s, and where; crops about those voxels are inside.
     basis : Basis
         Of the background.
     usual : float
@@ -74,5 +70,6 @@ def subtracted(
     go_on : callable
         Called often; what it raises ends the work.
     """
-    beyond = exact(tile, where, basis, go_on).scores - np.float32(usual)
-    return np.float32(_PART) * np.maximum(beyond, 0)
+    others = exact(tile, found.where, basis, go_on).scores.astype(float)
+    less = CORRECTIONS[how](found.scores, others, usual)
+    return np.asarray(less, np.float32)

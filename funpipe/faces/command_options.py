@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from funpipe.base.wording import printable
+from funpipe.engine.background import CORRECTIONS
 from funpipe.faces.command_groups import (
     add_read_list,
     add_rotations,
@@ -215,9 +216,17 @@ def _add_search(command: _Parser) -> None:
     )
     search.add_argument(
         "--background",
-        choices=BACKGROUNDS,
+        nargs="+",
+        choices=(*BACKGROUNDS, *CORRECTIONS),
         help="what scores are corrected by: half of what the template's mirror image, "
-        "or noise of its own power and extent, scores at a place is subtracted",
+        "or noise of its own power and extent, scores at a place is subtracted, or "
+        "they are divided by a root of it: mirrored, or mirrored divided",
+    )
+    search.add_argument(
+        "--tophat",
+        type=finite_number,
+        metavar="NM",
+        help="how far scores stay high along lines of this length is taken off",
     )
     search.add_argument(
         "--exact",

@@ -14,7 +14,13 @@ from funpipe.boxes.listed import read_tomograms
 from funpipe.boxes.opening import open_all
 from funpipe.faces.command_lists import format_written, in_nm, rehearse, write_list
 from funpipe.faces.command_tilts import tilted_files
-from funpipe.faces.command_values import pipeline, region, rotations, templates
+from funpipe.faces.command_values import (
+    only,
+    pipeline,
+    region,
+    rotations,
+    templates,
+)
 from funpipe.io.volumes import volume_stem
 from funpipe.jobs.picking import PICKED, search
 from funpipe.space.tilts import no_tilt
@@ -31,6 +37,7 @@ def searched(options: argparse.Namespace) -> str:
     if not in_nm(target):
         scale = sources[0].scale
     _rehearse(options, target, [str(each.name) for each in sources], scale)
+    asked = options.background
     picks = search(
         tomograms,
         template=templates(options.template),
@@ -46,7 +53,8 @@ def searched(options: argparse.Namespace) -> str:
         threshold=options.threshold,
         false_discovery_rate=options.false_discovery_rate,
         region=region(options.region, tomograms),
-        background=options.background,
+        background=None if asked is None else only(asked),
+        tophat=options.tophat,
         whiten=options.whiten,
         exact=options.exact,
         record=options.record,
@@ -81,7 +89,8 @@ def _rehearse(
 ) -> None:
     """Write picks of nothing, which are thrown away: what fails, fails now."""
     nothing = np.zeros(len(names))
-    told = PICKED if options.background is None else (*PICKED, "background")
+    asked = {"background": options.background, "tophat": options.tophat}
+    told = (*PICKED, *(name for name, each in asked.items() if each is not None))
     features: dict[str, Any] = {**dict.fromkeys(told, nothing), "tomogram": names}
     some = Molecules(np.zeros((len(names), 3)), features=features)
     rehearse(some, options, target, None, scale)

@@ -1,10 +1,15 @@
 """What is searched for to learn what chance finds: templates that nothing there is of.
 
-That is noise which has a template's mean at each radius, and about it the template's
-mean square at each |k| and radius; only phases are those of noise. So it is as like
-other molecules of the template's size as the template is, nearly. And it takes as many
-functions as the template: noise without that mean takes a quarter of them, and finds
-less by chance.
+The best is the template's mirror image: as strong at each |k| and each radius, as free
+to turn, and as like as the template to all whose hand has nothing to do with it, noise
+or other molecules. Only it must not be like the template, as that of a symmetric
+molecule is, which seen coarsely has no hand.
+
+Then it is noise which has the template's mean at each radius, and about it the
+template's mean square at each |k| and radius; only phases are those of noise. So it is
+as like other molecules of the template's size as the template is, nearly. And it takes
+as many functions as the template: noise without that mean takes a quarter of them, and
+finds less by chance.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from funpipe.base import arguments as check
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import fail
 from funpipe.jobs.clustering import best_apart, tomogram_numbers
-from funpipe.jobs.odds import Odds
+from funpipe.jobs.odds import Judged
 from funpipe.jobs.spacing import Apart, pairs_of
 from funpipe.jobs.sweeping import Found
 
@@ -64,18 +63,17 @@ def _part(name: str, what: str, value: Any) -> float:
 
 
 def of_all(
-    found: list[Found], odds: Odds | None
+    found: list[Found], judged: Judged | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Return the scores of all peaks, the highest first, and how likely each is false.
 
-    1 − p, p by their odds; None where there are none.
+    1 − p, p by their odds; None where nobody judged.
     """
     scores = np.concatenate([each.scores for each in found]).astype(float)
     order = np.argsort(-scores, kind="stable")
-    if odds is None:
+    if judged is None:
         return scores[order], None
-    said = np.concatenate([odds.at(each.scores, each.numbers) for each in found])
-    return scores[order], scipy.special.expit(-said)[order]
+    return scores[order], scipy.special.expit(-judged.said(found))[order]
 
 
 class Chosen(NamedTuple):
@@ -89,22 +87,12 @@ class Chosen(NamedTuple):
     likewise."""
 
 
-def chosen(found: list[Found], odds: Odds | None, asked: Wanted) -> list[Chosen]:
-    """Return the peaks of each tomogram that go on, the best first.
-
-    Of the picks down to each the part that is false is the mean of 1 − p, p by their
-    odds, or what is expected by chance alone, if that is more.
-    """
+def chosen(found: list[Found], judged: Judged | None, asked: Wanted) -> list[Chosen]:
+    """Return the peaks of each tomogram that go on, the best first."""
     sizes = [len(each.scores) for each in found]
     said, false = np.full(sum(sizes), np.nan), np.full(sum(sizes), np.nan)
-    if odds is not None:
-        z, said, by_chance = (
-            np.concatenate([of(each.scores, each.numbers) for each in found])
-            for of in (_z_score, odds.at, odds.by_chance)
-        )
-        order, count = np.argsort(-z, kind="stable"), 1 + np.arange(len(z))
-        share = np.cumsum(scipy.special.expit(-said[order])) / count
-        false[order] = np.clip(np.maximum(share, by_chance[order] / count), 0, 1)
+    if judged is not None:
+        said, false = judged.said(found), judged.false(found)
     ends = np.cumsum(sizes)[:-1]
     result = []
     parts = (np.split(values, ends) for values in (said, false))
@@ -116,10 +104,6 @@ def chosen(found: list[Found], odds: Odds | None, asked: Wanted) -> list[Chosen]
             kept = kept[: _MORE * asked.most]
         result.append(Chosen(each.take(kept), its[kept], share[kept]))
     return result
-
-
-def _z_score(scores: NDArray[Any], numbers: float) -> NDArray[Any]:
-    return scores * math.sqrt(numbers)
 
 
 def best_picks(

@@ -1,36 +1,37 @@
-"""How likely each pick is a particle: odds from the peaks of a search and its nulls.
+"""How likely each pick is a particle: a search and its null compete for places.
 
-In white noise a pose of the score s is likelier a particle of some amplitude than noise
-by the factor e^ℓ, ℓ = −(n/2) ln (1 − s²), n the numbers that a crop has. So the peaks
-of a search are taken to be as many, at each ℓ, as
+A null's template is as likely as the template to score high at a place where neither
+has a particle, see `funpipe.jobs.chance`. So where both have a peak at one place the
+higher counts alone, and of all that is left the null's peaks above a score are as many
+as the search's that are false: n₀(ℓ) of n, the part n₀ / n of a list that ends there
+(J. E. Elias and S. P. Gygi, Nature Methods 4, 207, 2007, of peptides).
+
+- A null's template with N₀ independent rotations scores more by chance than one with N,
+  see `funpipe.engine.chances`; so each of its peaks counts N / N₀.
+- Where a particle is the null's may be the higher peak, if its template is nearly as
+  good. With p, the probability of a particle by the search's peak there, and r, how
+  often the null's is higher at particles, such a peak counts
+
+      1 − p r / (p r + (1 − p) / 2).
+
+- Of few peaks the highest say little, so that the last 20 go on as they fall off: with
+  ℓ = −(n/2) ln (1 − s²), n the numbers that a crop has, in white noise a pose of the
+  score s is likelier a particle of some amplitude by the factor e^ℓ, and above the
+  twentieth, at ℓ₀, n₀(ℓ) = 20 e^−ρ(ℓ − ℓ₀).
+
+For the odds of a single peak those of the search are taken to be as many, at each ℓ, as
 
     f(ℓ) = c f₀(ℓ) (1 + e^(a + b ℓ)),     b ≥ 0, c ≥ 1,
 
-c f₀ those that are there by chance, and a + b ℓ is ln of the odds: particles and chance
-are told apart by how many peaks there are of each score. f₀ is that of a null's peaks,
-for each search; c is nearly 1. All three are those by which it is the likeliest which
+c f₀ those that are there by chance, and a + b ℓ is ln of the odds. f₀ is that of the
+null's peaks; c is nearly 1. All three are those by which it is the likeliest which
 peaks are the search's and which the null's, a logistic regression (local false
 discovery rates by such: B. Efron et al., Journal of the American Statistical
 Association 96, 1151, 2001).
 
-Where a particle is the null has a peak too, for its templates are like any of its size.
-Where there is none, the null's is as often the higher of two peaks at one place as the
-lower. So of the null's peaks that are with one of the search's only the higher count,
-and twice; but particles are among those, p = 1 / (1 + e^−(a + b ℓ)) by the search's
-peak, and of particles the part r. So they count
-
-    2 (1 − p r / (p r + (1 − p) / 2)),
-
-r the mean of p among the higher by that among all, in turns with the fit.
-
-Where there are few peaks that says little of the highest. The null's fall off as
-n e^−ρ(ℓ − ℓ₀) above some ℓ₀, and no faster than all of them in white noise would, with
-ρ of 0.6, found in tomograms of that. So n₀(ℓ) of chance are expected above ℓ, and of a
-list of n peaks that ends there no less than n₀ / n are false.
-
-Where particles are so faint that a null fits them nearly as well as their own template
-does, these odds are too low; they are too high where there is something that only the
-template is like.
+Where particles are so faint that the null fits them nearly as well as their own
+template does, these odds are too low; they are too high where there is something that
+only the template is like.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from numpy.typing import NDArray
 
 from funpipe.jobs.sweeping import Found
 
-__all__ = ["Odds", "odds_of"]
+__all__ = ["Judged", "Odds", "judged"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -53,19 +54,21 @@ _PRIOR = 0.1, 0.01  # of b and a, of what one peak says: they are not large
 _MORE = 0.3  # of ln c
 _STARTS = -6.0, -2.0
 _TINY = 1e-30
-_TAIL = 300  # of the null's highest peaks, which say how it falls off
-_WHITE = 10, 0.6  # peaks, and their ρ, that count beside them: as in white noise
+_TAIL = 20  # of the null's highest peaks, which say how it falls off
+_WHITE = 2, 0.6  # peaks, and their ρ, that count beside them: as in white noise
 
 
 class Odds(NamedTuple):
-    """ln of the odds that a peak is a particle, as it goes with its score."""
+    """ln of the odds that a peak is a particle, and how many peaks chance has."""
 
     level: float
     """a."""
     slope: float
     """b."""
-    falls: tuple[tuple[float, float, float], ...] = ()
-    """n, ℓ₀ and ρ: of the null's highest, and of all as in white noise."""
+    null: NDArray[np.float64] = np.zeros((0, 2))
+    """(k, 2), ℓ of the null's peaks, the highest first, and n₀ down to each."""
+    fall: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    """Of those above ℓ₀: how many they are, ℓ₀ and ρ."""
 
     def at(self, scores: Array, numbers: float) -> NDArray[np.float64]:
         """Return ln of the odds of some scores, in crops of so many numbers.
@@ -75,106 +78,151 @@ class Odds(NamedTuple):
         >>> Odds(-9.0, 0.5).at(np.array([0.2, 0.4, 0.6]), 200.0).round(1)
         array([-7. , -0.3, 13.3])
         """
-        return np.asarray(self.level + self.slope * _evidence(scores, numbers))
+        return np.asarray(self.level + self.slope * evidence(scores, numbers))
 
-    def by_chance(self, scores: Array, numbers: float) -> NDArray[np.float64]:
-        """Return how many peaks of chance are expected at scores or above, n₀.
+    def by_chance(self, level: Array) -> NDArray[np.float64]:
+        """Return n₀(ℓ), how many peaks of chance are expected at ℓ or above.
 
         Examples
         --------
-        >>> odds = Odds(-9.0, 0.5, ((100.0, 5.0, 0.6),))
-        >>> odds.by_chance(np.array([0.3, 0.4]), 200.0).round(2)
-        array([7.  , 0.06])
+        >>> null = np.array([[12.0, 1.0], [10.0, 2.0], [9.0, 3.0]])
+        >>> Odds(-9.0, 0.5, null, (2.0, 10.0, 0.6)).by_chance(np.array([12.0, 9.5]))
+        array([0.60238842, 2.        ])
         """
-        x = _evidence(scores, numbers)
-        found = np.zeros(len(x))
-        for many, start, fall in self.falls:
-            found = np.maximum(found, many * np.exp(-fall * (x - start)))
+        many, start, rate = self.fall
+        counts = np.concatenate([[0.0], self.null[:, 1]])
+        found = counts[np.searchsorted(-self.null[:, 0], -level, side="right")]
+        high = level > start
+        found[high] = many * np.exp(-rate * (level[high] - start))
         return found
 
 
-def _evidence(scores: Array, numbers: float) -> NDArray[np.float64]:
+class Judged(NamedTuple):
+    """What a null says of a search's peaks."""
+
+    odds: Odds
+    won: tuple[NDArray[np.bool_], ...]
+    """Of each tomogram, which of its peaks no peak of the null's is above."""
+
+    def said(self, found: list[Found]) -> NDArray[np.float64]:
+        """Return ln of the odds of all peaks, −∞ of what is the null's."""
+        some = [self.odds.at(each.scores, each.numbers) for each in found]
+        return np.where(self._all_won(), np.concatenate(some), -np.inf)
+
+    def false(self, found: list[Found]) -> NDArray[np.float64]:
+        """Return the part of the list down to each peak that is false, 0 to 1.
+
+        Of two lists of which the longer is the better the longer one counts.
+        """
+        level, won = _all_of(found), self._all_won()
+        order = np.argsort(-level, kind="stable")
+        order = order[won[order]]
+        share = self.odds.by_chance(level[order]) / (1 + np.arange(len(order)))
+        share = np.minimum.accumulate(np.minimum(share, 1)[::-1])[::-1]
+        false = np.ones(len(level))
+        false[order] = share
+        return false
+
+    def _all_won(self) -> NDArray[np.bool_]:
+        return np.concatenate(self.won)
+
+
+def evidence(scores: Array, numbers: float) -> NDArray[np.float64]:
+    """Return ℓ of scores."""
     s = np.clip(np.asarray(scores, float), 0, 1 - 1e-6)
     return np.asarray(-numbers / 2 * np.log1p(-np.square(s)))
 
 
-def odds_of(found: list[Found], nulls: list[list[Found]], distance: float) -> Odds:
-    """Estimate the odds of a search's peaks.
+def judged(found: list[Found], null: list[Found], distance: float) -> Judged:
+    """Judge a search's peaks by those of a null.
 
     Parameters
     ----------
     found : list of Found
         The search's peaks, of each tomogram.
-    nulls : list of lists of Found
-        The same of each null, as they are by themselves.
+    null : list of Found
+        The null's, as they are by themselves.
     distance : float
         Voxels, within which peaks of search and null are of one place.
     """
-    mine = _all_of(found)
-    theirs = np.concatenate([_all_of(each) for each in nulls])
+    won, left, weights, beside = [], [], [], []
+    for mine, theirs in zip(found, null, strict=True):
+        above, below = _highest_near(mine, theirs, distance)
+        won.append(_level(mine) >= above)
+        higher = _level(theirs) > below
+        left.append(_level(theirs)[higher])
+        beside.append(below[higher])
+        weights.append(np.full(higher.sum(), _counts(mine, theirs)))
+    all_mine = np.concatenate([_level(f)[w] for f, w in zip(found, won, strict=True)])
+    some = map(np.concatenate, (left, weights, beside))
+    return Judged(_settled(all_mine, *some), tuple(won))
+
+
+def _counts(mine: Found, theirs: Found) -> float:
+    """Return N / N₀: 1 of a mirror image, of which nothing is told."""
+    if mine.told is None or theirs.told is None:
+        return 1.0
+    return mine.told.rotations / theirs.told.rotations
+
+
+def _settled(mine: Array, theirs: Array, weights: Array, beside: Array) -> Odds:
+    """Return the odds, by what each of the null's peaks counts.
+
+    Beside each of those is ℓ of the search's peak at its place, or −∞.
+    """
     if not len(mine) or not len(theirs):
         return Odds(float(np.log(0.5)) if len(mine) else 0.0, 0.0)
-    odds, weights = _settled(mine, theirs, _beside(found, nulls, distance), len(nulls))
-    white = len(theirs) / len(nulls), float(theirs.min()), _WHITE[1]
-    falls = (_fall(theirs, weights, len(nulls)), white)
-    return odds._replace(falls=falls)
-
-
-def _settled(
-    mine: Array, theirs: Array, beside: Array, searches: int
-) -> tuple[Odds, NDArray[np.float64]]:
-    """Return the odds, and what each of the nulls' peaks counts.
-
-    Beside each of those is ℓ of the search's peak at its place, or 0.
-    """
-    paired, higher = beside > 0, theirs >= beside
-    odds, r, p = Odds(0.0, 0.0), 0.0, np.zeros(len(theirs))
+    paired = np.isfinite(beside)
+    r, p, count = 0.0, np.zeros(len(theirs)), weights
+    there = np.where(paired, beside, 0.0)
     for _ in range(_ROUNDS):
         particles = p * r / np.maximum(p * r + (1 - p) / 2, _TINY)
-        weights = np.where(paired, 2 * higher * (1 - particles), 1.0)
-        odds = _fitted(mine, theirs, weights, searches)
-        before, p = p, scipy.special.expit(odds.level + odds.slope * beside)
-        r = min(0.5, float(p[paired & higher].sum() / (p[paired].sum() + 1)))
+        count = np.where(paired, 1 - particles, 1.0) * weights
+        odds = _fitted(mine, theirs, count)
+        said = scipy.special.expit(odds.level + odds.slope * mine).sum()
+        before, p = p, paired * scipy.special.expit(odds.level + odds.slope * there)
+        lost = float(p @ weights)
+        r = min(0.5, lost / (lost + said + 1))
         if np.abs(p - before).max() < _SETTLED:
             break
-    return odds, weights
+    order = np.argsort(-theirs, kind="stable")
+    null = np.stack([theirs[order], np.cumsum(count[order])], axis=1)
+    return odds._replace(null=null, fall=_fall(null))
 
 
-def _fall(theirs: Array, weights: Array, searches: int) -> tuple[float, float, float]:
-    """Return n, ℓ₀ and ρ of the likeliest that a null's peaks fall off by."""
-    order = np.argsort(-theirs)
-    high = order[: int(np.searchsorted(np.cumsum(weights[order]), _TAIL)) + 1]
-    x, weight = theirs[high], weights[high]
-    many, start = float(weight.sum()), float(x.min())
-    above = float(weight @ (x - start)) + _WHITE[0] / _WHITE[1]
-    return max(many, 0.5) / searches, start, (many + _WHITE[0]) / above
+def _fall(null: Array) -> tuple[float, float, float]:
+    """Return n, ℓ₀ and ρ of the likeliest that a null's highest peaks fall off by."""
+    level, counted = null.T
+    last = min(int(np.searchsorted(counted, _TAIL)), len(level) - 1)
+    many, start = float(counted[last]), float(level[last])
+    weight = np.diff(counted[: last + 1], prepend=0.0)
+    above = float(weight @ (level[: last + 1] - start)) + _WHITE[0] / _WHITE[1]
+    return many, start, (many + _WHITE[0]) / above
+
+
+def _level(found: Found) -> NDArray[np.float64]:
+    return evidence(found.scores, found.numbers)
 
 
 def _all_of(found: list[Found]) -> NDArray[np.float64]:
-    return np.concatenate([_evidence(each.scores, each.numbers) for each in found])
+    return np.concatenate([_level(each) for each in found])
 
 
-def _beside(
-    found: list[Found], nulls: list[list[Found]], distance: float
-) -> NDArray[np.float64]:
-    """Return of each of the nulls' peaks ℓ of the search's nearest, or 0."""
-    nearest = [
-        _of_nearest(mine, theirs, distance)
-        for null in nulls
-        for mine, theirs in zip(found, null, strict=True)
-    ]
-    return np.concatenate(nearest)
+def _highest_near(
+    mine: Found, theirs: Found, distance: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return of peaks of each the highest ℓ of the other's at their place, or −∞."""
+    above, below = (np.full(len(each.where), -np.inf) for each in (mine, theirs))
+    if len(mine.where) and len(theirs.where):
+        here, there = (scipy.spatial.KDTree(each.where) for each in (mine, theirs))
+        near = here.sparse_distance_matrix(there, distance, output_type="ndarray")
+        i, j = near["i"], near["j"]
+        np.maximum.at(above, i, _level(theirs)[j])
+        np.maximum.at(below, j, _level(mine)[i])
+    return above, below
 
 
-def _of_nearest(mine: Found, theirs: Found, distance: float) -> NDArray[np.float64]:
-    if not len(mine.where) or not len(theirs.where):
-        return np.zeros(len(theirs.where))
-    level = _evidence(mine.scores, mine.numbers)
-    away, which = scipy.spatial.KDTree(mine.where).query(theirs.where)
-    return np.where(away <= distance, level[which], 0.0)
-
-
-def _fitted(mine: Array, theirs: Array, weights: Array, searches: int) -> Odds:
+def _fitted(mine: Array, theirs: Array, weights: Array) -> Odds:
     """Return the odds by which peaks are the likeliest whose they are."""
     total = max(float(weights.sum()), 1e-9)
     middle = float(weights @ theirs) / total
@@ -186,7 +234,7 @@ def _fitted(mine: Array, theirs: Array, weights: Array, searches: int) -> Odds:
 
     def unlikely(line: Array) -> tuple[float, Array]:
         g = line[0] + line[1] * x
-        ratio = np.logaddexp(0, g) + line[2] - np.log(searches)
+        ratio = np.logaddexp(0, g) + line[2]
         value = weight @ (np.logaddexp(0, ratio) - of_mine * ratio)
         off = weight * (scipy.special.expit(ratio) - of_mine)
         by = off * scipy.special.expit(g)

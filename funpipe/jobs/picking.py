@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from funpipe.boxes.opening import Tomogram
 from funpipe.boxes.tiles import Filled, ball_diameter
 from funpipe.jobs.aligning import apply_alignment
 from funpipe.jobs.backgrounds import check_background
-from funpipe.jobs.chance import noise_like
+from funpipe.jobs.chance import mirrored, noise_like
 from funpipe.jobs.choosing import (
     Chosen,
     Wanted,
@@ -30,7 +29,7 @@ from funpipe.jobs.choosing import (
     of_all,
     wanted,
 )
-from funpipe.jobs.odds import Odds, odds_of
+from funpipe.jobs.odds import Judged, judged
 from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import find_planned
 from funpipe.jobs.recording import SearchRecord, check_record, write_record
@@ -49,8 +48,6 @@ PICKED = (
     *("shift_error", "angle_error", "converged"),
 )
 """The features of picks."""
-
-_NULLS = 2  # searches for noise, of which any may be more or less like particles
 
 
 @verb
@@ -71,7 +68,8 @@ def search(
     threshold: float | None = None,
     false_discovery_rate: float | None = None,
     region: Any = None,
-    background: str | None = None,
+    background: str | tuple[str, str] | None = None,
+    tophat: float | None = None,
     whiten: bool = False,
     exact: bool = False,
     record: str | os.PathLike[str] | None = None,
@@ -107,20 +105,26 @@ def search(
         The least score.
     false_discovery_rate : float, optional
         Which part of all picks may be false, 0 to 1: the list is as long as that
-        allows, see `funpipe.jobs.odds`. It takes two more searches, for noise that is
-        like the template, see `funpipe.jobs.chance`; where particles are so faint that
-        it fits them nearly as well, few picks or none are left. By default 0.05, where
-        there is no other limit.
+        allows, see `funpipe.jobs.odds`. It takes one more search, for the template's
+        mirror image, or noise that is like it where that fits it, see
+        `funpipe.jobs.chance`; where particles are so faint that those fit them nearly
+        as well, few picks or none are left. By default 0.05, where there is no other
+        limit.
     region : optional
         Where to look: an array or a file, 0 outside; one of labels and which of them
         count, ``(labels, 3)``; a slab, ``(lowest, highest)`` in nm along z; an IMOD
         model, the inside of its closed contours; of many tomograms also a mapping.
-    background : {"mirrored", "random"}, optional
+    background : {"mirrored", "random"}, or one of them and a way, optional
         What scores are corrected by: the template's mirror image, or noise like it, see
         `funpipe.jobs.chance`. Half of what it scores above noise at a place, the best
         of all its rotations, is subtracted from the template's score there and from
-        those of nulls, see `funpipe.engine.background`. It is for what fits any
-        template of a size, as membranes and gold may.
+        those of nulls; or, as ``("mirrored", "divided")``, they are divided by a root
+        of it, see `funpipe.engine.background`. It is for what fits any template of a
+        size, as membranes and gold may.
+    tophat : float, optional
+        nm: how far a score stays high along a line of this length is taken off it, see
+        `funpipe.engine.tophat`. It is for membranes and edges; lines have to be longer
+        than the peak of a particle is wide, which is a period of the resolution.
     whiten : bool
         Whether frequencies count by how little of the tomogram they hold: better where
         noise is not white.
@@ -136,7 +140,7 @@ def search(
         those; of many tomograms a folder in it for each. True: ``TS_01_search`` in the
         working directory for ``TS_01.mrc``, ``tomogram_search`` for an array,
         ``tomograms_search`` for many. All rotations are then tried at all places, which
-        takes some times as long; scores are those before any background is subtracted.
+        takes some times as long; scores are those before anything is taken off.
     executor, checkpoint, progress
         See `align`; progress is by tiles of the tomogram.
 
@@ -150,7 +154,8 @@ def search(
         false, and ``log_odds``, ln of the odds that this one is a particle, see
         `funpipe.jobs.odds`; ``template``, ``shift_error`` (nm), ``angle_error``
         (degrees), ``converged``, see `align`; with a background ``background``, what
-        was subtracted from the score; and of many tomograms ``tomogram``, its name.
+        was taken off the score, and likewise ``tophat``; and of many tomograms
+        ``tomogram``, its name.
 
     Raises
     ------
@@ -191,6 +196,9 @@ def search(
     if asked.by_mask and mask is None:
         fail("distance", "a number above 0 or None where there is no mask", distance)
     by = check_background(background)
+    line = check.optional_positive("tophat", tophat)
+    if line is not None and exact:
+        raise ValueError("tophat must be None with exact=True, which keeps no map")
     written = Written(check_record(record), maps_folder(maps, tomogram))
     tilts = as_tilt("tilt", tilt)
     looked, given = looked_for(
@@ -203,37 +211,37 @@ def search(
         exact=check.flag("exact", exact),
         maps=written.maps is not None,
         background=by,
+        tophat=line,
     )
+    if asked.false is not None:
+        looked = looked._replace(other=mirrored(looked.templates))
     voxel = given.scale
     apart = _apart(asked, looked, given)
     found = [
         peaks_apart(swept(each, looked, how), apart, looked.grid)
         for each in given.places
     ]
-    null, odds = None, None
+    null, verdict = None, None
     if asked.false is not None:
+        other = _null(looked, found, symmetry)
         null = [
-            [
-                peaks_apart(
-                    swept(each, other, how, f"null {seed} of search"),
-                    apart,
-                    looked.grid,
-                )
-                for each in given.places
-            ]
-            for seed in range(_NULLS)
-            for other in [_null(looked, noise_like(looked.templates, symmetry, seed))]
+            peaks_apart(swept(each, other, how, "null of search"), apart, looked.grid)
+            for each in given.places
         ]
-        odds = odds_of(found, null, _place_of(apart, looked))
-    some = chosen(found, odds, asked)
+        verdict = judged(found, null, _place_of(apart, looked))
+    some = chosen(found, verdict, asked)
     check_unchanged(each.source for each in given.places)
     if written.maps is not None:
         names = [each.source.name for each in given.places]
         whole = [each.map for each in found]
         write_maps(written.maps, names, whole, looked.grid, voxel)
     if written.record is not None:
-        said = _record(given, looked, asked, apart, symmetry, found, some, null, odds)
-        said = said._replace(background=by)
+        said = _record(
+            given, looked, asked, apart, symmetry, found, some, null, verdict
+        )
+        if by is not None:
+            said = said._replace(background=by.which, how=by.how)
+        said = said._replace(tophat=line)
         write_record(said, written.record)
     picks = _aligned(given, looked, found, some)
     check_unchanged(each.source for each in given.places)
@@ -259,8 +267,16 @@ def _why(asked: Wanted) -> str:
     )
 
 
-def _null(looked: LookedFor, templates: NDArray[np.float32]) -> LookedFor:
-    return looked._replace(templates=templates, exact=False, maps=False, least=None)
+_HANDED = 0.97  # of a template, what its mirror image may be and is told from it
+
+
+def _null(looked: LookedFor, found: list[Found], symmetry: str) -> LookedFor:
+    """Return what is looked for to learn what chance finds."""
+    looked = looked._replace(exact=False, maps=False, least=None)
+    if max(each.told.likeness for each in found if each.told) <= _HANDED:
+        return looked._replace(templates=mirrored(looked.templates), other=None)
+    noise = noise_like(looked.templates, symmetry)
+    return looked._replace(templates=noise, other=looked.templates)
 
 
 def _apart(asked: Wanted, looked: LookedFor, given: Given) -> Apart:
@@ -309,9 +325,7 @@ def _aligned(
     if isinstance(given.tomogram, Mapping):
         names["tomogram"] = np.repeat([str(each.name) for each in sources], sizes)
     if not len(where):
-        nothing = dict.fromkeys(PICKED, np.zeros(0))
-        if looked.background is not None:
-            nothing["background"] = np.zeros(0)
+        nothing = dict.fromkeys((*PICKED, *some[0].found.less), np.zeros(0))
         return Molecules(np.zeros((0, 3)), None, {**names, **nothing})
     turns = looked.grid.rotations.as_quat()[rows % len(looked.grid.rotations)]
     around = looked.grid.spacing or 0.0
@@ -334,10 +348,11 @@ def _aligned(
     )
     aligned = apply_alignment(particles, find_planned(planned, given.how))
     score = aligned.features["score"]
-    less = {}
-    if looked.background is not None:
-        less["background"] = np.concatenate([each.found.subtracted for each in some])
-        score = score - less["background"]
+    less = {
+        name: np.concatenate([each.found.less[name] for each in some])
+        for name in some[0].found.less
+    }
+    score = score - sum(less.values())
     table = {
         **names,
         "score": score,
@@ -388,11 +403,11 @@ def _record(
     symmetry: str,
     found: list[Found],
     some: list[Chosen],
-    null: list[list[Found]] | None,
-    odds: Odds | None,
+    null: list[Found] | None,
+    verdict: Judged | None,
 ) -> SearchRecord:
     sources = [each.source for each in given.places]
-    scores, false = of_all(found, odds)
+    scores, false = of_all(found, verdict)
     picked = np.concatenate([each.found.scores for each in some]).astype(float)
     return SearchRecord(
         tuple(each.name or each.path or "" for each in sources),
@@ -413,7 +428,6 @@ def _record(
         scores,
         -np.sort(-picked),
         false,
-        None if null is None else of_all([*chain(*null)], None)[0],
-        1 if null is None else len(null),
-        asked.false,
+        None if null is None else of_all(null, None)[0],
+        false_discovery_rate=asked.false,
     )

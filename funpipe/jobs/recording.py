@@ -62,6 +62,10 @@ class SearchRecord(NamedTuple):
     """As asked."""
     background: str | None = None
     """What scores are corrected by."""
+    how: str | None = None
+    """Whether that is subtracted or they are divided."""
+    tophat: float | None = None
+    """nm: how long lines are along which high scores are taken off."""
 
     @property
     def threshold(self) -> float:

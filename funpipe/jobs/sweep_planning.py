@@ -21,7 +21,7 @@ from funpipe.boxes.opening import (
 from funpipe.boxes.region import Region
 from funpipe.boxes.tiles import scanned
 from funpipe.engine.basis import ball_of
-from funpipe.jobs.backgrounds import background_of
+from funpipe.jobs.backgrounds import Background, background_of
 from funpipe.jobs.choosing import Wanted
 from funpipe.jobs.findings import seen_of_templates, warn_of_findings
 from funpipe.jobs.preparing import Prepared, masked_templates, prepare_all
@@ -71,7 +71,8 @@ def looked_for(
     whiten: bool,
     exact: bool,
     maps: bool,
-    background: str | None,
+    background: Background | None = None,
+    tophat: float | None = None,
 ) -> tuple[LookedFor, Given]:
     """Check the arguments of `search`, and make of them what it works with."""
     fine = check.optional_positive("resolution", resolution)
@@ -101,8 +102,12 @@ def looked_for(
         maps,
         _MORE * asked.most if asked.most and not asked.false else _PEAKS,
         None if asked.threshold is None else _GRID * asked.threshold,
-        background_of(background, templates, symmetry),
     )
+    if background is not None:
+        other = background_of(background.which, templates, symmetry)
+        looked = looked._replace(background=other, how=background.how)
+    if tophat is not None:
+        looked = looked._replace(tophat=tophat / voxel)
     return looked, given._replace(scale=voxel, prepared=prepared, places=places)
 
 

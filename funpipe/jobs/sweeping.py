@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -30,13 +30,20 @@ from funpipe.boxes.tiles import (
     read_tile,
     tile_chunks,
 )
-from funpipe.engine.background import best_by_chance, subtracted
-from funpipe.engine.basis import Basis, Seen, of_others, search_basis
-from funpipe.engine.chances import Limits, limits_of, score_of_chance
+from funpipe.engine.background import taken_off
+from funpipe.engine.basis import Basis, Seen, likeness, of_others, search_basis
+from funpipe.engine.chances import (
+    Limits,
+    best_by_chance,
+    independent_rotations,
+    limits_of,
+    score_of_chance,
+)
 from funpipe.engine.exactly import sweep_exactly
 from funpipe.engine.rescoring import REACH, nothing_scored, rescored
 from funpipe.engine.settings import SWEEP
 from funpipe.engine.sweep import Tiling, step_for, sweep, tiling
+from funpipe.engine.tophat import along_lines
 from funpipe.jobs.running import Task
 from funpipe.jobs.working import Job, Result, Running, results
 from funpipe.space.crops import Support
@@ -68,6 +75,12 @@ class LookedFor(NamedTuple):
     """The least score, over that."""
     background: NDArray[np.float32] | None = None
     """Templates that scores are corrected by, see `funpipe.engine.background`."""
+    how: str = "subtracted"
+    """By which of its ways."""
+    tophat: float | None = None
+    """How long lines are along which scores are high, see `funpipe.engine.tophat`."""
+    other: NDArray[np.float32] | None = None
+    """Templates that these are told from."""
 
 
 class Place(NamedTuple):
@@ -90,6 +103,15 @@ class Map(NamedTuple):
     """Voxels."""
 
 
+class Told(NamedTuple):
+    """How templates are told from others, and how freely they turn."""
+
+    likeness: float
+    """See `funpipe.engine.basis.likeness`."""
+    rotations: float
+    """See `funpipe.engine.chances.independent_rotations`."""
+
+
 class Found(NamedTuple):
     """Peaks of a tomogram's scores."""
 
@@ -106,15 +128,17 @@ class Found(NamedTuple):
     """See `funpipe.engine.basis.Basis.numbers`."""
     functions: int
     """How many were correlated."""
+    less: Mapping[str, NDArray[np.float32]]
+    """(n,), what was taken off their scores, by the name of what was asked for."""
     map: Map | None = None
-    subtracted: NDArray[np.float32] | None = None
-    """(n,), what was subtracted from their scores; None without a background."""
+    told: Told | None = None
+    """None where there are no others."""
 
     def take(self, chosen: Any) -> Found:
         """Return some of the peaks."""
         where, scores, rows = (each[chosen] for each in self[:3])
-        less = None if self.subtracted is None else self.subtracted[chosen]
-        return self._replace(where=where, scores=scores, rows=rows, subtracted=less)
+        less = {name: each[chosen] for name, each in self.less.items()}
+        return self._replace(where=where, scores=scores, rows=rows, less=less)
 
 
 def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -> Found:
@@ -156,6 +180,7 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
         if looked.maps:
             limits = limits._replace(bound=0.0, coarse=-1.0)
         beside = _beside(basis, looked, seen)
+        told = _told(basis, looked, seen)
     chunks = tile_chunks(source, plan)
     swept_by = Sweeper(plan, limits, least, looked, region, scan)
     job = Job(
@@ -170,9 +195,9 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
     )
     with closing(results(job, how)) as found:
         parts = list(found)
-    where, scores, rows, less = (
+    where, scores, rows, off = (
         np.concatenate([each[name] for each in parts])
-        for name in ("where", "scores", "rows", "subtracted")
+        for name in ("where", "scores", "rows", "less")
     )
     counts = np.sum([each["counts"] for each in parts], axis=0).tolist()
     _LOG.info(
@@ -182,10 +207,21 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
         swept_by.least,
         round(1 / (2 * SWEEP.missed)),
     )
-    whole = _stitched(parts, plan) if looked.maps else None
+    whole = _stitched(parts, plan) if _keeps_field(looked) else None
+    less = {} if looked.background is None else {"background": off}
+    if looked.tophat is not None and whole is not None:
+        high = along_lines(whole.scores, limits.fine, looked.tophat / plan.step)
+        there = nearest_voxels(where, 1 / plan.step)
+        there = np.minimum(there, np.array(high.shape) - 1)
+        less["tophat"] = high[tuple(there.T)]
+        scores = scores - less["tophat"]
     known = swept_by.least, basis.numbers, len(basis.functions)
-    found_less = None if looked.background is None else less
-    return Found(where, scores, rows, tuple(counts), *known, whole, found_less)
+    whole = whole if looked.maps else None
+    return Found(where, scores, rows, tuple(counts), *known, less, whole, told)
+
+
+def _keeps_field(looked: LookedFor) -> bool:
+    return looked.maps or looked.tophat is not None
 
 
 class Beside(NamedTuple):
@@ -200,7 +236,15 @@ def _beside(basis: Basis, looked: LookedFor, seen: Seen) -> Beside | None:
     if looked.background is None:
         return None
     of_it = of_others(basis, looked.background, looked.grid, seen)
-    return Beside(of_it, best_by_chance(of_it))
+    return Beside(of_it, float(best_by_chance(of_it).mean()))
+
+
+def _told(basis: Basis, looked: LookedFor, seen: Seen) -> Told | None:
+    if looked.other is None:
+        return None
+    other = of_others(basis, looked.other, looked.grid, seen)
+    rotations = independent_rotations(best_by_chance(basis), basis.numbers)
+    return Told(likeness(basis, other), rotations)
 
 
 def _check_places(poses: int, box: tuple[int, ...], source: Source) -> None:
@@ -392,17 +436,17 @@ def _sweep(
                 go_on=go_on,
             )
             counts = peaks.counts
-            if looked.maps:
+            if _keeps_field(looked):
                 field, best = peaks.scores, peaks.best.astype(np.int32)
                 low = first + peaks.low
         if beside is not None:
-            less = subtracted(tile, found.where, *beside, go_on=go_on)
+            less = taken_off(looked.how, tile, found, *beside, go_on=go_on)
             found = found._replace(scores=found.scores - less)
     return {
         "where": found.where + nearest_voxels(first, plan.step),
         "scores": found.scores,
         "rows": found.rows,
-        "subtracted": less,
+        "less": less,
         "counts": np.array(counts),
         "field": field,
         "best": best,
