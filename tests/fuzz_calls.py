@@ -254,6 +254,7 @@ OTHERS = {
             "false_discovery_rate": None,
             "region": None,
             "background": None,
+            "tophat": None,
             "whiten": False,
             "exact": False,
             "record": None,

@@ -59,7 +59,9 @@ def area(picks, true):
     return float((score[hit][:, None] > score[~hit]).mean())
 
 
-@pytest.mark.parametrize("background", BACKGROUNDS)
+@pytest.mark.parametrize(
+    "background", [*BACKGROUNDS, ("mirrored", "divided"), ["random", "divided"]]
+)
 def test_particles_are_told_from_balls_better(background):
     tomogram, true = noisy()
     plainly, corrected = (
@@ -71,9 +73,14 @@ def test_particles_are_told_from_balls_better(background):
 
 
 @pytest.mark.parametrize(
-    ("background", "exact"), [("mirrored", True), ("random", False)]
+    ("background", "how", "exact"),
+    [
+        ("mirrored", "subtracted", True),
+        ("random", "subtracted", False),
+        ("random", "divided", False),
+    ],
 )
-def test_scores_are_those_of_a_plain_loop(background, exact):
+def test_scores_are_those_of_a_plain_loop(background, how, exact):
     size = 34 if exact else 46
     tomogram = noisy(shape=(size,) * 3, count=3)[0][4:-4, 4:-4, 4:-4]
     templates, grid = masked_templates(PREPARED), whole_grid(60.0)
@@ -82,7 +89,7 @@ def test_scores_are_those_of_a_plain_loop(background, exact):
         background_of(background, templates),
     )
     looked = LookedFor(
-        *(templates, grid, 3.0, support, False, exact, False, 1000.0, 0.3, other)
+        *(templates, grid, 3.0, support, False, exact, False, 1000.0, 0.3, other, how)
     )
     tilt = as_tilt("tilt", (-60, 60))
     (source,) = open_all(tomogram, 1.0, tilt)
@@ -109,8 +116,12 @@ def test_scores_are_those_of_a_plain_loop(background, exact):
     ):
         seen = plain.seen(tomogram.astype(float), voxel, window, waves, weights)
         s, b = ((each.conj() @ seen).real.max() for each in both)
-        assert less == pytest.approx(max(0.0, b - usual) / 2, abs=5e-3)
-        assert score == pytest.approx(s - max(0.0, b - usual) / 2, abs=8e-3)
+        left = {
+            "subtracted": s - max(0.0, b - usual) / 2,
+            "divided": s * np.sqrt(usual / max(b, usual)),
+        }
+        assert less == pytest.approx(s - left[how], abs=6e-3)
+        assert score == pytest.approx(left[how], abs=8e-3)
 
 
 def test_a_mirror_image_is_at_minus_q_and_has_the_same_power():
@@ -156,8 +167,14 @@ def test_an_empty_list_has_the_feature_too():
     assert len(picks) == 0 and "background" in picks.features
 
 
-@pytest.mark.parametrize("value", ["mirror", 1, True, ["random"]])
+@pytest.mark.parametrize(
+    "value",
+    ["mirror", 1, True, ["random"], ("divided", "random"), ("random", None), ()],
+)
 def test_another_background_is_refused(value):
-    wanted = "background must be 'mirrored', 'random', or None"
+    wanted = (
+        "background must be 'mirrored', 'random', or None, or one with 'subtracted' or "
+        "'divided', not"
+    )
     with pytest.raises((TypeError, ValueError), match=wanted):
         fp.search(np.zeros((42, 42, 42)), background=value, **OPTIONS)

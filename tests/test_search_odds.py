@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy
@@ -209,6 +211,26 @@ def crowded(seed, noise, count=60, shape=(64, 120, 120)):
     return fp.simulate.tomogram(
         MOLECULE, true, shape, 1.0, noise=noise, seed=seed
     ), true
+
+
+@pytest.mark.parametrize("hand", [1, -1])
+def test_a_template_of_the_wrong_hand_is_told(hand):
+    tomogram, _ = crowded(7, 0.3)
+    search = fp.search(
+        template=TEMPLATE[::hand, ::hand, ::hand],
+        scale=1.0,
+        tilt=(-60, 60),
+        spacing=20.0,
+        resolution=3.0,
+        false_discovery_rate=0.05,
+        progress=False,
+    )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        picks = search(tomogram)
+    told = [str(each.message) for each in said]
+    assert (len(picks) > 40) == (hand == 1)
+    assert any("may be of the wrong hand" in each for each in told) == (hand == -1)
 
 
 def test_picks_are_particles_at_least_as_often_as_is_said():

@@ -9,11 +9,11 @@ import plain_search as plain
 import pytest
 
 import funpipe as fp
-from funpipe.engine.background import best_by_chance, subtracted
+from funpipe.engine.background import taken_off
 from funpipe.engine.basis import Seen, ball_of, search_basis, seen_of
-from funpipe.engine.chances import Limits, limits_of
+from funpipe.engine.chances import Limits, best_by_chance, limits_of
 from funpipe.engine.exactly import sweep_exactly
-from funpipe.engine.rescoring import REACH, exact, rescored
+from funpipe.engine.rescoring import REACH, Rescored, exact, rescored
 from funpipe.engine.settings import SWEEP
 from funpipe.engine.sweep import (
     best_of,
@@ -438,16 +438,23 @@ def test_what_a_background_scores_by_chance_is_the_mean_of_its_best():
     crops = random.standard_normal((300, SIDE, SIDE, SIDE)).astype(np.float32)
     best = [(BASIS.rows.conj() @ each).real.max() for each in seen_of(crops, BASIS)]
     error = np.std(best) * np.sqrt(1 / 300 + 1 / 400)
-    assert best_by_chance(BASIS) == pytest.approx(np.mean(best), abs=4 * error)
+    assert best_by_chance(BASIS).mean() == pytest.approx(np.mean(best), abs=4 * error)
 
 
-def test_half_of_what_a_background_scores_beyond_chance_is_subtracted(planted):
+@pytest.mark.parametrize("how", ["subtracted", "divided"])
+def test_what_a_background_scores_beyond_chance_is_taken_off(planted, how):
     tile, _ = planted
     where = np.argwhere(wanted_box())[::7]
-    scores, _ = all_scores(tile, wanted_box())
-    usual = float(np.median(scores[tuple(where.T)]))
-    found = subtracted(tile, where, BASIS, usual, go_on=go_on)
-    for place, less in zip(where, found, strict=True):
-        beyond = scores[tuple(place)] - usual
-        assert less == pytest.approx(max(0, beyond) / 2, abs=1e-3)
+    there, _ = all_scores(tile, wanted_box())
+    scores = there[tuple(where.T)]
+    usual = float(np.median(scores))
+    own = np.linspace(0.1, 0.9, len(where), dtype=np.float32)
+    some = Rescored(where, own, np.zeros(len(where), np.intp))
+    found = taken_off(how, tile, some, BASIS, usual, go_on=go_on)
+    for s, b, less in zip(own, scores, found, strict=True):
+        left = {
+            "subtracted": s - max(0, b - usual) / 2,
+            "divided": s * np.sqrt(usual / max(b, usual)),
+        }
+        assert s - less == pytest.approx(left[how], abs=1e-3)
     assert (found == 0).any() and (found > 0).any()

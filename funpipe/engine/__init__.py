@@ -21,7 +21,8 @@
 - `basis`: turned templates of a whole search as sums of few functions
 - `sweep`: where in a tile of a tomogram they fit; `chances`: what may be left out
 - `rescoring`: the best pose around a place; `exactly`: nothing left out that may count
-- `background`: scores less part of what a background scores there
+- `background`: scores corrected by what a background scores there; `tophat`: less what
+  they hold along a line
 - `amplitude`: of a job's particles together, and the odds that a place holds one
 - `integrals`: of likelihoods around their maxima, for that; `shift_integrals`: over all
   shifts

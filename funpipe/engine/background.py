@@ -2,7 +2,8 @@
 
 What fits any template of a size, as membranes, gold and edges do, fits a background
 too: a template that no particle looks like. With s_b the background's best score of all
-its rotations at a place and m the mean of that in white noise, a score s becomes
+its rotations at a place and m the mean of that in white noise, at least one standard
+deviation of a single pose, 1 / √n, a score s becomes
 
     subtracted:  s' = s − max(0, s_b − m) / 2,
     divided:     s' = s √(m / max(m, s_b)),

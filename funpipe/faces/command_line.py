@@ -114,6 +114,8 @@ _SPOKEN = {  # arguments in the library's errors, and the options that give them
     "distance": "--distance",
     "count": "--count",
     "threshold": "--threshold",
+    "background": "--background",
+    "tophat": "--tophat",
     "false_discovery_rate": "--false-discovery-rate",
     "region": "--region",
     "record": "--record",

@@ -28,9 +28,10 @@
 - `iterating`: the iterations of a refinement, each a frozen value
 - `picking`: `search`; `sweep_planning`: its arguments, checked before any work
 - `sweeping`: a tomogram swept tile by tile for turned templates
-- `chance`: noise like templates, as a null; `choosing`: which of the peaks are picks
+- `chance`: mirror images, and noise like templates, as a null; `choosing`: which of the
+  peaks are picks
 - `spacing`: peaks that are apart, by a distance or a mask's shape
-- `odds`: how likely each of those is a particle
+- `odds`: which part of those is false, and how likely each is a particle
 - `backgrounds`: templates that no particle looks like
 - `recording`: what was searched, and what came of it, beside the picks
 - `score_maps`: the best score and orientation of each place, likewise

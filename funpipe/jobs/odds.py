@@ -123,6 +123,13 @@ class Judged(NamedTuple):
         false[order] = share
         return false
 
+    def of_the_null(self, found: list[Found], highest: int) -> int:
+        """Return how many of the highest peaks of both are the null's."""
+        mine = _all_of(found)[self._all_won()]
+        theirs = self.odds.null[:, 0]
+        order = np.argsort(-np.concatenate([mine, theirs]), kind="stable")
+        return int((order[:highest] >= len(mine)).sum())
+
     def _all_won(self) -> NDArray[np.bool_]:
         return np.concatenate(self.won)
 

@@ -166,7 +166,7 @@ def search(
     Warns
     -----
     UserWarning
-        If nothing is found.
+        If nothing is found, or the template's mirror image rather than the template.
 
     Notes
     -----
@@ -229,6 +229,8 @@ def search(
             for each in given.places
         ]
         verdict = judged(found, null, _place_of(apart, looked))
+        if other.other is None:
+            _warn_of_hand(verdict.of_the_null(found, _HIGHEST))
     some = chosen(found, verdict, asked)
     check_unchanged(each.source for each in given.places)
     if written.maps is not None:
@@ -277,6 +279,19 @@ def _null(looked: LookedFor, found: list[Found], symmetry: str) -> LookedFor:
         return looked._replace(templates=mirrored(looked.templates), other=None)
     noise = noise_like(looked.templates, symmetry)
     return looked._replace(templates=noise, other=looked.templates)
+
+
+_HIGHEST, _MOST = 50, 42  # peaks; of two likenesses equally good one in a million
+
+
+def _warn_of_hand(count: int) -> None:
+    """Warn if the mirror image is found rather than the template."""
+    if count >= _MOST:
+        warn(
+            f"the template's mirror image is found in {count} of the highest {_HIGHEST} "
+            "peaks, where it scores more than the template: one of template and "
+            "tomogram may be of the wrong hand"
+        )
 
 
 def _apart(asked: Wanted, looked: LookedFor, given: Given) -> Apart:

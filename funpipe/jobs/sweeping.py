@@ -236,7 +236,8 @@ def _beside(basis: Basis, looked: LookedFor, seen: Seen) -> Beside | None:
     if looked.background is None:
         return None
     of_it = of_others(basis, looked.background, looked.grid, seen)
-    return Beside(of_it, float(best_by_chance(of_it).mean()))
+    least = 1 / math.sqrt(basis.numbers)
+    return Beside(of_it, max(least, float(best_by_chance(of_it).mean())))
 
 
 def _told(basis: Basis, looked: LookedFor, seen: Seen) -> Told | None:
