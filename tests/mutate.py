@@ -51,7 +51,8 @@ FLOORS = {  # the tests from which those that run a line are taken
     "symmetry tilt_changes tilt_series transfer views",
     "engine": "amplitude bank basis classify climb costs coverage engine_seam estimate "
     "integrals matching matching_parts posterior posterior_parts preflight prior "
-    "rescoring robust_engine scoring search search_background steps sweep tophat weighing",
+    "rescoring robust_engine scoring search search_background steps sweep tophat "
+    "weighing",
 }
 
 

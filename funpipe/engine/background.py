@@ -6,13 +6,14 @@ its rotations at a place and m the mean of that in white noise, at least one sta
 deviation of a single pose, 1 / √n, a score s becomes
 
     subtracted:  s' = s − max(0, s_b − m) / 2,
-    divided:     s' = s √(m / max(m, s_b)),
+    divided:     s' = s (m / max(m, s_b))^¼,
 
 so that no score is higher than before. That backgrounds are subtracted is from STOPGAP
 (W. Wan, S. Khavnekar and J. Wagner, Acta Crystallographica D 80, 336, 2024) and
 pytom-match-pick, which subtracts all of s_b, and adds its mean over the tomogram. A
 particle's own s_b is some 0.6 to 0.9 of its s, though, and has noise of its own: where
-noise is strong half of it is better than none, and all of it worse; likewise its root.
+noise is strong half of it is better than none, and all of it worse; likewise its fourth
+root.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ __all__ = ["CORRECTIONS", "taken_off"]
 Array: TypeAlias = NDArray[Any]
 
 _PART = 0.5
+_ROOT = 0.25
 
 
 def _subtracted(scores: Array, others: Array, usual: float) -> Array:
@@ -38,7 +40,7 @@ def _subtracted(scores: Array, others: Array, usual: float) -> Array:
 
 
 def _divided(scores: Array, others: Array, usual: float) -> Array:
-    return scores * (1 - np.sqrt(usual / np.maximum(others, usual)))
+    return scores * (1 - (usual / np.maximum(others, usual)) ** _ROOT)
 
 
 CORRECTIONS = {"subtracted": _subtracted, "divided": _divided}

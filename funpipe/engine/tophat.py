@@ -7,9 +7,9 @@ of a length through a place, in 13 directions,
     o = max over ℓ of the opening of s̄ by ℓ,   (opening: the highest of the lowest of
                                                  all lines that go through the place)
 
-is L where a score stands alone, for lines longer than its peak is wide. What is taken
-off a score is o − L, the rest is a white top-hat (J. Serra, Image Analysis and
-Mathematical Morphology, Academic Press 1982) above L.
+is L where a score stands alone, for lines longer than its peak is wide: up to a
+particle's diameter or two. What is taken off a score is o − L, the rest is a white
+top-hat (J. Serra, Image Analysis and Mathematical Morphology, Academic Press 1982).
 """
 
 from __future__ import annotations

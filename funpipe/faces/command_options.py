@@ -220,13 +220,14 @@ def _add_search(command: _Parser) -> None:
         choices=(*BACKGROUNDS, *CORRECTIONS),
         help="what scores are corrected by: half of what the template's mirror image, "
         "or noise of its own power and extent, scores at a place is subtracted, or "
-        "they are divided by a root of it: mirrored, or mirrored divided",
+        "they are divided by its fourth root: mirrored, or mirrored divided",
     )
     search.add_argument(
         "--tophat",
         type=finite_number,
         metavar="NM",
-        help="how far scores stay high along lines of this length is taken off",
+        help="how far scores stay high along lines of this length, longer than the "
+        "template's diameter, is taken off",
     )
     search.add_argument(
         "--exact",

@@ -118,13 +118,14 @@ def search(
         What scores are corrected by: the template's mirror image, or noise like it, see
         `funpipe.jobs.chance`. Half of what it scores above noise at a place, the best
         of all its rotations, is subtracted from the template's score there and from
-        those of nulls; or, as ``("mirrored", "divided")``, they are divided by a root
-        of it, see `funpipe.engine.background`. It is for what fits any template of a
-        size, as membranes and gold may.
+        those of nulls; or, as ``("mirrored", "divided")``, they are divided by a
+        fourth root of it, see `funpipe.engine.background`. It is for what fits any
+        template of a size, as membranes and gold may; the mirror image of a molecule
+        that has no hand fits that as well, and takes off its scores.
     tophat : float, optional
         nm: how far a score stays high along a line of this length is taken off it, see
         `funpipe.engine.tophat`. It is for membranes and edges; lines have to be longer
-        than the peak of a particle is wide, which is a period of the resolution.
+        than the template's diameter, as far as one particle fits.
     whiten : bool
         Whether frequencies count by how little of the tomogram they hold: better where
         noise is not white.
@@ -288,9 +289,9 @@ def _warn_of_hand(count: int) -> None:
     """Warn if the mirror image is found rather than the template."""
     if count >= _MOST:
         warn(
-            f"the template's mirror image is found in {count} of the highest {_HIGHEST} "
-            "peaks, where it scores more than the template: one of template and "
-            "tomogram may be of the wrong hand"
+            f"in {count} of the highest {_HIGHEST} peaks the template's mirror image "
+            "scores more than the template: one of template and tomogram may be of the "
+            "wrong hand"
         )
 
 

@@ -373,6 +373,7 @@ def microtubule(results: Results) -> str:
     rows = [
         (
             "with `whiten`" if row["whiten"] else "without `whiten`",
+            f"{row['windows nm']} nm",
             row["patches"],
             f"{100 * row['differ']:.1f} %",
             f"{100 * row['differ inside']:.1f} %",
@@ -381,8 +382,8 @@ def microtubule(results: Results) -> str:
         )
         for row in all_rows(results, ("microtubule",))
     ]
-    titles = ("", "patches", "differ", "differ, none at a limit", "at a limit")
-    titles += ("median distance of the two",)
+    titles = ("", "windows", "patches", "differ", "differ, none at a limit")
+    titles += ("at a limit", "median distance of the two")
     return section("A real microtubule, aligned twice", titles, rows)
 
 
