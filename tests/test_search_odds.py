@@ -10,10 +10,11 @@ import scipy
 from scipy.spatial.transform import Rotation
 
 import funpipe as fp
+from funpipe.engine.rivals import Beaten
 from funpipe.jobs import picking
 from funpipe.jobs.chance import mirrored, noise_like
 from funpipe.jobs.odds import judged
-from funpipe.jobs.sweeping import Found, Told
+from funpipe.jobs.sweeping import Found, Rival
 
 MOLECULE = fp.simulate.asymmetric_molecule(3, count=14, radius=3.2, sigma=0.7)
 TEMPLATE = fp.simulate.blob_image(MOLECULE, (15, 15, 15), 1.0)
@@ -25,6 +26,15 @@ def found(where, evidence):
     scores = np.sqrt(1 - np.exp(-2 * np.maximum(evidence, 0) / NUMBERS))
     rows = np.zeros(len(scores), np.intp)
     return Found(where, scores, rows, (0,), 0.1, NUMBERS, 1, {})
+
+
+NEVER = Rival(0.5, 1.0, Beaten(-50.0, 0.0))
+"""A null whose templates never score more where one of the search's is."""
+
+
+def judged_by(mine, null, distance=5.0, rival=NEVER):
+    """Judge the peaks of one tomogram."""
+    return judged([mine], [null], [rival], distance)
 
 
 def peaks(random, count):
@@ -55,7 +65,7 @@ def together(*some):
 def test_odds_are_those_with_which_peaks_were_drawn():
     random = np.random.default_rng(0)
     mine = together(peaks(random, 6000), of_particles(random, 900))
-    odds = judged([mine], [found(*peaks(random, 6000))], 5.0).odds
+    odds = judged_by(mine, found(*peaks(random, 6000))).odds
     level = np.array([9.0, 11.0, 13.0, 15.0])
     true = np.log(900 / 5 / 6000) + 0.8 * (level - 8)
     scores = found(np.zeros((4, 3)), level).scores
@@ -71,7 +81,7 @@ def test_of_a_list_as_many_are_false_as_is_said():
         random = np.random.default_rng(seed)
         mine = together(peaks(random, 3000), of_particles(random, 450))
         null = found(*peaks(random, 3000))
-        said.append(judged([mine], [null], 5.0).false([mine]))
+        said.append(judged_by(mine, null).false([mine]))
     told, false = np.concatenate(said), np.tile(np.arange(3450) < 3000, 20)
     for part in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4):
         assert false[told <= part].mean() == pytest.approx(part, rel=0.2)
@@ -82,14 +92,14 @@ def test_the_highest_alone_fall_off_as_those_below_them():
     random = np.random.default_rng(9)
     true = found(random.uniform(0, 1e4, (30, 3)), np.full(30, 26.0))
     null = found(*peaks(random, 400))
-    said = judged([true], [null], 5.0).false([true])
+    said = judged_by(true, null).false([true])
     assert len(np.unique(said)) == 1 and 0 < said[0] < 1e-5  # 400 e^-18 / 30 is true
 
 
 def test_what_the_null_fits_better_is_no_pick():
     mine = found(np.array([[0.0, 0, 0], [50, 0, 0], [90, 0, 0]]), [20.0, 15.0, 15.0])
     null = found(np.array([[1.0, 0, 0], [52, 0, 0]]), [18.0, 16.0])
-    verdict = judged([mine], [null], 5.0)
+    verdict = judged_by(mine, null)
     assert verdict.won[0].tolist() == [True, False, True]
     assert verdict.false([mine])[1] == 1 and verdict.said([mine])[1] == -np.inf
 
@@ -104,18 +114,19 @@ def beaten(random, part):
     return mine, together(peaks(random, 6000), (beside, less)), higher
 
 
-@pytest.mark.parametrize("part", [0.0, 0.2])
-def test_a_nulls_peaks_at_particles_are_no_chance(part):
+@pytest.mark.parametrize(("part", "within"), [(0.0, 0.1), (0.2, 0.2)])
+def test_a_nulls_peaks_at_particles_are_no_chance(part, within):
     mine, null, higher = beaten(np.random.default_rng(1), part)
+    rival = NEVER._replace(beaten=Beaten(float(scipy.special.logit(part)), 0.0))
     right = np.arange(len(mine.scores)) >= 6000
     left = int((~higher).sum())
     said, cautious = (
-        scipy.special.expit(judged([mine], [null], away).said([mine])).sum()
+        scipy.special.expit(judged_by(mine, null, away, rival).said([mine])).sum()
         for away in (5.0, 1e-3)  # the latter as if all were elsewhere
     )
-    assert said == pytest.approx(left, rel=0.1)
+    assert said == pytest.approx(left, rel=within)
     assert cautious < 0.7 * 900
-    share = judged([mine], [null], 5.0).false([mine])
+    share = judged_by(mine, null, 5.0, rival).false([mine])
     assert (right & (share <= 0.1)).sum() > 0.85 * left
     assert (~right)[share <= 0.1].mean() == pytest.approx(0.1, abs=0.05)
 
@@ -124,13 +135,9 @@ def test_of_a_null_that_turns_more_freely_peaks_count_less():
     random = np.random.default_rng(7)
     mine = together(peaks(random, 2000), of_particles(random, 400))
     null = found(*peaks(random, 6000))
-    told = [
-        each._replace(told=Told(0.5, many))
-        for each, many in ((mine, 10.0), (null, 30.0))
-    ]
     plainly, counted = (
-        judged([a], [b], 5.0).odds.by_chance(np.array([10.0, 12.0]))
-        for a, b in ((mine, null), told)
+        judged_by(mine, null, rival=each).odds.by_chance(np.array([10.0, 12.0]))
+        for each in (NEVER, NEVER._replace(freedom=3.0))
     )
     np.testing.assert_allclose(counted, plainly / 3, rtol=0.1)
     np.testing.assert_allclose(counted, 2000 * np.exp([-2.0, -4.0]), rtol=0.25)
@@ -139,7 +146,7 @@ def test_of_a_null_that_turns_more_freely_peaks_count_less():
 def test_where_the_null_is_as_good_nothing_is_likely():
     random = np.random.default_rng(2)
     mine, null = (found(*peaks(random, 1000)) for _ in range(2))
-    verdict = judged([mine], [null], 5.0)
+    verdict = judged_by(mine, null)
     assert scipy.special.expit(verdict.said([mine])).sum() < 10
     assert (verdict.false([mine]) <= 0.1).sum() < 10
 
@@ -148,7 +155,7 @@ def test_where_the_null_is_as_good_nothing_is_likely():
 def test_there_may_be_no_peaks(counts):
     random = np.random.default_rng(3)
     mine, null = (found(*peaks(random, count)) for count in counts)
-    verdict = judged([mine], [null], 5.0)
+    verdict = judged_by(mine, null)
     assert np.isfinite(verdict.odds.at(np.array([0.1, 0.9]), NUMBERS)).all()
     assert np.isfinite(verdict.odds.by_chance(np.array([1.0, 90.0]))).all()
     assert verdict.false([mine]).shape == verdict.said([mine]).shape == (counts[0],)
@@ -157,7 +164,8 @@ def test_there_may_be_no_peaks(counts):
 def test_odds_rise_with_the_score_in_all_tomograms_alike():
     random = np.random.default_rng(4)
     some = [found(*peaks(random, 300)) for _ in range(2)]
-    odds = judged(some, [found(*peaks(random, 300)) for _ in range(2)], 5.0).odds
+    null = [found(*peaks(random, 300)) for _ in range(2)]
+    odds = judged(some, null, [NEVER, NEVER], 5.0).odds
     assert odds.slope >= 0
     both = found(np.concatenate([each.where for each in some]), [9.0] * 600)
     assert np.ptp(odds.at(both.scores, NUMBERS)) < 1e-6

@@ -11,9 +11,10 @@ import pytest
 import funpipe as fp
 from funpipe.engine.background import taken_off
 from funpipe.engine.basis import Seen, ball_of, search_basis, seen_of
-from funpipe.engine.chances import Limits, best_by_chance, limits_of
+from funpipe.engine.chances import Limits, limits_of
 from funpipe.engine.exactly import sweep_exactly
 from funpipe.engine.rescoring import REACH, Rescored, exact, rescored
+from funpipe.engine.rivals import best_by_chance
 from funpipe.engine.settings import SWEEP
 from funpipe.engine.sweep import (
     best_of,

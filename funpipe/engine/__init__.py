@@ -20,6 +20,7 @@
 - `scores`: of all poses of a search, none left out
 - `basis`: turned templates of a whole search as sums of few functions
 - `sweep`: where in a tile of a tomogram they fit; `chances`: what may be left out
+- `rivals`: other templates beside them: how they score by chance, and where those are
 - `rescoring`: the best pose around a place; `exactly`: nothing left out that may count
 - `background`: scores corrected by what a background scores there; `tophat`: less what
   they hold along a line

@@ -47,7 +47,6 @@ __all__ = [
     "Basis",
     "Seen",
     "ball_of",
-    "likeness",
     "of_others",
     "search_basis",
     "seen_of",
@@ -198,18 +197,6 @@ def of_others(
     b = seen.template(basis.k.T)
     rows = _all_rows(templates, basis.k, grid.rotations, b, compiled)
     return basis._replace(rows=rows)
-
-
-_LOOKED_AT = 64  # rows, evenly spread
-
-
-def likeness(basis: Basis, others: Basis) -> float:
-    """Return how well others fit turned templates, at their best rotations: 1 is best.
-
-    The mean of the highest Re Σ conj(s_R) o_Q over Q, o_Q the others' rows.
-    """
-    some = basis.rows[:: max(1, len(basis.rows) // _LOOKED_AT)].view(np.float32)
-    return float((some @ others.rows.view(np.float32).T).max(axis=1).mean())
 
 
 def _all_rows(

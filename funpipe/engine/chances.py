@@ -22,13 +22,7 @@ from numpy.typing import NDArray
 
 from funpipe.engine.basis import Basis, seen_of
 
-__all__ = [
-    "Limits",
-    "best_by_chance",
-    "independent_rotations",
-    "limits_of",
-    "score_of_chance",
-]
+__all__ = ["Limits", "drawn", "limits_of", "moving", "score_of_chance"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -75,13 +69,10 @@ def _seen(
 ) -> tuple[Array, Array, Array]:
     """Return what poses score, at the best of the places around them, by each limit."""
     count = len(noise)
-    s = basis.rows[random.integers(len(basis.rows), size=count)]
-    noise = noise - np.sum(noise * s.conj(), axis=1, keepdims=True).real * s
-    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    G = np.float32(least) * s + np.float32(math.sqrt(1 - least**2)) * noise
-    G *= _moving(random.uniform(0, basis.step, size=(count, 3)), basis.k)
+    G = drawn(basis.rows, least, noise, random)
+    G *= moving(random.uniform(0, basis.step, size=(count, 3)), basis.k)
     best = np.full((3, count), -1.0)
-    for corner in _moving(-np.array(_CORNERS) * basis.step, basis.k):
+    for corner in moving(-np.array(_CORNERS) * basis.step, basis.k):
         c = (G * corner).view(np.float32) @ basis.functions.view(np.float32).T
         coarse = (c @ basis.coefficients[basis.coarse].T).max(axis=1)
         fine = (c @ basis.coefficients.T).max(axis=1)
@@ -89,7 +80,18 @@ def _seen(
     return best[0], best[1], best[2]
 
 
-def _moving(shifts: Array, k: Array) -> NDArray[np.complex64]:
+def drawn(
+    rows: Array, score: float, noise: Array, random: np.random.Generator
+) -> NDArray[np.complex64]:
+    """Return noise in which any of the rows has a score."""
+    s = rows[random.integers(len(rows), size=len(noise))]
+    noise = noise - np.sum(noise * s.conj(), axis=1, keepdims=True).real * s
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    G = np.float32(score) * s + np.float32(math.sqrt(1 - score**2)) * noise
+    return np.asarray(G, np.complex64)
+
+
+def moving(shifts: Array, k: Array) -> NDArray[np.complex64]:
     """Return what waves are multiplied by where places move, (n, N)."""
     return np.exp(2j * np.pi * shifts @ k.T).astype(np.complex64)
 
@@ -121,45 +123,3 @@ def score_of_chance(numbers: float, poses: float, expected: float) -> float:
     return float(
         math.sqrt(1 - scipy.special.betaincinv((numbers - 1) / 2, 0.5, chance))
     )
-
-
-_TRIALS = 400  # places of white noise; of their mean 1 in 1000
-_TOGETHER = 50
-
-
-def best_by_chance(basis: Basis) -> NDArray[np.float32]:
-    """Return the best scores of all rotations at some places in white noise."""
-    random = np.random.default_rng(0)
-    side = (basis.side,) * 3
-    best = []
-    for _ in range(0, _TRIALS, _TOGETHER):
-        crops = random.standard_normal((_TOGETHER, *side), np.float32)
-        G = seen_of(crops, basis).view(np.float32)
-        best.append((G @ basis.rows.view(np.float32).T).max(axis=1))
-    return np.concatenate(best)
-
-
-def independent_rotations(best: Array, numbers: float) -> float:
-    """Return how many independent rotations score so by chance, where that is much.
-
-    The best of N is below s with the probability Φ(s √n)^N. Turned templates are alike,
-    so that they are fewer where little is asked of them: what is below the upper
-    quartile s̄ counts as s̄, and of all the likeliest N is
-
-        −¼ / mean ln Φ(max(s, s̄) √n).
-
-    Parameters
-    ----------
-    best : (t,) array
-        s, from `best_by_chance`.
-    numbers : float
-        n, of a crop.
-
-    Examples
-    --------
-    >>> noise = np.random.default_rng(0).standard_normal((20000, 40)) / 10
-    >>> round(independent_rotations(noise.max(axis=1), 100.0))
-    40
-    """
-    high = np.maximum(best, np.quantile(best, 0.75))
-    return float(-0.25 / scipy.special.log_ndtr(high * math.sqrt(numbers)).mean())

@@ -7,12 +7,12 @@ as the search's that are false: n₀(ℓ) of n, the part n₀ / n of a list that
 (J. E. Elias and S. P. Gygi, Nature Methods 4, 207, 2007, of peptides).
 
 - A null's template with N₀ independent rotations scores more by chance than one with N,
-  see `funpipe.engine.chances`; so each of its peaks counts N / N₀.
+  see `funpipe.engine.rivals`; so each of its peaks counts N / N₀.
 - Where a particle is the null's may be the higher peak, if its template is nearly as
-  good. With p, the probability of a particle by the search's peak there, and r, how
-  often the null's is higher at particles, such a peak counts
+  good; with r, how often it is so of a particle with the score of the search's peak
+  there, and ω the odds of that peak, such a peak counts
 
-      1 − p r / (p r + (1 − p) / 2).
+      1 / (1 + ω r / (1 − r)).
 
 - Of few peaks the highest say little, so that the last 20 go on as they fall off: with
   ℓ = −(n/2) ln (1 − s²), n the numbers that a crop has, in white noise a pose of the
@@ -30,7 +30,7 @@ discovery rates by such: B. Efron et al., Journal of the American Statistical
 Association 96, 1151, 2001).
 
 Where particles are so faint that the null fits them nearly as well as their own
-template does, these odds are too low; they are too high where there is something that
+template does, little is known of any; odds are too high where there is something that
 only the template is like.
 """
 
@@ -42,7 +42,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.jobs.sweeping import Found
+from funpipe.jobs.sweeping import Found, Rival
 
 __all__ = ["Judged", "Odds", "judged"]
 
@@ -53,7 +53,6 @@ _SETTLED = 1e-3  # of probabilities
 _PRIOR = 0.1, 0.01  # of b and a, of what one peak says: they are not large
 _MORE = 0.3  # of ln c
 _STARTS = -6.0, -2.0
-_TINY = 1e-30
 _TAIL = 20  # of the null's highest peaks, which say how it falls off
 _WHITE = 2, 0.6  # peaks, and their ρ, that count beside them: as in white noise
 
@@ -140,7 +139,9 @@ def evidence(scores: Array, numbers: float) -> NDArray[np.float64]:
     return np.asarray(-numbers / 2 * np.log1p(-np.square(s)))
 
 
-def judged(found: list[Found], null: list[Found], distance: float) -> Judged:
+def judged(
+    found: list[Found], null: list[Found], rivals: list[Rival], distance: float
+) -> Judged:
     """Judge a search's peaks by those of a null.
 
     Parameters
@@ -149,48 +150,48 @@ def judged(found: list[Found], null: list[Found], distance: float) -> Judged:
         The search's peaks, of each tomogram.
     null : list of Found
         The null's, as they are by themselves.
+    rivals : list of Rival
+        What the null's templates are beside the search's.
     distance : float
         Voxels, within which peaks of search and null are of one place.
     """
-    won, left, weights, beside = [], [], [], []
-    for mine, theirs in zip(found, null, strict=True):
+    won, rows = [], []
+    for mine, theirs, rival in zip(found, null, rivals, strict=True):
         above, below = _highest_near(mine, theirs, distance)
         won.append(_level(mine) >= above)
         higher = _level(theirs) > below
-        left.append(_level(theirs)[higher])
-        beside.append(below[higher])
-        weights.append(np.full(higher.sum(), _counts(mine, theirs)))
+        below = below[higher]
+        lost = rival.beaten.at(_z_score(below, mine.numbers))
+        row = _level(theirs)[higher], np.full(len(below), 1 / rival.freedom)
+        rows.append((*row, below, scipy.special.logit(lost)))
     all_mine = np.concatenate([_level(f)[w] for f, w in zip(found, won, strict=True)])
-    some = map(np.concatenate, (left, weights, beside))
-    return Judged(_settled(all_mine, *some), tuple(won))
+    columns = map(np.concatenate, zip(*rows, strict=True))
+    return Judged(_settled(all_mine, *columns), tuple(won))
 
 
-def _counts(mine: Found, theirs: Found) -> float:
-    """Return N / N₀: 1 of a mirror image, of which nothing is told."""
-    if mine.told is None or theirs.told is None:
-        return 1.0
-    return mine.told.rotations / theirs.told.rotations
+def _z_score(level: Array, numbers: float) -> NDArray[np.float64]:
+    """Return s √n of ℓ; 0 of −∞."""
+    return np.sqrt(-numbers * np.expm1(-2 / numbers * np.maximum(level, 0)))
 
 
-def _settled(mine: Array, theirs: Array, weights: Array, beside: Array) -> Odds:
-    """Return the odds, by what each of the null's peaks counts.
+def _settled(
+    mine: Array, theirs: Array, counts: Array, beside: Array, lost: Array
+) -> Odds:
+    """Return the odds, by what each of the null's peaks counts at first.
 
-    Beside each of those is ℓ of the search's peak at its place, or −∞.
+    Beside each of those is ℓ of the search's peak at its place, or −∞, and ln of the
+    odds that a particle of that is lost.
     """
     if not len(mine) or not len(theirs):
         return Odds(float(np.log(0.5)) if len(mine) else 0.0, 0.0)
     paired = np.isfinite(beside)
-    r, p, count = 0.0, np.zeros(len(theirs)), weights
-    there = np.where(paired, beside, 0.0)
+    there, count = np.where(paired, beside, 0.0), counts
     for _ in range(_ROUNDS):
-        particles = p * r / np.maximum(p * r + (1 - p) / 2, _TINY)
-        count = np.where(paired, 1 - particles, 1.0) * weights
         odds = _fitted(mine, theirs, count)
-        said = scipy.special.expit(odds.level + odds.slope * mine).sum()
-        before, p = p, paired * scipy.special.expit(odds.level + odds.slope * there)
-        lost = float(p @ weights)
-        r = min(0.5, lost / (lost + said + 1))
-        if np.abs(p - before).max() < _SETTLED:
+        said = odds.level + odds.slope * there + lost
+        before, count = count, np.where(paired, scipy.special.expit(-said), 1.0)
+        count = count * counts
+        if np.abs(count - before).max() < _SETTLED:
             break
     order = np.argsort(-theirs, kind="stable")
     null = np.stack([theirs[order], np.cumsum(count[order])], axis=1)

@@ -37,7 +37,7 @@ from funpipe.jobs.score_maps import maps_folder, write_maps
 from funpipe.jobs.searching import search_for
 from funpipe.jobs.spacing import Apart, peaks_apart
 from funpipe.jobs.sweep_planning import Given, looked_for
-from funpipe.jobs.sweeping import Found, LookedFor, swept
+from funpipe.jobs.sweeping import Found, LookedFor, Place, Rival, rival, swept
 from funpipe.jobs.working import memory_for, running
 from funpipe.space.tilts import as_tilt
 
@@ -214,8 +214,6 @@ def search(
         background=by,
         tophat=line,
     )
-    if asked.false is not None:
-        looked = looked._replace(other=mirrored(looked.templates))
     voxel = given.scale
     apart = _apart(asked, looked, given)
     found = [
@@ -224,13 +222,13 @@ def search(
     ]
     null, verdict = None, None
     if asked.false is not None:
-        other = _null(looked, found, symmetry)
+        other, rivals, handed = _null(looked, given.places, symmetry)
         null = [
             peaks_apart(swept(each, other, how, "null of search"), apart, looked.grid)
             for each in given.places
         ]
-        verdict = judged(found, null, _place_of(apart, looked))
-        if other.other is None:
+        verdict = judged(found, null, rivals, _place_of(apart, looked))
+        if handed:
             _warn_of_hand(verdict.of_the_null(found, _HIGHEST))
     some = chosen(found, verdict, asked)
     check_unchanged(each.source for each in given.places)
@@ -273,13 +271,21 @@ def _why(asked: Wanted) -> str:
 _HANDED = 0.97  # of a template, what its mirror image may be and is told from it
 
 
-def _null(looked: LookedFor, found: list[Found], symmetry: str) -> LookedFor:
-    """Return what is looked for to learn what chance finds."""
+def _null(
+    looked: LookedFor, places: tuple[Place, ...], symmetry: str
+) -> tuple[LookedFor, list[Rival], bool]:
+    """Return what is looked for to learn what chance finds, and how it compares.
+
+    Last whether it is the mirror image.
+    """
     looked = looked._replace(exact=False, maps=False, least=None)
-    if max(each.told.likeness for each in found if each.told) <= _HANDED:
-        return looked._replace(templates=mirrored(looked.templates), other=None)
-    noise = noise_like(looked.templates, symmetry)
-    return looked._replace(templates=noise, other=looked.templates)
+    other = looked._replace(templates=mirrored(looked.templates))
+    rivals = [rival(each, looked, other) for each in places]
+    if max(each.likeness for each in rivals) <= _HANDED:
+        # A mirror image turns just as freely, whatever a simulation says.
+        return other, [each._replace(freedom=1.0) for each in rivals], True
+    other = looked._replace(templates=noise_like(looked.templates, symmetry))
+    return other, [rival(each, looked, other) for each in places], False
 
 
 _HIGHEST, _MOST = 50, 42  # peaks; of two likenesses equally good one in a million

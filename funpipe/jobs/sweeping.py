@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -31,16 +31,17 @@ from funpipe.boxes.tiles import (
     tile_chunks,
 )
 from funpipe.engine.background import taken_off
-from funpipe.engine.basis import Basis, Seen, likeness, of_others, search_basis
-from funpipe.engine.chances import (
-    Limits,
-    best_by_chance,
-    independent_rotations,
-    limits_of,
-    score_of_chance,
-)
+from funpipe.engine.basis import Basis, Seen, of_others, search_basis
+from funpipe.engine.chances import Limits, limits_of, score_of_chance
 from funpipe.engine.exactly import sweep_exactly
 from funpipe.engine.rescoring import REACH, nothing_scored, rescored
+from funpipe.engine.rivals import (
+    Beaten,
+    beaten,
+    best_by_chance,
+    independent_rotations,
+    likeness,
+)
 from funpipe.engine.settings import SWEEP
 from funpipe.engine.sweep import Tiling, step_for, sweep, tiling
 from funpipe.engine.tophat import along_lines
@@ -51,7 +52,10 @@ from funpipe.space.geometry import RotationGrid
 from funpipe.space.tilts import Tilt
 from funpipe.space.transfer import per_voxel, placed, transfer_of
 
-__all__ = ["Found", "LookedFor", "Map", "Place", "swept"]
+if TYPE_CHECKING:
+    from scipy.spatial.transform import Rotation
+
+__all__ = ["Found", "LookedFor", "Map", "Place", "Rival", "rival", "swept"]
 
 _LOG = logging.getLogger("funpipe")
 
@@ -79,8 +83,6 @@ class LookedFor(NamedTuple):
     """By which of its ways."""
     tophat: float | None = None
     """How long lines are along which scores are high, see `funpipe.engine.tophat`."""
-    other: NDArray[np.float32] | None = None
-    """Templates that these are told from."""
 
 
 class Place(NamedTuple):
@@ -103,15 +105,6 @@ class Map(NamedTuple):
     """Voxels."""
 
 
-class Told(NamedTuple):
-    """How templates are told from others, and how freely they turn."""
-
-    likeness: float
-    """See `funpipe.engine.basis.likeness`."""
-    rotations: float
-    """See `funpipe.engine.chances.independent_rotations`."""
-
-
 class Found(NamedTuple):
     """Peaks of a tomogram's scores."""
 
@@ -131,8 +124,6 @@ class Found(NamedTuple):
     less: Mapping[str, NDArray[np.float32]]
     """(n,), what was taken off their scores, by the name of what was asked for."""
     map: Map | None = None
-    told: Told | None = None
-    """None where there are no others."""
 
     def take(self, chosen: Any) -> Found:
         """Return some of the peaks."""
@@ -156,21 +147,11 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
         What it is called where it is shown.
     """
     source, scan, region = place
-    shape = source.shape[0], source.shape[1], source.shape[2]
-    z, y, x = looked.support.box
-    inside, half = (z // 2, y // 2, x // 2), int(looked.support.periods[0]) // 2
     with one_thread():
-        seen = _seen(place, looked, plan_tiles(shape, 1.0, inside, half))
-        basis = search_basis(
-            looked.templates,
-            looked.grid,
-            looked.finest,
-            support=looked.support,
-            seen=seen,
-            part=SWEEP.exact_part if looked.exact else SWEEP.part,
-        )
+        seen = _seen(place, looked)
+        basis = _basis(looked, seen)
         basis = basis._replace(step=1.0 if looked.exact else step_for(basis))
-        plan = plan_tiles(shape, basis.step, inside, half + REACH + 1)
+        plan = _plan(place, looked, basis.step, REACH + 1)
         _check_room(basis, plan)
         poses = plan.places_of_all() * len(basis.rows)
         _check_places(poses, looked.support.box, source)
@@ -180,7 +161,6 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
         if looked.maps:
             limits = limits._replace(bound=0.0, coarse=-1.0)
         beside = _beside(basis, looked, seen)
-        told = _told(basis, looked, seen)
     chunks = tile_chunks(source, plan)
     swept_by = Sweeper(plan, limits, least, looked, region, scan)
     job = Job(
@@ -217,11 +197,72 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
         scores = scores - less["tophat"]
     known = swept_by.least, basis.numbers, len(basis.functions)
     whole = whole if looked.maps else None
-    return Found(where, scores, rows, tuple(counts), *known, less, whole, told)
+    return Found(where, scores, rows, tuple(counts), *known, less, whole)
 
 
 def _keeps_field(looked: LookedFor) -> bool:
     return looked.maps or looked.tophat is not None
+
+
+def _plan(place: Place, looked: LookedFor, step: float, beyond: int) -> Plan:
+    shape = place.source.shape[0], place.source.shape[1], place.source.shape[2]
+    z, y, x = looked.support.box
+    half = int(looked.support.periods[0]) // 2
+    return plan_tiles(shape, step, (z // 2, y // 2, x // 2), half + beyond)
+
+
+def _basis(looked: LookedFor, seen: Seen) -> Basis:
+    return search_basis(
+        looked.templates,
+        looked.grid,
+        looked.finest,
+        support=looked.support,
+        seen=seen,
+        part=SWEEP.exact_part if looked.exact else SWEEP.part,
+    )
+
+
+class Rival(NamedTuple):
+    """Other templates beside those that are looked for."""
+
+    likeness: float
+    """How well they fit, see `funpipe.engine.rivals.likeness`."""
+    freedom: float
+    """How many times as many independent rotations they are worth."""
+    beaten: Beaten
+    """How often they score more where one of the templates is."""
+
+
+def rival(place: Place, looked: LookedFor, others: LookedFor) -> Rival:
+    """Return how others compare with what is looked for, as seen in a tomogram."""
+    with one_thread():
+        seen = _seen(place, looked)
+        bases = [_basis(each, seen) for each in (looked, others)]
+        theirs, own = (
+            independent_rotations(best_by_chance(each), each.numbers)
+            for each in bases[::-1]
+        )
+        between = looked.grid._replace(rotations=_between(looked.grid))
+        particles = of_others(bases[0], looked.templates, between, seen).rows
+        often = beaten(particles, *bases)
+        return Rival(likeness(*bases), theirs / own, often)
+
+
+_TURNS = 400  # of particles that are simulated
+
+
+def _between(grid: RotationGrid) -> Rotation:
+    """Return rotations about as far as particles' are from those that are tried."""
+    from scipy.spatial.transform import Rotation
+
+    random = np.random.default_rng(0)
+    some = grid.rotations[random.integers(len(grid.rotations), size=_TURNS)]
+    away = random.standard_normal((_TURNS, 3))
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    # A ball as large as the cube of one spacing.
+    reach = (3 / (4 * np.pi)) ** (1 / 3) * math.radians(grid.spacing or 0.0)
+    away *= reach * np.cbrt(random.uniform(size=(_TURNS, 1)))
+    return some * Rotation.from_rotvec(away)
 
 
 class Beside(NamedTuple):
@@ -238,14 +279,6 @@ def _beside(basis: Basis, looked: LookedFor, seen: Seen) -> Beside | None:
     of_it = of_others(basis, looked.background, looked.grid, seen)
     least = 1 / math.sqrt(basis.numbers)
     return Beside(of_it, max(least, float(best_by_chance(of_it).mean())))
-
-
-def _told(basis: Basis, looked: LookedFor, seen: Seen) -> Told | None:
-    if looked.other is None:
-        return None
-    other = of_others(basis, looked.other, looked.grid, seen)
-    rotations = independent_rotations(best_by_chance(basis), basis.numbers)
-    return Told(likeness(basis, other), rotations)
 
 
 def _check_places(poses: int, box: tuple[int, ...], source: Source) -> None:
@@ -297,12 +330,12 @@ def _stitched(parts: list[Result], plan: Plan) -> Map:
 _POSES = 30.0  # that are above a limit with each peak, places and rotations around it
 
 
-def _seen(place: Place, looked: LookedFor, plan: Plan) -> Seen:
+def _seen(place: Place, looked: LookedFor) -> Seen:
     """Return what tilts and noise leave, as at the middle of the tomogram."""
     source = place.source
     extent = float(min(looked.support.periods)) * source.scale
     tilt = per_voxel(placed(source.tilt, np.zeros((1, 3)), extent), source.scale)
-    noise = _noise(place, looked, plan, tilt) if looked.whiten else None
+    noise = _noise(place, looked, tilt) if looked.whiten else None
     return Seen(partial(_part_of, tilt, noise, 0), partial(_part_of, tilt, noise, 1))
 
 
@@ -324,9 +357,10 @@ _SAMPLE = 8  # tiles that the noise is measured in
 
 
 def _noise(
-    place: Place, looked: LookedFor, plan: Plan, tilt: Tilt
+    place: Place, looked: LookedFor, tilt: Tilt
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean power of the tomogram's waves that are seen, by |k|."""
+    plan = _plan(place, looked, 1.0, 0)
     chosen = np.unique(np.linspace(0, len(plan.first) - 1, _SAMPLE).astype(int))
     some = [tile_chunks(place.source, plan)[i] for i in chosen]
     side = looked.support.periods[0]
