@@ -128,7 +128,8 @@ def test_a_nulls_peaks_at_particles_are_no_chance(part, within):
     assert cautious < 0.7 * 900
     share = judged_by(mine, null, 5.0, rival).false([mine])
     assert (right & (share <= 0.1)).sum() > 0.85 * left
-    assert (~right)[share <= 0.1].mean() == pytest.approx(0.1, abs=0.05)
+    false = (~right)[share <= 0.1].mean()
+    assert false < 0.15 and (part or false > 0.05)
 
 
 def test_of_a_null_that_turns_more_freely_peaks_count_less():
