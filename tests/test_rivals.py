@@ -19,10 +19,12 @@ from funpipe.engine.rivals import (
     likeness,
 )
 from funpipe.jobs.chance import mirrored, noise_like
+from funpipe.jobs.looking import LookedFor, Place
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.regions import region_of
+from funpipe.jobs.rivals import rival
 from funpipe.jobs.spacing import Apart, peaks_apart
-from funpipe.jobs.sweeping import LookedFor, Place, rival, swept
+from funpipe.jobs.sweeping import swept
 from funpipe.jobs.working import Running
 from funpipe.space.geometry import whole_grid
 from funpipe.space.tilts import as_tilt

@@ -202,8 +202,9 @@ def _grid_peaks(tomogram, *, exact, spacing, least):
     """Return the peaks before any is aligned or left out for another."""
     from funpipe.boxes.opening import open_all
     from funpipe.boxes.tiles import scanned
+    from funpipe.jobs.looking import LookedFor, Place
     from funpipe.jobs.regions import region_of
-    from funpipe.jobs.sweeping import LookedFor, Place, swept
+    from funpipe.jobs.sweeping import swept
     from funpipe.jobs.working import Running
 
     (source,) = open_all(tomogram, 1.0, as_tilt("tilt", (-60, 60)))

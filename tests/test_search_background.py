@@ -13,10 +13,11 @@ from funpipe.boxes.opening import open_all
 from funpipe.boxes.tiles import scanned
 from funpipe.engine.basis import ball_of
 from funpipe.jobs.backgrounds import BACKGROUNDS, background_of
+from funpipe.jobs.looking import LookedFor, Place
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.recording import read_record
 from funpipe.jobs.regions import region_of
-from funpipe.jobs.sweeping import LookedFor, Place, swept
+from funpipe.jobs.sweeping import swept
 from funpipe.jobs.working import Running
 from funpipe.space.geometry import whole_grid
 from funpipe.space.tilts import as_tilt

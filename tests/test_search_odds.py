@@ -11,10 +11,12 @@ from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe.engine.rivals import Beaten
-from funpipe.jobs import picking
+from funpipe.jobs import nulls
 from funpipe.jobs.chance import mirrored, noise_like
 from funpipe.jobs.odds import judged
-from funpipe.jobs.sweeping import Found, Rival
+from funpipe.jobs.preparing import masked_templates, prepare_all
+from funpipe.jobs.rivals import Rival
+from funpipe.jobs.sweeping import Found
 
 MOLECULE = fp.simulate.asymmetric_molecule(3, count=14, radius=3.2, sigma=0.7)
 TEMPLATE = fp.simulate.blob_image(MOLECULE, (15, 15, 15), 1.0)
@@ -180,8 +182,8 @@ def nulls_templates(template, monkeypatch, symmetry="C1"):
         looked.append(each)
         return swept(place, each, how, what)
 
-    swept = picking.swept
-    monkeypatch.setattr(picking, "swept", spy)
+    swept = nulls.swept
+    monkeypatch.setattr(nulls, "swept", spy)
     noise = np.random.default_rng(5).standard_normal((40, 40, 40))
     with pytest.warns(UserWarning, match="found nothing"):
         fp.search(
@@ -194,8 +196,8 @@ def nulls_templates(template, monkeypatch, symmetry="C1"):
             false_discovery_rate=1e-6,
             progress=False,
         )
-    assert len(looked) == 2
-    return looked[0].templates, looked[1].templates
+    (null,) = looked
+    return masked_templates(prepare_all(template, None, 1.0)), null.templates
 
 
 def test_the_null_is_the_mirror_image_where_that_is_another_molecule(monkeypatch):

@@ -27,9 +27,11 @@
 - `joining`: one frame for two halves that no template has tied
 - `iterating`: the iterations of a refinement, each a frozen value
 - `picking`: `search`; `sweep_planning`: its arguments, checked before any work
+- `looking`: what tomograms are swept for, and how each shows it
 - `sweeping`: a tomogram swept tile by tile for turned templates
-- `chance`: mirror images, and noise like templates, as a null; `choosing`: which of the
-  peaks are picks
+- `nulls`: a search for what is not there, for comparison; `chance`: mirror images and
+  noise like templates, for that; `rivals`: how those compare with them
+- `choosing`: which of the peaks are picks
 - `spacing`: peaks that are apart, by a distance or a mask's shape
 - `odds`: which part of those is false, and how likely each is a particle
 - `backgrounds`: templates that no particle looks like

@@ -42,7 +42,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.jobs.sweeping import Found, Rival
+from funpipe.jobs.rivals import Rival
+from funpipe.jobs.sweeping import Found
 
 __all__ = ["Judged", "Odds", "judged"]
 

@@ -20,7 +20,6 @@ from funpipe.boxes.opening import Tomogram
 from funpipe.boxes.tiles import Filled, ball_diameter
 from funpipe.jobs.aligning import apply_alignment
 from funpipe.jobs.backgrounds import check_background
-from funpipe.jobs.chance import mirrored, noise_like
 from funpipe.jobs.choosing import (
     Chosen,
     Wanted,
@@ -29,7 +28,9 @@ from funpipe.jobs.choosing import (
     of_all,
     wanted,
 )
-from funpipe.jobs.odds import Judged, judged
+from funpipe.jobs.looking import LookedFor
+from funpipe.jobs.nulls import compared
+from funpipe.jobs.odds import Judged
 from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import find_planned
 from funpipe.jobs.recording import SearchRecord, check_record, write_record
@@ -37,7 +38,7 @@ from funpipe.jobs.score_maps import maps_folder, write_maps
 from funpipe.jobs.searching import search_for
 from funpipe.jobs.spacing import Apart, peaks_apart
 from funpipe.jobs.sweep_planning import Given, looked_for
-from funpipe.jobs.sweeping import Found, LookedFor, Place, Rival, rival, swept
+from funpipe.jobs.sweeping import Found, swept
 from funpipe.jobs.working import memory_for, running
 from funpipe.space.tilts import as_tilt
 
@@ -222,14 +223,10 @@ def search(
     ]
     null, verdict = None, None
     if asked.false is not None:
-        other, rivals, handed = _null(looked, given.places, symmetry)
-        null = [
-            peaks_apart(swept(each, other, how, "null of search"), apart, looked.grid)
-            for each in given.places
-        ]
-        verdict = judged(found, null, rivals, _place_of(apart, looked))
-        if handed:
-            _warn_of_hand(verdict.of_the_null(found, _HIGHEST))
+        near = min(apart.distance, ball_diameter(looked.support.bulk))
+        null, verdict = compared(
+            found, looked, given.places, how, symmetry, apart, near
+        )
     some = chosen(found, verdict, asked)
     check_unchanged(each.source for each in given.places)
     if written.maps is not None:
@@ -268,39 +265,6 @@ def _why(asked: Wanted) -> str:
     )
 
 
-_HANDED = 0.97  # of a template, what its mirror image may be and is told from it
-
-
-def _null(
-    looked: LookedFor, places: tuple[Place, ...], symmetry: str
-) -> tuple[LookedFor, list[Rival], bool]:
-    """Return what is looked for to learn what chance finds, and how it compares.
-
-    Last whether it is the mirror image.
-    """
-    looked = looked._replace(exact=False, maps=False, least=None)
-    other = looked._replace(templates=mirrored(looked.templates))
-    rivals = [rival(each, looked, other) for each in places]
-    if max(each.likeness for each in rivals) <= _HANDED:
-        # A mirror image turns just as freely, whatever a simulation says.
-        return other, [each._replace(freedom=1.0) for each in rivals], True
-    other = looked._replace(templates=noise_like(looked.templates, symmetry))
-    return other, [rival(each, looked, other) for each in places], False
-
-
-_HIGHEST, _MOST = 50, 42  # peaks; of two likenesses equally good one in a million
-
-
-def _warn_of_hand(count: int) -> None:
-    """Warn if the mirror image is found rather than the template."""
-    if count >= _MOST:
-        warn(
-            f"in {count} of the highest {_HIGHEST} peaks the template's mirror image "
-            "scores more than the template: one of template and tomogram may be of the "
-            "wrong hand"
-        )
-
-
 def _apart(asked: Wanted, looked: LookedFor, given: Given) -> Apart:
     """Return how far peaks are apart."""
     if asked.by_mask:
@@ -308,11 +272,6 @@ def _apart(asked: Wanted, looked: LookedFor, given: Given) -> Apart:
     if asked.distance is None:
         return Apart(ball_diameter(looked.support.bulk))
     return Apart(asked.distance / given.scale)
-
-
-def _place_of(apart: Apart, looked: LookedFor) -> float:
-    """Return within how many voxels peaks of search and null are of one place."""
-    return min(apart.distance, ball_diameter(looked.support.bulk))
 
 
 class Written(NamedTuple):

@@ -24,9 +24,9 @@ from funpipe.engine.basis import ball_of
 from funpipe.jobs.backgrounds import Background, background_of
 from funpipe.jobs.choosing import Wanted
 from funpipe.jobs.findings import seen_of_templates, warn_of_findings
+from funpipe.jobs.looking import LookedFor, Place
 from funpipe.jobs.preparing import Prepared, masked_templates, prepare_all
 from funpipe.jobs.regions import region_of
-from funpipe.jobs.sweeping import LookedFor, Place
 from funpipe.jobs.working import Running
 from funpipe.space.geometry import RotationGrid, rotation_grid, whole_grid
 from funpipe.space.tilts import Tilt

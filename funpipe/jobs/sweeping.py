@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from funpipe.base import arguments as check
@@ -26,72 +25,25 @@ from funpipe.boxes.tiles import (
     Tile,
     first_place,
     nearest_voxels,
-    plan_tiles,
     read_tile,
     tile_chunks,
 )
 from funpipe.engine.background import taken_off
-from funpipe.engine.basis import Basis, Seen, of_others, search_basis
+from funpipe.engine.basis import Basis, Seen, of_others
 from funpipe.engine.chances import Limits, limits_of, score_of_chance
 from funpipe.engine.exactly import sweep_exactly
 from funpipe.engine.rescoring import REACH, nothing_scored, rescored
-from funpipe.engine.rivals import (
-    Beaten,
-    beaten,
-    best_by_chance,
-    independent_rotations,
-    likeness,
-)
+from funpipe.engine.rivals import best_by_chance
 from funpipe.engine.settings import SWEEP
 from funpipe.engine.sweep import Tiling, step_for, sweep, tiling
 from funpipe.engine.tophat import along_lines
+from funpipe.jobs.looking import LookedFor, Place, basis_for, plan_of, seen_in
 from funpipe.jobs.running import Task
 from funpipe.jobs.working import Job, Result, Running, results
-from funpipe.space.crops import Support
-from funpipe.space.geometry import RotationGrid
-from funpipe.space.tilts import Tilt
-from funpipe.space.transfer import per_voxel, placed, transfer_of
 
-if TYPE_CHECKING:
-    from scipy.spatial.transform import Rotation
-
-__all__ = ["Found", "LookedFor", "Map", "Place", "Rival", "rival", "swept"]
+__all__ = ["Found", "Map", "swept"]
 
 _LOG = logging.getLogger("funpipe")
-
-
-class LookedFor(NamedTuple):
-    """What tomograms are swept for; lengths in voxels."""
-
-    templates: NDArray[np.float32]
-    """Masked, (m, z, y, x)."""
-    grid: RotationGrid
-    finest: float
-    """The shortest period."""
-    support: Support
-    whiten: bool
-    exact: bool
-    maps: bool
-    """Whether all rotations are tried at all places, and their best is kept."""
-    expected: float
-    """How many peaks white noise may have: what scores less is not kept."""
-    least: float | None
-    """The least score, over that."""
-    background: NDArray[np.float32] | None = None
-    """Templates that scores are corrected by, see `funpipe.engine.background`."""
-    how: str = "subtracted"
-    """By which of its ways."""
-    tophat: float | None = None
-    """How long lines are along which scores are high, see `funpipe.engine.tophat`."""
-
-
-class Place(NamedTuple):
-    """A tomogram, and where in it to look."""
-
-    source: Source
-    scan: Scan
-    """What its voxels are like."""
-    region: Region
 
 
 class Map(NamedTuple):
@@ -148,10 +100,10 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
     """
     source, scan, region = place
     with one_thread():
-        seen = _seen(place, looked)
-        basis = _basis(looked, seen)
+        seen = seen_in(place, looked)
+        basis = basis_for(looked, seen)
         basis = basis._replace(step=1.0 if looked.exact else step_for(basis))
-        plan = _plan(place, looked, basis.step, REACH + 1)
+        plan = plan_of(place, looked, basis.step, REACH + 1)
         _check_room(basis, plan)
         poses = plan.places_of_all() * len(basis.rows)
         _check_places(poses, looked.support.box, source)
@@ -202,67 +154,6 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
 
 def _keeps_field(looked: LookedFor) -> bool:
     return looked.maps or looked.tophat is not None
-
-
-def _plan(place: Place, looked: LookedFor, step: float, beyond: int) -> Plan:
-    shape = place.source.shape[0], place.source.shape[1], place.source.shape[2]
-    z, y, x = looked.support.box
-    half = int(looked.support.periods[0]) // 2
-    return plan_tiles(shape, step, (z // 2, y // 2, x // 2), half + beyond)
-
-
-def _basis(looked: LookedFor, seen: Seen) -> Basis:
-    return search_basis(
-        looked.templates,
-        looked.grid,
-        looked.finest,
-        support=looked.support,
-        seen=seen,
-        part=SWEEP.exact_part if looked.exact else SWEEP.part,
-    )
-
-
-class Rival(NamedTuple):
-    """Other templates beside those that are looked for."""
-
-    likeness: float
-    """How well they fit, see `funpipe.engine.rivals.likeness`."""
-    freedom: float
-    """How many times as many independent rotations they are worth."""
-    beaten: Beaten
-    """How often they score more where one of the templates is."""
-
-
-def rival(place: Place, looked: LookedFor, others: LookedFor) -> Rival:
-    """Return how others compare with what is looked for, as seen in a tomogram."""
-    with one_thread():
-        seen = _seen(place, looked)
-        bases = [_basis(each, seen) for each in (looked, others)]
-        theirs, own = (
-            independent_rotations(best_by_chance(each), each.numbers)
-            for each in bases[::-1]
-        )
-        between = looked.grid._replace(rotations=_between(looked.grid))
-        particles = of_others(bases[0], looked.templates, between, seen).rows
-        often = beaten(particles, *bases)
-        return Rival(likeness(*bases), theirs / own, often)
-
-
-_TURNS = 400  # of particles that are simulated
-
-
-def _between(grid: RotationGrid) -> Rotation:
-    """Return rotations about as far as particles' are from those that are tried."""
-    from scipy.spatial.transform import Rotation
-
-    random = np.random.default_rng(0)
-    some = grid.rotations[random.integers(len(grid.rotations), size=_TURNS)]
-    away = random.standard_normal((_TURNS, 3))
-    away /= np.linalg.norm(away, axis=1, keepdims=True)
-    # A ball as large as the cube of one spacing.
-    reach = (3 / (4 * np.pi)) ** (1 / 3) * math.radians(grid.spacing or 0.0)
-    away *= reach * np.cbrt(random.uniform(size=(_TURNS, 1)))
-    return some * Rotation.from_rotvec(away)
 
 
 class Beside(NamedTuple):
@@ -328,63 +219,6 @@ def _stitched(parts: list[Result], plan: Plan) -> Map:
 
 
 _POSES = 30.0  # that are above a limit with each peak, places and rotations around it
-
-
-def _seen(place: Place, looked: LookedFor) -> Seen:
-    """Return what tilts and noise leave, as at the middle of the tomogram."""
-    source = place.source
-    extent = float(min(looked.support.periods)) * source.scale
-    tilt = per_voxel(placed(source.tilt, np.zeros((1, 3)), extent), source.scale)
-    noise = _noise(place, looked, tilt) if looked.whiten else None
-    return Seen(partial(_part_of, tilt, noise, 0), partial(_part_of, tilt, noise, 1))
-
-
-def _part_of(tilt: Tilt, noise: Any, which: int, vectors: Any) -> Any:
-    """Return b or g of `funpipe.engine.basis` at vectors (3, ...)."""
-    flat = vectors.reshape(3, 1, -1)
-    done = transfer_of(tilt, flat)
-    if done.amplitude is None:
-        found = np.sqrt(done.weight)
-    else:
-        found = (done.amplitude * done.weight, done.weight)[which]
-    if noise is not None:
-        length = np.sqrt(np.square(flat).sum(axis=0))
-        found = found / np.sqrt(np.interp(length, *noise))
-    return found.reshape(vectors.shape[1:])
-
-
-_SAMPLE = 8  # tiles that the noise is measured in
-
-
-def _noise(
-    place: Place, looked: LookedFor, tilt: Tilt
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean power of the tomogram's waves that are seen, by |k|."""
-    plan = _plan(place, looked, 1.0, 0)
-    chosen = np.unique(np.linspace(0, len(plan.first) - 1, _SAMPLE).astype(int))
-    some = [tile_chunks(place.source, plan)[i] for i in chosen]
-    side = looked.support.periods[0]
-    edges = (np.arange(1, int(side) // 2 + 2) - 0.5) / side
-    total, count = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
-    for each in opened(some):
-        tile = read_tile(each, plan, looked.support, place.scan).values
-        tapered = tile
-        for axis, n in enumerate(tile.shape):
-            taper = np.hanning(n + 2)[1:-1].astype(np.float32)
-            tapered = tapered * taper.reshape(
-                [-1 if i == axis else 1 for i in range(3)]
-            )
-        power = np.square(np.abs(scipy.fft.rfftn(tapered)))
-        axes = [*map(np.fft.fftfreq, tile.shape[:2]), np.fft.rfftfreq(tile.shape[2])]
-        k = np.stack(np.meshgrid(*axes, indexing="ij"))
-        seen = _part_of(tilt, None, 1, k) > 0
-        shell = np.digitize(np.sqrt(np.square(k).sum(axis=0)), edges) - 1
-        inside = seen & (shell >= 0) & (shell < len(total))
-        total += np.bincount(shell[inside], power[inside], len(total))
-        count += np.bincount(shell[inside], minlength=len(count))
-    mean = total / np.maximum(count, 1)
-    mean = np.maximum(mean, 1e-6 * mean.max() or 1.0)
-    return (edges[1:] + edges[:-1]) / 2, mean / mean.max()
 
 
 class Sweeper(NamedTuple):

@@ -1,0 +1,85 @@
+"""A null beside a search: what is looked for, and what it says of the peaks found."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from funpipe.base.caller import warn
+from funpipe.jobs.chance import mirrored, noise_like
+from funpipe.jobs.looking import LookedFor, Place
+from funpipe.jobs.odds import Judged, judged
+from funpipe.jobs.rivals import Rival, rival
+from funpipe.jobs.spacing import Apart, peaks_apart
+from funpipe.jobs.sweeping import Found, swept
+from funpipe.jobs.working import Running
+
+__all__ = ["compared"]
+
+_HANDED = 0.97  # of a template, what its mirror image may be and is told from it
+_HIGHEST, _MOST = 50, 42  # peaks; of two likenesses equally good one in a million
+
+
+class Null(NamedTuple):
+    """What is looked for to learn what chance finds."""
+
+    looked: LookedFor
+    rivals: list[Rival]
+    """How it compares with the search's templates, in each tomogram."""
+    mirrored: bool
+    """Whether it is their mirror image, see `funpipe.jobs.chance`."""
+
+
+def compared(
+    found: list[Found],
+    looked: LookedFor,
+    places: tuple[Place, ...],
+    how: Running,
+    symmetry: str,
+    apart: Apart,
+    near: float,
+) -> tuple[list[Found], Judged]:
+    """Search for a null too; return its peaks, and what they say of the search's.
+
+    Parameters
+    ----------
+    found : list of Found
+        The search's peaks, of each tomogram.
+    looked, places, how
+        What it looked for, where, and how it ran.
+    symmetry : str
+        The templates'.
+    apart : Apart
+        How far peaks are apart.
+    near : float
+        Voxels, within which peaks of search and null are of one place.
+
+    Warns
+    -----
+    UserWarning
+        If the mirror image is found rather than the template.
+    """
+    null = _null(looked, places, symmetry)
+    theirs = [
+        peaks_apart(swept(each, null.looked, how, "null of search"), apart, looked.grid)
+        for each in places
+    ]
+    verdict = judged(found, theirs, null.rivals, near)
+    count = verdict.of_the_null(found, _HIGHEST)
+    if null.mirrored and count >= _MOST:
+        warn(
+            f"in {count} of the highest {_HIGHEST} peaks the template's mirror image "
+            "scores more than the template: one of template and tomogram may be of the "
+            "wrong hand"
+        )
+    return theirs, verdict
+
+
+def _null(looked: LookedFor, places: tuple[Place, ...], symmetry: str) -> Null:
+    looked = looked._replace(exact=False, maps=False, least=None)
+    other = looked._replace(templates=mirrored(looked.templates))
+    rivals = [rival(each, looked, other) for each in places]
+    if max(each.likeness for each in rivals) <= _HANDED:
+        # A mirror image turns just as freely, whatever a simulation says.
+        return Null(other, [each._replace(freedom=1.0) for each in rivals], True)
+    other = looked._replace(templates=noise_like(looked.templates, symmetry))
+    return Null(other, [rival(each, looked, other) for each in places], False)
