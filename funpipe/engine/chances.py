@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from funpipe.engine.basis import Basis, seen_of
 
-__all__ = ["Limits", "drawn", "limits_of", "moving", "score_of_chance"]
+__all__ = ["Limits", "limits_of", "score_of_chance"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -69,10 +69,13 @@ def _seen(
 ) -> tuple[Array, Array, Array]:
     """Return what poses score, at the best of the places around them, by each limit."""
     count = len(noise)
-    G = drawn(basis.rows, least, noise, random)
-    G *= moving(random.uniform(0, basis.step, size=(count, 3)), basis.k)
+    s = basis.rows[random.integers(len(basis.rows), size=count)]
+    noise = noise - np.sum(noise * s.conj(), axis=1, keepdims=True).real * s
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    G = np.float32(least) * s + np.float32(math.sqrt(1 - least**2)) * noise
+    G *= _moving(random.uniform(0, basis.step, size=(count, 3)), basis.k)
     best = np.full((3, count), -1.0)
-    for corner in moving(-np.array(_CORNERS) * basis.step, basis.k):
+    for corner in _moving(-np.array(_CORNERS) * basis.step, basis.k):
         c = (G * corner).view(np.float32) @ basis.functions.view(np.float32).T
         coarse = (c @ basis.coefficients[basis.coarse].T).max(axis=1)
         fine = (c @ basis.coefficients.T).max(axis=1)
@@ -80,18 +83,7 @@ def _seen(
     return best[0], best[1], best[2]
 
 
-def drawn(
-    rows: Array, score: float, noise: Array, random: np.random.Generator
-) -> NDArray[np.complex64]:
-    """Return noise in which any of the rows has a score."""
-    s = rows[random.integers(len(rows), size=len(noise))]
-    noise = noise - np.sum(noise * s.conj(), axis=1, keepdims=True).real * s
-    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    G = np.float32(score) * s + np.float32(math.sqrt(1 - score**2)) * noise
-    return np.asarray(G, np.complex64)
-
-
-def moving(shifts: Array, k: Array) -> NDArray[np.complex64]:
+def _moving(shifts: Array, k: Array) -> NDArray[np.complex64]:
     """Return what waves are multiplied by where places move, (n, N)."""
     return np.exp(2j * np.pi * shifts @ k.T).astype(np.complex64)
 

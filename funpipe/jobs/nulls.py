@@ -8,14 +8,14 @@ from funpipe.base.caller import warn
 from funpipe.jobs.chance import mirrored, noise_like
 from funpipe.jobs.looking import LookedFor, Place
 from funpipe.jobs.odds import Judged, judged
-from funpipe.jobs.rivals import Rival, rival
+from funpipe.jobs.rivals import rival
 from funpipe.jobs.spacing import Apart, peaks_apart
 from funpipe.jobs.sweeping import Found, swept
 from funpipe.jobs.working import Running
 
 __all__ = ["compared"]
 
-_HANDED = 0.97  # of a template, what its mirror image may be and is told from it
+_HANDED = 0.97  # of a template, what its mirror image may be to be told from it
 _HIGHEST, _MOST = 50, 42  # peaks; of two likenesses equally good one in a million
 
 
@@ -23,8 +23,8 @@ class Null(NamedTuple):
     """What is looked for to learn what chance finds."""
 
     looked: LookedFor
-    rivals: list[Rival]
-    """How it compares with the search's templates, in each tomogram."""
+    freedom: list[float]
+    """How many times as many independent rotations it is worth, in each tomogram."""
     mirrored: bool
     """Whether it is their mirror image, see `funpipe.jobs.chance`."""
 
@@ -63,7 +63,7 @@ def compared(
         peaks_apart(swept(each, null.looked, how, "null of search"), apart, looked.grid)
         for each in places
     ]
-    verdict = judged(found, theirs, null.rivals, near)
+    verdict = judged(found, theirs, null.freedom, near)
     count = verdict.of_the_null(found, _HIGHEST)
     if null.mirrored and count >= _MOST:
         warn(
@@ -77,9 +77,8 @@ def compared(
 def _null(looked: LookedFor, places: tuple[Place, ...], symmetry: str) -> Null:
     looked = looked._replace(exact=False, maps=False, least=None)
     other = looked._replace(templates=mirrored(looked.templates))
-    rivals = [rival(each, looked, other) for each in places]
-    if max(each.likeness for each in rivals) <= _HANDED:
-        # A mirror image turns just as freely, whatever a simulation says.
-        return Null(other, [each._replace(freedom=1.0) for each in rivals], True)
+    if max(rival(each, looked, other).likeness for each in places) <= _HANDED:
+        return Null(other, [1.0] * len(places), mirrored=True)
     other = looked._replace(templates=noise_like(looked.templates, symmetry))
-    return Null(other, [rival(each, looked, other) for each in places], False)
+    freedom = [rival(each, looked, other).freedom for each in places]
+    return Null(other, freedom, mirrored=False)

@@ -8,12 +8,6 @@ as the search's that are false: n₀(ℓ) of n, the part n₀ / n of a list that
 
 - A null's template with N₀ independent rotations scores more by chance than one with N,
   see `funpipe.engine.rivals`; so each of its peaks counts N / N₀.
-- Where a particle is the null's may be the higher peak, if its template is nearly as
-  good; with r, how often it is so of a particle with the score of the search's peak
-  there, and ω the odds of that peak, such a peak counts
-
-      1 / (1 + ω r / (1 − r)).
-
 - Of few peaks the highest say little, so that the last 20 go on as they fall off: with
   ℓ = −(n/2) ln (1 − s²), n the numbers that a crop has, in white noise a pose of the
   score s is likelier a particle of some amplitude by the factor e^ℓ, and above the
@@ -29,9 +23,8 @@ peaks are the search's and which the null's, a logistic regression (local false
 discovery rates by such: B. Efron et al., Journal of the American Statistical
 Association 96, 1151, 2001).
 
-Where particles are so faint that the null fits them nearly as well as their own
-template does, little is known of any; odds are too high where there is something that
-only the template is like.
+Where particles are so faint that the null is often the higher peak, more is said to be
+false than is; less than is where there is something that only the template is like.
 """
 
 from __future__ import annotations
@@ -42,15 +35,12 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from funpipe.jobs.rivals import Rival
 from funpipe.jobs.sweeping import Found
 
 __all__ = ["Judged", "Odds", "judged"]
 
 Array: TypeAlias = NDArray[Any]
 
-_ROUNDS = 200
-_SETTLED = 1e-3  # of probabilities
 _PRIOR = 0.1, 0.01  # of b and a, of what one peak says: they are not large
 _MORE = 0.3  # of ln c
 _STARTS = -6.0, -2.0
@@ -141,7 +131,7 @@ def evidence(scores: Array, numbers: float) -> NDArray[np.float64]:
 
 
 def judged(
-    found: list[Found], null: list[Found], rivals: list[Rival], distance: float
+    found: list[Found], null: list[Found], freedom: list[float], distance: float
 ) -> Judged:
     """Judge a search's peaks by those of a null.
 
@@ -151,52 +141,26 @@ def judged(
         The search's peaks, of each tomogram.
     null : list of Found
         The null's, as they are by themselves.
-    rivals : list of Rival
-        What the null's templates are beside the search's.
+    freedom : list of float
+        N₀ / N, of each.
     distance : float
         Voxels, within which peaks of search and null are of one place.
     """
-    won, rows = [], []
-    for mine, theirs, rival in zip(found, null, rivals, strict=True):
+    won, left, counts = [], [], []
+    for mine, theirs, many in zip(found, null, freedom, strict=True):
         above, below = _highest_near(mine, theirs, distance)
         won.append(_level(mine) >= above)
-        higher = _level(theirs) > below
-        below = below[higher]
-        lost = rival.beaten.at(_z_score(below, mine.numbers))
-        row = _level(theirs)[higher], np.full(len(below), 1 / rival.freedom)
-        rows.append((*row, below, scipy.special.logit(lost)))
-    all_mine = np.concatenate([_level(f)[w] for f, w in zip(found, won, strict=True)])
-    columns = map(np.concatenate, zip(*rows, strict=True))
-    return Judged(_settled(all_mine, *columns), tuple(won))
-
-
-def _z_score(level: Array, numbers: float) -> NDArray[np.float64]:
-    """Return s √n of ℓ; 0 of −∞."""
-    return np.sqrt(-numbers * np.expm1(-2 / numbers * np.maximum(level, 0)))
-
-
-def _settled(
-    mine: Array, theirs: Array, counts: Array, beside: Array, lost: Array
-) -> Odds:
-    """Return the odds, by what each of the null's peaks counts at first.
-
-    Beside each of those is ℓ of the search's peak at its place, or −∞, and ln of the
-    odds that a particle of that is lost.
-    """
-    if not len(mine) or not len(theirs):
-        return Odds(float(np.log(0.5)) if len(mine) else 0.0, 0.0)
-    paired = np.isfinite(beside)
-    there, count = np.where(paired, beside, 0.0), counts
-    for _ in range(_ROUNDS):
-        odds = _fitted(mine, theirs, count)
-        said = odds.level + odds.slope * there + lost
-        before, count = count, np.where(paired, scipy.special.expit(-said), 1.0)
-        count = count * counts
-        if np.abs(count - before).max() < _SETTLED:
-            break
-    order = np.argsort(-theirs, kind="stable")
-    null = np.stack([theirs[order], np.cumsum(count[order])], axis=1)
-    return odds._replace(null=null, fall=_fall(null))
+        left.append(_level(theirs)[_level(theirs) > below])
+        counts.append(np.full(len(left[-1]), 1 / many))
+    level = np.concatenate([_level(f)[w] for f, w in zip(found, won, strict=True)])
+    chance, count = np.concatenate(left), np.concatenate(counts)
+    if not len(level) or not len(chance):
+        odds = Odds(float(np.log(0.5)) if len(level) else 0.0, 0.0)
+        return Judged(odds, tuple(won))
+    order = np.argsort(-chance, kind="stable")
+    down = np.stack([chance[order], np.cumsum(count[order])], axis=1)
+    odds = _fitted(level, chance, count)._replace(null=down, fall=_fall(down))
+    return Judged(odds, tuple(won))
 
 
 def _fall(null: Array) -> tuple[float, float, float]:
