@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy.spatial.transform import Rotation
 import funpipe as fp
 from funpipe.jobs import nulls
 from funpipe.jobs.chance import mirrored, noise_like
-from funpipe.jobs.odds import judged
+from funpipe.jobs.odds import odds_of, winners
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.sweeping import Found
 
@@ -28,9 +29,23 @@ def found(where, evidence):
     return Found(where, scores, rows, (0,), 0.1, NUMBERS, 1, {})
 
 
+class Said(NamedTuple):
+    odds: Any
+    said: np.ndarray
+    false: np.ndarray
+
+
 def judged_by(mine, null, distance=5.0, freedom=1.0):
-    """Judge the peaks of one tomogram."""
-    return judged([mine], [null], [freedom], distance)
+    """Return the odds of a tomogram's peaks, ln of those of each, and what is false.
+
+    Of a peak that the null wins −∞, and 1.
+    """
+    won, lost = winners(mine, null, distance)
+    odds = odds_of([mine.take(won)], [null.take(lost)], [freedom])
+    said, false = np.full(len(won), -np.inf), np.ones(len(won))
+    said[won] = odds.at(mine.scores[won], mine.numbers)
+    false[won] = odds.false([mine.take(won)])
+    return Said(odds, said, false)
 
 
 def peaks(random, count):
@@ -77,7 +92,7 @@ def test_of_a_list_as_many_are_false_as_is_said():
         random = np.random.default_rng(seed)
         mine = together(peaks(random, 3000), of_particles(random, 450))
         null = found(*peaks(random, 3000))
-        said.append(judged_by(mine, null).false([mine]))
+        said.append(judged_by(mine, null).false)
     told, false = np.concatenate(said), np.tile(np.arange(3450) < 3000, 20)
     for part in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4):
         assert false[told <= part].mean() == pytest.approx(part, rel=0.2)
@@ -88,7 +103,7 @@ def test_the_highest_alone_fall_off_as_those_below_them():
     random = np.random.default_rng(9)
     true = found(random.uniform(0, 1e4, (30, 3)), np.full(30, 26.0))
     null = found(*peaks(random, 400))
-    said = judged_by(true, null).false([true])
+    said = judged_by(true, null).false
     assert len(np.unique(said)) == 1 and 0 < said[0] < 1e-5  # 400 e^-18 / 30 is true
 
 
@@ -96,8 +111,8 @@ def test_what_the_null_fits_better_is_no_pick():
     mine = found(np.array([[0.0, 0, 0], [50, 0, 0], [90, 0, 0]]), [20.0, 15.0, 15.0])
     null = found(np.array([[1.0, 0, 0], [52, 0, 0]]), [18.0, 16.0])
     verdict = judged_by(mine, null)
-    assert verdict.won[0].tolist() == [True, False, True]
-    assert verdict.false([mine])[1] == 1 and verdict.said([mine])[1] == -np.inf
+    assert np.isfinite(verdict.said).tolist() == [True, False, True]
+    assert verdict.false[1] == 1 and verdict.said[1] == -np.inf
 
 
 def test_a_nulls_peaks_at_particles_are_no_chance():
@@ -108,7 +123,7 @@ def test_a_nulls_peaks_at_particles_are_no_chance():
     less = level - random.exponential(2.5, 900)
     null = together(peaks(random, 6000), (beside, less))
     said, cautious = (
-        scipy.special.expit(judged_by(mine, null, away).said([mine])).sum()
+        scipy.special.expit(judged_by(mine, null, away).said).sum()
         for away in (5.0, 1e-3)  # the latter as if all were elsewhere
     )
     assert said == pytest.approx(900, rel=0.1)
@@ -131,8 +146,8 @@ def test_where_the_null_is_as_good_nothing_is_likely():
     random = np.random.default_rng(2)
     mine, null = (found(*peaks(random, 1000)) for _ in range(2))
     verdict = judged_by(mine, null)
-    assert scipy.special.expit(verdict.said([mine])).sum() < 10
-    assert (verdict.false([mine]) <= 0.1).sum() < 10
+    assert scipy.special.expit(verdict.said).sum() < 10
+    assert (verdict.false <= 0.1).sum() < 10
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (0, 5), (5, 0)])
@@ -141,15 +156,15 @@ def test_there_may_be_no_peaks(counts):
     mine, null = (found(*peaks(random, count)) for count in counts)
     verdict = judged_by(mine, null)
     assert np.isfinite(verdict.odds.at(np.array([0.1, 0.9]), NUMBERS)).all()
-    assert np.isfinite(verdict.odds.by_chance(np.array([1.0, 90.0]))).all()
-    assert verdict.false([mine]).shape == verdict.said([mine]).shape == (counts[0],)
+    assert (verdict.odds.by_chance(np.array([1.0, 90.0])) == 1).all()
+    assert verdict.false.shape == verdict.said.shape == (counts[0],)
 
 
 def test_odds_rise_with_the_score_in_all_tomograms_alike():
     random = np.random.default_rng(4)
     some = [found(*peaks(random, 300)) for _ in range(2)]
     null = [found(*peaks(random, 300)) for _ in range(2)]
-    odds = judged(some, null, [1.0, 1.0], 5.0).odds
+    odds = odds_of(some, null, [1.0, 1.0])
     assert odds.slope >= 0
     both = found(np.concatenate([each.where for each in some]), [9.0] * 600)
     assert np.ptp(odds.at(both.scores, NUMBERS)) < 1e-6

@@ -12,7 +12,7 @@ from funpipe.base import arguments as check
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import fail
 from funpipe.jobs.clustering import best_apart, tomogram_numbers
-from funpipe.jobs.odds import Judged
+from funpipe.jobs.odds import Odds
 from funpipe.jobs.spacing import Apart, pairs_of
 from funpipe.jobs.sweeping import Found
 
@@ -63,17 +63,21 @@ def _part(name: str, what: str, value: Any) -> float:
 
 
 def of_all(
-    found: list[Found], judged: Judged | None
+    found: list[Found], odds: Odds | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Return the scores of all peaks, the highest first, and how likely each is false.
 
-    1 − p, p by their odds; None where nobody judged.
+    1 − p, p by their odds; None where there are none.
     """
     scores = np.concatenate([each.scores for each in found]).astype(float)
     order = np.argsort(-scores, kind="stable")
-    if judged is None:
+    if odds is None:
         return scores[order], None
-    return scores[order], scipy.special.expit(-judged.said(found))[order]
+    return scores[order], scipy.special.expit(-_said(found, odds))[order]
+
+
+def _said(found: list[Found], odds: Odds) -> NDArray[np.float64]:
+    return np.concatenate([odds.at(each.scores, each.numbers) for each in found])
 
 
 class Chosen(NamedTuple):
@@ -87,12 +91,12 @@ class Chosen(NamedTuple):
     likewise."""
 
 
-def chosen(found: list[Found], judged: Judged | None, asked: Wanted) -> list[Chosen]:
+def chosen(found: list[Found], odds: Odds | None, asked: Wanted) -> list[Chosen]:
     """Return the peaks of each tomogram that go on, the best first."""
     sizes = [len(each.scores) for each in found]
     said, false = np.full(sum(sizes), np.nan), np.full(sum(sizes), np.nan)
-    if judged is not None:
-        said, false = judged.said(found), judged.false(found)
+    if odds is not None:
+        said, false = _said(found, odds), odds.false(found)
     ends = np.cumsum(sizes)[:-1]
     result = []
     parts = (np.split(values, ends) for values in (said, false))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
+
+import numpy as np
 
 from funpipe.base.caller import warn
 from funpipe.jobs.chance import mirrored, noise_like
 from funpipe.jobs.looking import LookedFor, Place
-from funpipe.jobs.odds import Judged, judged
+from funpipe.jobs.odds import Odds, odds_of, winners
 from funpipe.jobs.rivals import rival
 from funpipe.jobs.spacing import Apart, peaks_apart
 from funpipe.jobs.sweeping import Found, swept
@@ -37,8 +40,8 @@ def compared(
     symmetry: str,
     apart: Apart,
     near: float,
-) -> tuple[list[Found], Judged]:
-    """Search for a null too; return its peaks, and what they say of the search's.
+) -> tuple[list[Found], list[Found], Odds]:
+    """Search for a null too; return what each wins of the places, and the odds.
 
     Parameters
     ----------
@@ -63,15 +66,28 @@ def compared(
         peaks_apart(swept(each, null.looked, how, "null of search"), apart, looked.grid)
         for each in places
     ]
-    verdict = judged(found, theirs, null.freedom, near)
-    count = verdict.of_the_null(found, _HIGHEST)
-    if null.mirrored and count >= _MOST:
+    both = [winners(*each, near) for each in zip(found, theirs, strict=True)]
+    found = [each.take(won) for each, (won, _) in zip(found, both, strict=True)]
+    theirs = [each.take(won) for each, (_, won) in zip(theirs, both, strict=True)]
+    if null.mirrored:
+        _warn_of_hand(found, theirs)
+    return found, theirs, odds_of(found, theirs, null.freedom)
+
+
+def _warn_of_hand(found: list[Found], null: list[Found]) -> None:
+    """Warn if the mirror image is found rather than the template."""
+    mine, theirs = (
+        np.concatenate([each.scores * math.sqrt(each.numbers) for each in some])
+        for some in (found, null)
+    )
+    order = np.argsort(-np.concatenate([mine, theirs]), kind="stable")
+    count = int((order[:_HIGHEST] >= len(mine)).sum())
+    if count >= _MOST:
         warn(
             f"in {count} of the highest {_HIGHEST} peaks the template's mirror image "
             "scores more than the template: one of template and tomogram may be of the "
             "wrong hand"
         )
-    return theirs, verdict
 
 
 def _null(looked: LookedFor, places: tuple[Place, ...], symmetry: str) -> Null:

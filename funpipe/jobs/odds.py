@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from funpipe.jobs.sweeping import Found
 
-__all__ = ["Judged", "Odds", "judged"]
+__all__ = ["Odds", "odds_of", "winners"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -46,6 +46,9 @@ _MORE = 0.3  # of ln c
 _STARTS = -6.0, -2.0
 _TAIL = 20  # of the null's highest peaks, which say how it falls off
 _WHITE = 2, 0.6  # peaks, and their ρ, that count beside them: as in white noise
+
+
+_ONE = 1.0, 0.0, 0.0  # at any score, where nothing is known
 
 
 class Odds(NamedTuple):
@@ -68,7 +71,7 @@ class Odds(NamedTuple):
         >>> Odds(-9.0, 0.5).at(np.array([0.2, 0.4, 0.6]), 200.0).round(1)
         array([-7. , -0.3, 13.3])
         """
-        return np.asarray(self.level + self.slope * evidence(scores, numbers))
+        return np.asarray(self.level + self.slope * _evidence(scores, numbers))
 
     def by_chance(self, level: Array) -> NDArray[np.float64]:
         """Return n₀(ℓ), how many peaks of chance are expected at ℓ or above.
@@ -86,81 +89,58 @@ class Odds(NamedTuple):
         found[high] = many * np.exp(-rate * (level[high] - start))
         return found
 
-
-class Judged(NamedTuple):
-    """What a null says of a search's peaks."""
-
-    odds: Odds
-    won: tuple[NDArray[np.bool_], ...]
-    """Of each tomogram, which of its peaks no peak of the null's is above."""
-
-    def said(self, found: list[Found]) -> NDArray[np.float64]:
-        """Return ln of the odds of all peaks, −∞ of what is the null's."""
-        some = [self.odds.at(each.scores, each.numbers) for each in found]
-        return np.where(self._all_won(), np.concatenate(some), -np.inf)
-
     def false(self, found: list[Found]) -> NDArray[np.float64]:
         """Return the part of the list down to each peak that is false, 0 to 1.
 
         Of two lists of which the longer is the better the longer one counts.
         """
-        level, won = _all_of(found), self._all_won()
+        level = _all_of(found)
         order = np.argsort(-level, kind="stable")
-        order = order[won[order]]
-        share = self.odds.by_chance(level[order]) / (1 + np.arange(len(order)))
-        share = np.minimum.accumulate(np.minimum(share, 1)[::-1])[::-1]
-        false = np.ones(len(level))
-        false[order] = share
+        share = self.by_chance(level[order]) / (1 + np.arange(len(order)))
+        false = np.empty(len(level))
+        false[order] = np.minimum.accumulate(np.minimum(share, 1)[::-1])[::-1]
         return false
 
-    def of_the_null(self, found: list[Found], highest: int) -> int:
-        """Return how many of the highest peaks of both are the null's."""
-        mine = _all_of(found)[self._all_won()]
-        theirs = self.odds.null[:, 0]
-        order = np.argsort(-np.concatenate([mine, theirs]), kind="stable")
-        return int((order[:highest] >= len(mine)).sum())
 
-    def _all_won(self) -> NDArray[np.bool_]:
-        return np.concatenate(self.won)
-
-
-def evidence(scores: Array, numbers: float) -> NDArray[np.float64]:
+def _evidence(scores: Array, numbers: float) -> NDArray[np.float64]:
     """Return ℓ of scores."""
     s = np.clip(np.asarray(scores, float), 0, 1 - 1e-6)
     return np.asarray(-numbers / 2 * np.log1p(-np.square(s)))
 
 
-def judged(
-    found: list[Found], null: list[Found], freedom: list[float], distance: float
-) -> Judged:
-    """Judge a search's peaks by those of a null.
+def winners(
+    mine: Found, theirs: Found, distance: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Tell which peaks of a search, and which of its null, no other's are above.
 
     Parameters
     ----------
-    found : list of Found
-        The search's peaks, of each tomogram.
-    null : list of Found
-        The null's, as they are by themselves.
+    mine, theirs : Found
+        The peaks of both in a tomogram.
+    distance : float
+        Voxels, within which peaks of both are of one place.
+    """
+    above, below = _highest_near(mine, theirs, distance)
+    return _level(mine) >= above, _level(theirs) > below
+
+
+def odds_of(found: list[Found], null: list[Found], freedom: list[float]) -> Odds:
+    """Return the odds of a search's peaks from those of a null, both those that won.
+
+    Parameters
+    ----------
+    found, null : list of Found
+        The peaks of each tomogram.
     freedom : list of float
         N₀ / N, of each.
-    distance : float
-        Voxels, within which peaks of search and null are of one place.
     """
-    won, left, counts = [], [], []
-    for mine, theirs, many in zip(found, null, freedom, strict=True):
-        above, below = _highest_near(mine, theirs, distance)
-        won.append(_level(mine) >= above)
-        left.append(_level(theirs)[_level(theirs) > below])
-        counts.append(np.full(len(left[-1]), 1 / many))
-    level = np.concatenate([_level(f)[w] for f, w in zip(found, won, strict=True)])
-    chance, count = np.concatenate(left), np.concatenate(counts)
+    level, chance = _all_of(found), _all_of(null)
     if not len(level) or not len(chance):
-        odds = Odds(float(np.log(0.5)) if len(level) else 0.0, 0.0)
-        return Judged(odds, tuple(won))
+        return Odds(float(np.log(0.5)) if len(level) else 0.0, 0.0, fall=_ONE)
+    count = np.repeat(1 / np.array(freedom), [len(each.scores) for each in null])
     order = np.argsort(-chance, kind="stable")
     down = np.stack([chance[order], np.cumsum(count[order])], axis=1)
-    odds = _fitted(level, chance, count)._replace(null=down, fall=_fall(down))
-    return Judged(odds, tuple(won))
+    return _fitted(level, chance, count)._replace(null=down, fall=_fall(down))
 
 
 def _fall(null: Array) -> tuple[float, float, float]:
@@ -174,7 +154,7 @@ def _fall(null: Array) -> tuple[float, float, float]:
 
 
 def _level(found: Found) -> NDArray[np.float64]:
-    return evidence(found.scores, found.numbers)
+    return _evidence(found.scores, found.numbers)
 
 
 def _all_of(found: list[Found]) -> NDArray[np.float64]:

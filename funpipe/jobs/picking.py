@@ -30,7 +30,7 @@ from funpipe.jobs.choosing import (
 )
 from funpipe.jobs.looking import LookedFor
 from funpipe.jobs.nulls import compared
-from funpipe.jobs.odds import Judged
+from funpipe.jobs.odds import Odds
 from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import find_planned
 from funpipe.jobs.recording import SearchRecord, check_record, write_record
@@ -221,22 +221,20 @@ def search(
         peaks_apart(swept(each, looked, how), apart, looked.grid)
         for each in given.places
     ]
-    null, verdict = None, None
+    null, odds = None, None
     if asked.false is not None:
         near = min(apart.distance, ball_diameter(looked.support.bulk))
-        null, verdict = compared(
+        found, null, odds = compared(
             found, looked, given.places, how, symmetry, apart, near
         )
-    some = chosen(found, verdict, asked)
+    some = chosen(found, odds, asked)
     check_unchanged(each.source for each in given.places)
     if written.maps is not None:
         names = [each.source.name for each in given.places]
         whole = [each.map for each in found]
         write_maps(written.maps, names, whole, looked.grid, voxel)
     if written.record is not None:
-        said = _record(
-            given, looked, asked, apart, symmetry, found, some, null, verdict
-        )
+        said = _record(given, looked, asked, apart, symmetry, found, some, null, odds)
         if by is not None:
             said = said._replace(background=by.which, how=by.how)
         said = said._replace(tophat=line)
@@ -385,10 +383,10 @@ def _record(
     found: list[Found],
     some: list[Chosen],
     null: list[Found] | None,
-    verdict: Judged | None,
+    odds: Odds | None,
 ) -> SearchRecord:
     sources = [each.source for each in given.places]
-    scores, false = of_all(found, verdict)
+    scores, false = of_all(found, odds)
     picked = np.concatenate([each.found.scores for each in some]).astype(float)
     return SearchRecord(
         tuple(each.name or each.path or "" for each in sources),

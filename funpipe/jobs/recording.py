@@ -55,7 +55,8 @@ class SearchRecord(NamedTuple):
     false: NDArray[np.float64] | None = None
     """(n,), how likely each peak is one of chance; None where it was not estimated."""
     null: NDArray[np.float64] | None = None
-    """(k,), the scores of the nulls' peaks, see `funpipe.jobs.chance`; likewise."""
+    """(k,), the scores of the null's peaks, see `funpipe.jobs.chance`; likewise. Where
+    both have one at a place the higher one is in its list alone."""
     nulls: int = 1
     """Of so many searches."""
     false_discovery_rate: float | None = None
