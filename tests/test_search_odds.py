@@ -170,8 +170,8 @@ def test_odds_rise_with_the_score_in_all_tomograms_alike():
     assert np.ptp(odds.at(both.scores, NUMBERS)) < 1e-6
 
 
-def nulls_templates(template, monkeypatch, symmetry="C1"):
-    """Return what a search looks for as its null."""
+def null_of(template, monkeypatch, **options):
+    """Return masked templates, and what a search looks for as its null."""
     looked = []
 
     def spy(place, each, how, what="search"):
@@ -188,23 +188,24 @@ def nulls_templates(template, monkeypatch, symmetry="C1"):
             scale=1.0,
             spacing=40.0,
             resolution=3.0,
-            symmetry=symmetry,
             false_discovery_rate=1e-6,
             progress=False,
+            **options,
         )
     (null,) = looked
-    return masked_templates(prepare_all(template, None, 1.0)), null.templates
+    return masked_templates(prepare_all(template, None, 1.0)), null
 
 
 def test_the_null_is_the_mirror_image_where_that_is_another_molecule(monkeypatch):
-    template, null = nulls_templates(TEMPLATE, monkeypatch)
-    np.testing.assert_array_equal(null, mirrored(template))
+    template, null = null_of(TEMPLATE, monkeypatch, background="mirrored")
+    np.testing.assert_array_equal(null.templates, mirrored(template))
+    np.testing.assert_array_equal(null.background, template)
 
 
 def test_the_null_is_noise_where_the_mirror_image_is_the_same(monkeypatch):
     ball = fp.from_gaussian((15.0, 15.0, 15.0), sigma=(1.5, 1.5, 3.0))(1.0)
-    template, null = nulls_templates(ball, monkeypatch)
-    np.testing.assert_array_equal(null, noise_like(template))
+    template, null = null_of(ball, monkeypatch)
+    np.testing.assert_array_equal(null.templates, noise_like(template))
 
 
 def crowded(seed, noise, count=60, shape=(64, 120, 120)):

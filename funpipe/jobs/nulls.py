@@ -92,7 +92,8 @@ def _warn_of_hand(found: list[Found], null: list[Found]) -> None:
 
 def _null(looked: LookedFor, places: tuple[Place, ...], symmetry: str) -> Null:
     looked = looked._replace(exact=False, maps=False, least=None)
-    other = looked._replace(templates=mirrored(looked.templates))
+    beside = None if looked.background is None else mirrored(looked.background)
+    other = looked._replace(templates=mirrored(looked.templates), background=beside)
     if max(rival(each, looked, other).likeness for each in places) <= _HANDED:
         return Null(other, [1.0] * len(places), mirrored=True)
     other = looked._replace(templates=noise_like(looked.templates, symmetry))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from funpipe.base.threads import one_thread
+from funpipe.engine.basis import of_others
 from funpipe.engine.rivals import best_by_chance, independent_rotations, likeness
 from funpipe.jobs.looking import LookedFor, Place, basis_for, seen_in
 
@@ -24,8 +25,10 @@ def rival(place: Place, looked: LookedFor, others: LookedFor) -> Rival:
     """Return how others compare with what is looked for, as seen in a tomogram."""
     with one_thread():
         seen = seen_in(place, looked)
-        bases = [basis_for(each, seen) for each in (looked, others)]
+        basis = basis_for(looked, seen)
+        other = of_others(basis, others.templates, looked.grid, seen)
         own, theirs = (
-            independent_rotations(best_by_chance(each), each.numbers) for each in bases
+            independent_rotations(best_by_chance(each), basis.numbers)
+            for each in (basis, other)
         )
-        return Rival(likeness(*bases), theirs / own)
+        return Rival(likeness(basis, other), theirs / own)
