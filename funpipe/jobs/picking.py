@@ -246,7 +246,8 @@ def search(
         picks = _without(picks, ("false_discovery_rate", "log_odds"))
     picks = best_picks(picks, apart, voxel, asked)
     if asked.false is not None:
-        share = np.maximum.accumulate(picks.features["false_discovery_rate"])
+        # Of a list as long as that: aligned, peaks are in another order.
+        share = np.sort(picks.features["false_discovery_rate"])
         picks = picks.with_features(false_discovery_rate=share)
     if not len(picks):
         warn(f"search found nothing: {_why(asked)}")

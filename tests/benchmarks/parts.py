@@ -362,11 +362,14 @@ def scale(size: Size) -> list[dict[str, Any]]:
 
 
 def bound(size: Size, *, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Align particles of some molecules at moderate noise, beside the bound."""
+    """Align particles of some molecules at moderate noise, beside the bound.
+
+    Of 600 an RMS error is known to 2 or 3 %; of the 200 of before it was to 4 or 5.
+    """
     rows = []
     for number, name in enumerate(size.names(names)):
         for noise in (1.0, 3.0):
-            count = size.count(200)
+            count = size.count(600)
             case = made(name, size.box(32), noise=noise, count=count, seed=10 + number)
             found = aligned(case, rotations=size.turns)
             rows.append(
