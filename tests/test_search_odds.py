@@ -241,6 +241,24 @@ def test_a_template_of_the_wrong_hand_is_told(hand):
     assert any("may be of the wrong hand" in each for each in told) == (hand == -1)
 
 
+def test_a_longer_list_begins_with_as_many_that_are_hardly_false():
+    tomogram, _ = crowded(7, 0.3)
+    search = fp.search(
+        template=TEMPLATE,
+        scale=1.0,
+        tilt=(-60, 60),
+        spacing=15.0,
+        resolution=2.0,
+        progress=False,
+    )
+    part = 0.05
+    few, many = (search(tomogram, false_discovery_rate=each) for each in (part, 0.6))
+    share = many.features["false_discovery_rate"]
+    assert len(many) > 1.2 * len(few) > 40 and (np.diff(share) >= 0).all()
+    assert (share <= part).sum() == pytest.approx(len(few), rel=0.03)
+    assert few.features["false_discovery_rate"].max() <= part
+
+
 def test_picks_are_particles_at_least_as_often_as_is_said():
     made = {str(seed): crowded(seed, 0.5) for seed in range(6)}
     picks = fp.search(
