@@ -140,7 +140,7 @@ def test_maps_are_the_same_with_it(with_edges, tmp_path):
     np.testing.assert_array_equal(plainly, with_it)
 
 
-@pytest.mark.parametrize("value", [0, -1.0, "8", np.nan, True])
+@pytest.mark.parametrize("value", [0, -1.0, "8", np.nan, True, 42.5, 1e300])
 def test_a_wrong_length_is_refused(value):
     with pytest.raises((TypeError, ValueError), match="tophat must be"):
         fp.search(np.zeros((42, 42, 42)), tophat=value, **OPTIONS)

@@ -118,9 +118,9 @@ assert_type(around.scores, NDArray[np.float32])
 assert_type(fp.search("tomogram.mrc", template=blob, mask=smooth), fp.Molecules)
 assert_type(
     fp.search("a.mrc", template=blob, background="mirrored", distance="mask"),
-    fp.search("a.mrc", template=blob, background=("random", "divided"), tophat=9.0),
     fp.Molecules,
 )
+fp.search("a.mrc", template=blob, background=("random", "divided"), tophat=9.0)
 for step in fp.refine("tomogram.mrc", particles, template=blob, mask=smooth, start=4.0):
     assert_type(step, fp.Iteration)
     assert_type(step.maps.map(smooth), fp.Halves)

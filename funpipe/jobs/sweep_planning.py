@@ -107,6 +107,10 @@ def looked_for(
         other = background_of(background.which, templates, symmetry)
         looked = looked._replace(background=other, how=background.how)
     if tophat is not None:
+        reach = max(max(each.shape) for each in sources) * voxel
+        if tophat > reach:
+            wanted = f"{reach:.6g} nm or less, as far as a tomogram reaches"
+            fail("tophat", wanted, tophat)
         looked = looked._replace(tophat=tophat / voxel)
     return looked, given._replace(scale=voxel, prepared=prepared, places=places)
 
