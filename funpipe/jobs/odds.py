@@ -11,7 +11,8 @@ as the search's that are false: n₀(ℓ) of n, the part n₀ / n of a list that
 - Of few peaks the highest say little, so that the last 20 go on as they fall off: with
   ℓ = −(n/2) ln (1 − s²), n the numbers that a crop has, in white noise a pose of the
   score s is likelier a particle of some amplitude by the factor e^ℓ, and above the
-  twentieth, at ℓ₀, n₀(ℓ) = 20 e^−ρ(ℓ − ℓ₀).
+  twentieth, at ℓ₀, n₀(ℓ) = 20 e^−ρ(ℓ − ℓ₀); two more count with ρ of 0.6, as in white
+  noise.
 
 For the odds of a single peak those of the search are taken to be as many, at each ℓ, as
 

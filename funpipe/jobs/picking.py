@@ -119,7 +119,7 @@ def search(
         What scores are corrected by: the template's mirror image, or noise like it, see
         `funpipe.jobs.chance`. Half of what it scores above noise at a place, the best
         of all its rotations, is subtracted from the template's score there and from
-        those of nulls; or, as ``("mirrored", "divided")``, they are divided by a
+        those of the null; or, as ``("mirrored", "divided")``, they are divided by a
         fourth root of it, see `funpipe.engine.background`. It is for what fits any
         template of a size, as membranes and gold may; the mirror image of a molecule
         that has no hand fits that as well, and takes off its scores.

@@ -57,8 +57,6 @@ class SearchRecord(NamedTuple):
     null: NDArray[np.float64] | None = None
     """(k,), the scores of the null's peaks, see `funpipe.jobs.chance`; likewise. Where
     both have one at a place the higher one is in its list alone."""
-    nulls: int = 1
-    """Of so many searches."""
     false_discovery_rate: float | None = None
     """As asked."""
     background: str | None = None

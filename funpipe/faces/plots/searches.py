@@ -39,9 +39,10 @@ def search_scores(record: Any, *, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
         A histogram of all peaks, as they were before they were aligned, those darker
-        that were taken. Where the false discovery rate was estimated also of the nulls'
-        peaks, of one search, see `funpipe.jobs.chance`, with how many of the search's
-        own are expected to be false, in each bar and among those taken.
+        that were taken. Where the false discovery rate was estimated also of the null's
+        peaks, see `funpipe.jobs.chance`, with how many of the search's own are expected
+        to be false, in each bar and among those taken; at a place where both have a
+        peak the higher one counts alone.
 
     Raises
     ------
@@ -97,7 +98,7 @@ def search_scores(record: Any, *, ax: Axes | None = None) -> Axes:
         ax.axvline(found.threshold, color="black", lw=0.8, ls="--")
     if found.null is not None:
         label = f"null: {len(found.null):,} peaks"
-        counts = np.histogram(found.null, edges)[0] / found.nulls
+        counts = np.histogram(found.null, edges)[0]
         ax.stairs(counts, edges, color=RED, lw=1.3, label=label)
     if found.false is not None:
         expected = np.histogram(found.scores, edges, weights=found.false)[0]
