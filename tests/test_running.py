@@ -129,6 +129,36 @@ def test_a_run_that_is_closed_calls_off_what_waits():
     assert set(threading.enumerate()) <= before
 
 
+class Interrupted:
+    """What is interrupted as it is destroyed, which Python ignores."""
+
+    def __del__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.raise_signal(signal.SIGINT)
+
+
+def interrupted_parts(folder: Path | None):
+    yield Interrupted()
+    yield from range(200)
+
+
+def brief(part: object, *, started: list[object], go_on):
+    started.append(type(part))
+    time.sleep(0.01)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("here", [True, False])
+def test_an_interrupt_that_python_ignores_ends_the_work(here):
+    started: list[object] = []
+    before = signal.getsignal(signal.SIGINT)
+    task = partial(brief, started=started)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
+        list(run(task, interrupted_parts, None if here else pool))
+    assert len(started) < 50
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_results_come_in_the_order_of_the_work():
     started: list[int] = []
     with ThreadPoolExecutor(3) as pool:

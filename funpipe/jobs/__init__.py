@@ -7,6 +7,7 @@
 - `findings`: what looks wrong in them, and costs little to see
 - `sharing`: what goes to a worker in another process, and what it does there;
   `workers`: who works where nobody says
+- `interrupts`: interrupts that are not lost
 - `running`: work in parts, here or by an executor, that ends soon when it must
 - `checkpoints`: finished chunks kept in a folder, and found there again
 - `working`: a job worked off chunk by chunk: run, kept, shown, told of

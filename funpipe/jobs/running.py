@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from funpipe.base.threads import one_thread
 from funpipe.base.whole import scratch
+from funpipe.jobs.interrupts import interrupts
 from funpipe.jobs.sharing import (
     Missing,
     Parcel,
@@ -104,19 +105,20 @@ def run(
         What the task returns, in the order of the work.
     """
     whose = own_workers(apart) if executor is None else nullcontext(executor)
-    with one_thread(), whose as pool:
+    with interrupts() as heard, one_thread(), whose as pool:
         if pool is None:
             for number, part in enumerate(work(None)):
                 result = task(part, go_on=go_on)
                 keep(number, result)
+                heard()
                 yield result
         elif isinstance(pool, ThreadPoolExecutor):
-            yield from _in_order(_Near(pool, task), work(None), keep, rest)
+            yield from _in_order(_Near(pool, task), work(None), keep, rest, heard)
         else:
             with scratch(beside or tempfile.gettempdir()) as folder:
                 sent = parcel(task, folder / "task", pool, most=0)
                 far = _Far(pool, sent, folder, alone)
-                yield from _in_order(far, work(folder), keep, rest)
+                yield from _in_order(far, work(folder), keep, rest, heard)
 
 
 class _Sent(NamedTuple):
@@ -212,6 +214,7 @@ def _in_order(
     parts: Iterable[Any],
     keep: Keep,
     rest: Callable[[], None],
+    heard: Callable[[], None],
 ) -> Generator[Any, None, None]:
     """Send parts, as many as may wait, and yield results in the order of the parts."""
     sent: dict[int, _Sent] = {}
@@ -228,7 +231,7 @@ def _in_order(
                 yield done.pop(first).result()
                 first += 1
             elif sent:
-                number = _next(finished, rest)
+                number = _next(finished, rest, heard)
                 each = sent.pop(number)
                 result = each.result
                 if isinstance(result, Missing):
@@ -257,9 +260,12 @@ def _in_order(
         raise
 
 
-def _next(finished: SimpleQueue[int], rest: Callable[[], None]) -> int:
+def _next(
+    finished: SimpleQueue[int], rest: Callable[[], None], heard: Callable[[], None]
+) -> int:
     """Wait for the number of a part that is finished."""
     while True:
+        heard()
         with suppress(Empty):
             return finished.get(timeout=1.0)
         rest()
