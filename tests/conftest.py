@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import os
+import signal
 import sys
 import threading
 
@@ -23,6 +24,13 @@ settings.load_profile("laws")
 
 PATIENCE = 60.0
 """Seconds in which idle threads end, also on a loaded machine."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_are_heard():
+    """Undo what shells do to a command in the background, whose children inherit it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
