@@ -287,7 +287,7 @@ def _dask(workers: int) -> Iterator[Executor]:
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",  # any free one: others may have a cluster too
         ) as cluster,
         Client(cluster) as client,
     ):
