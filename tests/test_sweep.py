@@ -404,6 +404,11 @@ def test_limits_fall_with_the_chance_the_score_and_the_step():
         assert all(a < b for a, b in zip(lower, usual, strict=True))
 
 
+def test_only_limits_by_rotations_are_lowered():
+    lowered = Limits(0.5, 0.4, 0.2).lowered(0.75)
+    assert lowered == pytest.approx(Limits(0.5, 0.3, 0.15))
+
+
 @pytest.mark.parametrize("missed", [0.02, 0.2])
 def test_so_many_poses_are_below_each_limit_as_is_asked(missed):
     """Poses of a score are made one by one, between places a step apart."""

@@ -40,6 +40,10 @@ class Limits(NamedTuple):
     fine: float
     """By the best of all."""
 
+    def lowered(self, part: float) -> Limits:
+        """Return a part of those by rotations."""
+        return self._replace(coarse=part * self.coarse, fine=part * self.fine)
+
 
 def limits_of(basis: Basis, least: float, missed: float) -> Limits:
     """Return limits that poses of a score are below with a chance, each.

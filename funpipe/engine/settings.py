@@ -93,8 +93,12 @@ class Sweep(NamedTuple):
     """Of the highest score around a place, what its own may be so that it is followed.
     Less: more places to score in full, and fewer peaks beside a higher one are lost."""
     missed: float = 1e-3
-    """The chance that each limit discards a pose of the least score. Less: more places
-    are followed."""
+    """The chance that each limit discards a pose of the least score in white noise.
+    Less: more places are followed."""
+    brighter: float = 0.75
+    """Of limits by rotations, what is left of them where something is brighter than
+    noise, as membranes and other copies are: scores fall off sooner beside that. Less:
+    more places are followed."""
 
 
 SWEEP = Sweep()

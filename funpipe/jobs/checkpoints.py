@@ -32,7 +32,7 @@ from funpipe.space.spectra import can_compile
 
 __all__ = ["RESULTS", "Checkpoint", "check_folder", "job_key", "open_checkpoint"]
 
-RESULTS = 5
+RESULTS = 6
 """To be raised whenever the results of a job change while its parameters do not."""
 
 _NAME = "chunks-{}.npz"
