@@ -96,9 +96,9 @@ class Sweep(NamedTuple):
     """The chance that each limit discards a pose of the least score in white noise.
     Less: more places are followed."""
     brighter: float = 0.75
-    """Of limits by rotations, what is left of them where something is brighter than
-    noise, as membranes and other copies are: scores fall off sooner beside that. Less:
-    more places are followed."""
+    """Of limits by rotations, what is left of them where all peaks above a score are
+    asked for: beside what is brighter than noise, as membranes and other copies are,
+    scores fall off sooner. Less: more places are followed."""
 
 
 SWEEP = Sweep()

@@ -109,7 +109,9 @@ def swept(place: Place, looked: LookedFor, how: Running, what: str = "search") -
         _check_places(poses, looked.support.box, source)
         least = score_of_chance(basis.numbers, poses, _POSES * looked.expected)
         least = least if looked.least is None else looked.least
-        limits = limits_of(basis, least, SWEEP.missed).lowered(SWEEP.brighter)
+        limits = limits_of(basis, least, SWEEP.missed)
+        if looked.least is not None:  # all above it are asked for, not the best
+            limits = limits.lowered(SWEEP.brighter)
         if looked.maps:
             limits = limits._replace(bound=0.0, coarse=-1.0)
         beside = _beside(basis, looked, seen)
