@@ -252,6 +252,7 @@ OTHERS = {
             "count": 3,
             "threshold": None,
             "false_discovery_rate": None,
+            "false_alarms": None,
             "region": None,
             "background": None,
             "tophat": None,

@@ -187,6 +187,7 @@ def given(monkeypatch) -> dict[str, object]:
         (["--count", "30"], "count", 30),
         (["--threshold", "0.4"], "threshold", 0.4),
         (["--false-discovery-rate", "0.1"], "false_discovery_rate", 0.1),
+        (["--false-alarms", "2.5"], "false_alarms", 2.5),
         (["--region", "made/labels.mrc"], "region", "made/labels.mrc"),
         (["--region", "made/labels.mrc", "2"], "region", ("made/labels.mrc", 2)),
         (["--region", "cell.mod", "2", "3"], "region", ("cell.mod", [2, 3])),
@@ -321,6 +322,10 @@ OF_LABELS = ("search", "made/labels.mrc", *WHAT, "--out", "a.csv")
         (
             (*ONE, *WHAT, "--out", "a.csv", "--false-discovery-rate", "0"),
             "--false-discovery-rate must be a part above 0 and below 1, not 0",
+        ),
+        (
+            (*ONE, *WHAT, "--out", "a.csv", "--false-alarms", "1000"),
+            "--false-alarms must be above 0 and at most 100, not 1000",
         ),
         ((*ONE, *WHAT, "--out", "a.csv", "--background", "x"), "--background: invalid"),
         (

@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 
 import funpipe as fp
 from funpipe.jobs import nulls
-from funpipe.jobs.chance import mirrored, noise_like
-from funpipe.jobs.odds import odds_of, winners
+from funpipe.jobs.chance import mirrored, noise_like, phases_randomised
+from funpipe.jobs.odds import false_alarms, odds_of, winners
 from funpipe.jobs.preparing import masked_templates, prepare_all
 from funpipe.jobs.sweeping import Found
 
@@ -280,3 +280,84 @@ def test_picks_are_particles_at_least_as_often_as_is_said():
     for count, said, is_so in found:
         assert count > 10 and is_so > said - 0.1
     assert found[0][0] > 40 and found[2][0] > 30
+
+
+# What noise finds.
+
+
+def test_noise_with_other_phases_has_the_power_of_each_wave():
+    image = fp.simulate.tomogram(
+        TEMPLATE, fp.Molecules([[15.0, 12, 14]]), (30, 25, 28), 1.0
+    )
+    noise, other = (phases_randomised(image, seed) for seed in (1, 2))
+    F, G, H = (scipy.fft.rfftn(each) for each in (image, noise, other))
+    most = np.abs(F).max()
+    np.testing.assert_allclose(np.abs(G), np.abs(F), atol=1e-5 * most)
+    np.testing.assert_allclose(np.abs(H), np.abs(F), atol=1e-5 * most)
+    likeness = np.corrcoef([image.ravel(), noise.ravel(), other.ravel()])
+    assert np.abs(likeness[np.triu_indices(3, 1)]).max() < 0.1
+    np.testing.assert_array_equal(noise, phases_randomised(image, 1))
+
+
+def test_false_alarms_of_known_peaks_are_as_many_as_there_are():
+    random = np.random.default_rng(2)
+    said = []
+    for _ in range(20):
+        where, evidence = peaks(random, 400)
+        high = np.array([4.0, np.log(400.0), 1.0])  # 400 e^−ℓ: 7.3, 1 and 147 of them
+        mine = found(np.zeros((3, 3)), 8 + high)
+        said.append(false_alarms(mine, found(where, evidence)))
+    usual = np.median(said, axis=0)
+    np.testing.assert_allclose(usual[[0, 2]], 400 * np.exp([-4.0, -1.0]), rtol=0.15)
+    assert 0.5 < usual[1] < 3  # where noise falls off sooner than is thought before
+    none = found(np.zeros((0, 3)), np.zeros(0))
+    assert false_alarms(none, found(where, evidence)).shape == (0,)
+    assert false_alarms(mine, none).tolist() == [0, 0, 0]
+
+
+IN_NOISE = fp.search(
+    template=TEMPLATE,
+    scale=1.0,
+    tilt=(-60, 60),
+    spacing=20.0,
+    resolution=2.5,
+    progress=False,
+)
+
+
+@pytest.mark.parametrize("color", [0.0, 2.0])
+def test_noise_has_as_many_picks_as_are_asked_for(color):
+    """Noise of each tomogram's own power is drawn, white or smooth, and searched."""
+    made = {}
+    for seed in range(6):
+        noise = np.random.default_rng(seed).standard_normal((48, 64, 64))
+        made[str(seed)] = scipy.ndimage.gaussian_filter(noise, color)
+    picks = IN_NOISE(made, false_alarms=20)
+    assert 60 < len(picks) < 240  # 120, each 20 by chance and by what noise had there
+    few = (picks.features["false_alarms"] <= 5).sum()
+    assert 12 < few < 75  # 30
+
+
+def test_particles_too_faint_for_their_hand_are_told_from_noise():
+    tomogram, true = crowded(7, 0.6)
+    picks = IN_NOISE(tomogram, false_alarms=3)
+    alarms = picks.features["false_alarms"]
+    away, _ = scipy.spatial.KDTree(true.positions).query(picks.positions)
+    assert list(picks.features)[:3] == ["score", "z_score", "false_alarms"]
+    assert (alarms <= 3).all() and (away >= 3).sum() <= 9  # 3 by chance
+    assert (away < 3).sum() > 0.7 * len(true)
+    with pytest.warns(
+        UserWarning, match="expected to be false; count, threshold or false"
+    ):
+        fewer = IN_NOISE(tomogram, false_discovery_rate=0.02)
+    assert len(fewer) < 0.2 * len(picks)
+
+
+def test_both_limits_of_chance_hold():
+    tomogram, _ = crowded(7, 0.3)
+    both = IN_NOISE(tomogram, false_alarms=1, false_discovery_rate=0.3, count=500)
+    told = both.features
+    assert (told["false_alarms"] <= 1).all() and (
+        told["false_discovery_rate"] <= 0.3
+    ).all()
+    assert len(both) > 40

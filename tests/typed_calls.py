@@ -121,6 +121,7 @@ assert_type(
     fp.Molecules,
 )
 fp.search("a.mrc", template=blob, background=("random", "divided"), tophat=9.0)
+fp.search("a.mrc", template=blob, false_alarms=1.0)
 for step in fp.refine("tomogram.mrc", particles, template=blob, mask=smooth, start=4.0):
     assert_type(step, fp.Iteration)
     assert_type(step.maps.map(smooth), fp.Halves)

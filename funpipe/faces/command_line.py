@@ -117,6 +117,7 @@ _SPOKEN = {  # arguments in the library's errors, and the options that give them
     "background": "--background",
     "tophat": "--tophat",
     "false_discovery_rate": "--false-discovery-rate",
+    "false_alarms": "--false-alarms",
     "region": "--region",
     "record": "--record",
     "maps": "--maps",

@@ -243,6 +243,12 @@ def _add_search(command: _Parser) -> None:
         "is no other limit)",
     )
     picks.add_argument(
+        "--false-alarms",
+        type=finite_number,
+        metavar="N",
+        help="picks of a tomogram that may be of noise, other molecules not counted",
+    )
+    picks.add_argument(
         "--threshold",
         type=finite_number,
         metavar="SCORE",

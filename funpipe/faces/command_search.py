@@ -52,6 +52,7 @@ def searched(options: argparse.Namespace) -> str:
         count=options.count,
         threshold=options.threshold,
         false_discovery_rate=options.false_discovery_rate,
+        false_alarms=options.false_alarms,
         region=region(options.region, tomograms),
         background=None if asked is None else only(asked),
         tophat=options.tophat,

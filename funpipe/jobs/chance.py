@@ -10,6 +10,10 @@ template's mean square at each |k| and radius; only phases are those of noise. S
 as like other molecules of the template's size as the template is, nearly. And it takes
 as many functions as the template: noise without that mean takes a quarter of them, and
 finds less by chance.
+
+Both fit particles too, as any of their size fit each other. What noise alone finds is
+learnt in noise: the tomogram's own waves with other phases (as in J. Theiler et al.,
+Physica D 58, 77, 1992, of time series).
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from funpipe.space.fourier import fourier_vectors
 from funpipe.space.geometry import radius, rotate_image
 from funpipe.space.symmetry import symmetry_group
 
-__all__ = ["mirrored", "noise_like"]
+__all__ = ["mirrored", "noise_like", "phases_randomised"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -54,6 +58,23 @@ def noise_like(
     """
     random = np.random.default_rng(seed)
     return np.stack([_like(each, symmetry, random) for each in templates])
+
+
+def phases_randomised(image: Array, seed: Any) -> NDArray[np.float32]:
+    """Return noise that has an image's power at each wave, (z, y, x).
+
+    Examples
+    --------
+    >>> image = np.zeros((8, 8, 8))
+    >>> image[4, 4, 4] = 8
+    >>> noise = phases_randomised(image, 1)
+    >>> (noise.shape, np.square(noise).sum().round(3), (noise.max() < 4).item())
+    ((8, 8, 8), np.float32(64.0), True)
+    """
+    random = np.random.default_rng(seed)
+    white = scipy.fft.rfftn(random.standard_normal(image.shape, np.float32))
+    white *= np.abs(scipy.fft.rfftn(image)) / np.maximum(np.abs(white), 1e-30)
+    return np.asarray(scipy.fft.irfftn(white, s=image.shape), np.float32)
 
 
 _ROUNDS = 20  # after which neither changes by 1 %

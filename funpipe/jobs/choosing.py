@@ -12,7 +12,7 @@ from funpipe.base import arguments as check
 from funpipe.base.molecules import Molecules
 from funpipe.base.wording import fail
 from funpipe.jobs.clustering import best_apart, tomogram_numbers
-from funpipe.jobs.odds import Odds
+from funpipe.jobs.odds import Odds, false_alarms
 from funpipe.jobs.spacing import Apart, pairs_of
 from funpipe.jobs.sweeping import Found
 
@@ -20,6 +20,9 @@ __all__ = ["Wanted", "best_picks", "chosen", "of_all", "wanted"]
 
 FALSE = 0.05
 """The part of all picks that may be false, where nothing else limits them."""
+
+ALARMS = 100
+"""The most picks of noise in a tomogram: more of its peaks are kept."""
 
 _MORE = 2  # times as many as are wanted climb: their order may change
 
@@ -35,9 +38,18 @@ class Wanted(NamedTuple):
     """nm."""
     by_mask: bool = False
     """Whether the mask's shape counts in place of a distance."""
+    alarms: float | None = None
+    """Picks of a tomogram that may be of noise."""
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether what chance finds has a say."""
+        return self.false is not None or self.alarms is not None
 
 
-def wanted(count: Any, threshold: Any, false: Any, distance: Any) -> Wanted:
+def wanted(
+    count: Any, threshold: Any, false: Any, distance: Any, alarms: Any = None
+) -> Wanted:
     """Check which picks are asked for, and make one value of it."""
     if count is not None:
         count = check.positive_integer("count", count)
@@ -45,14 +57,16 @@ def wanted(count: Any, threshold: Any, false: Any, distance: Any) -> Wanted:
         threshold = _part("threshold", "a score", threshold)
     if false is not None:
         false = _part("false_discovery_rate", "a part", false)
-    elif count is None and threshold is None:
+    elif count is None and threshold is None and alarms is None:
         false = FALSE
+    if alarms is not None and not 0 < check.number("false_alarms", alarms) <= ALARMS:
+        fail("false_alarms", f"above 0 and at most {ALARMS}", alarms)
     if isinstance(distance, str):
         if distance != "mask":
             fail("distance", "a number above 0, 'mask' or None", distance)
-        return Wanted(count, threshold, false, None, by_mask=True)
+        return Wanted(count, threshold, false, None, True, alarms)
     apart = check.optional_positive("distance", distance)
-    return Wanted(count, threshold, false, apart)
+    return Wanted(count, threshold, false, apart, False, alarms)
 
 
 def _part(name: str, what: str, value: Any) -> float:
@@ -89,9 +103,13 @@ class Chosen(NamedTuple):
     false: NDArray[np.float64]
     """(n,), of the picks of all tomograms down to each, the part that is false; NaN
     likewise."""
+    alarms: NDArray[np.float64]
+    """(n,), how many peaks noise has in its tomogram that are as high; NaN likewise."""
 
 
-def chosen(found: list[Found], odds: Odds | None, asked: Wanted) -> list[Chosen]:
+def chosen(
+    found: list[Found], odds: Odds | None, noise: list[Found] | None, asked: Wanted
+) -> list[Chosen]:
     """Return the peaks of each tomogram that go on, the best first."""
     sizes = [len(each.scores) for each in found]
     said, false = np.full(sum(sizes), np.nan), np.full(sum(sizes), np.nan)
@@ -100,13 +118,19 @@ def chosen(found: list[Found], odds: Odds | None, asked: Wanted) -> list[Chosen]
     ends = np.cumsum(sizes)[:-1]
     result = []
     parts = (np.split(values, ends) for values in (said, false))
-    for each, its, share in zip(found, *parts, strict=True):
+    alarms = [np.full(size, np.nan) for size in sizes]
+    if noise is not None:
+        alarms = [false_alarms(*both) for both in zip(found, noise, strict=True)]
+    for each, its, share, alarm in zip(found, *parts, alarms, strict=True):
         kept = np.arange(len(share))
         if asked.false is not None:
             kept = kept[share <= asked.false]
+        if asked.alarms is not None:
+            kept = kept[alarm[kept] <= asked.alarms]
         if asked.most is not None:
             kept = kept[: _MORE * asked.most]
-        result.append(Chosen(each.take(kept), its[kept], share[kept]))
+        picked = (values[kept] for values in (its, share, alarm))
+        result.append(Chosen(each.take(kept), *picked))
     return result
 
 

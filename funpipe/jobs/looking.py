@@ -46,6 +46,8 @@ class LookedFor(NamedTuple):
     """By which of its ways."""
     tophat: float | None = None
     """How long lines are along which scores are high, see `funpipe.engine.tophat`."""
+    in_noise: bool = False
+    """Whether in noise of their power, in place of the tomograms themselves."""
 
 
 class Place(NamedTuple):

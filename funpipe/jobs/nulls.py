@@ -16,7 +16,7 @@ from funpipe.jobs.spacing import Apart, peaks_apart
 from funpipe.jobs.sweeping import Found, swept
 from funpipe.jobs.working import Running
 
-__all__ = ["compared"]
+__all__ = ["compared", "in_noise"]
 
 _HANDED = 0.97  # of a template, what its mirror image may be to be told from it
 _HIGHEST, _MOST = 50, 42  # peaks; of two likenesses equally good one in a million
@@ -72,6 +72,17 @@ def compared(
     if null.mirrored:
         _warn_of_hand(found, theirs)
     return found, theirs, odds_of(found, theirs, null.freedom)
+
+
+def in_noise(
+    looked: LookedFor, places: tuple[Place, ...], how: Running, apart: Apart
+) -> list[Found]:
+    """Return what is found in noise that has the power of each tomogram."""
+    other = looked._replace(exact=False, maps=False, least=None, in_noise=True)
+    return [
+        peaks_apart(swept(each, other, how, "noise of search"), apart, looked.grid)
+        for each in places
+    ]
 
 
 def _warn_of_hand(found: list[Found], null: list[Found]) -> None:

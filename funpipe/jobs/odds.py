@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from funpipe.jobs.sweeping import Found
 
-__all__ = ["Odds", "odds_of", "winners"]
+__all__ = ["Odds", "false_alarms", "odds_of", "winners"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -142,6 +142,15 @@ def odds_of(found: list[Found], null: list[Found], freedom: list[float]) -> Odds
     order = np.argsort(-chance, kind="stable")
     down = np.stack([chance[order], np.cumsum(count[order])], axis=1)
     return _fitted(level, chance, count)._replace(null=down, fall=_fall(down))
+
+
+def false_alarms(found: Found, noise: Found) -> NDArray[np.float64]:
+    """Return how many peaks noise has that are as high as each of a search's, n₀(ℓ)."""
+    level = -np.sort(-_level(noise))
+    if not len(level):
+        return np.zeros(len(found.scores))
+    down = np.stack([level, 1.0 + np.arange(len(level))], axis=1)
+    return Odds(0.0, 0.0, down, _fall(down)).by_chance(_level(found))
 
 
 def _fall(null: Array) -> tuple[float, float, float]:

@@ -29,7 +29,7 @@ from funpipe.jobs.choosing import (
     wanted,
 )
 from funpipe.jobs.looking import LookedFor
-from funpipe.jobs.nulls import compared
+from funpipe.jobs.nulls import compared, in_noise
 from funpipe.jobs.odds import Odds
 from funpipe.jobs.planning import plan
 from funpipe.jobs.posing import find_planned
@@ -45,8 +45,8 @@ from funpipe.space.tilts import as_tilt
 __all__ = ["PICKED", "search"]
 
 PICKED = (
-    *("score", "z_score", "false_discovery_rate", "log_odds", "template"),
-    *("shift_error", "angle_error", "converged"),
+    *("score", "z_score", "false_discovery_rate", "log_odds", "false_alarms"),
+    *("template", "shift_error", "angle_error", "converged"),
 )
 """The features of picks."""
 
@@ -68,6 +68,7 @@ def search(
     count: int | None = None,
     threshold: float | None = None,
     false_discovery_rate: float | None = None,
+    false_alarms: float | None = None,
     region: Any = None,
     background: str | tuple[str, str] | None = None,
     tophat: float | None = None,
@@ -111,6 +112,10 @@ def search(
         `funpipe.jobs.chance`; where particles are so faint that those fit them nearly
         as well, few picks or none are left. By default 0.05, where there is no other
         limit.
+    false_alarms : float, optional
+        How many picks of a tomogram may be of noise, up to 100: down to the score that
+        so many peaks have in noise with the tomogram's power. It takes one more
+        search, in that. Other molecules are no noise, and no part of these.
     region : optional
         Where to look: an array or a file, 0 outside; one of labels and which of them
         count, ``(labels, 3)``; a slab, ``(lowest, highest)`` in nm along z; an IMOD
@@ -154,10 +159,11 @@ def search(
         standard deviations of the score of a pose in white noise; where it was
         estimated ``false_discovery_rate``, which part of the picks down to this one are
         false, and ``log_odds``, ln of the odds that this one is a particle, see
-        `funpipe.jobs.odds`; ``template``, ``shift_error`` (nm), ``angle_error``
-        (degrees), ``converged``, see `align`; with a background ``background``, what
-        was taken off the score, and likewise ``tophat``; and of many tomograms
-        ``tomogram``, its name.
+        `funpipe.jobs.odds`; where it was asked for ``false_alarms``, how many peaks
+        noise has in its tomogram that score as much; ``template``, ``shift_error``
+        (nm), ``angle_error`` (degrees), ``converged``, see `align`; with a background
+        ``background``, what was taken off the score, and likewise ``tophat``; and of
+        many tomograms ``tomogram``, its name.
 
     Raises
     ------
@@ -194,7 +200,7 @@ def search(
            [17., 28., 22.]])
     """
     how = running(executor=executor, checkpoint=checkpoint, progress=progress)
-    asked = wanted(count, threshold, false_discovery_rate, distance)
+    asked = wanted(count, threshold, false_discovery_rate, distance, false_alarms)
     if asked.by_mask and mask is None:
         fail("distance", "a number above 0 or None where there is no mask", distance)
     by = check_background(background)
@@ -227,14 +233,18 @@ def search(
         found, null, odds = compared(
             found, looked, given.places, how, symmetry, apart, near
         )
-    some = chosen(found, odds, asked)
+    noise = None
+    if asked.alarms is not None:
+        noise = in_noise(looked, given.places, how, apart)
+    some = chosen(found, odds, noise, asked)
     check_unchanged(each.source for each in given.places)
     if written.maps is not None:
         names = [each.source.name for each in given.places]
         whole = [each.map for each in found]
         write_maps(written.maps, names, whole, looked.grid, voxel)
     if written.record is not None:
-        said = _record(given, looked, asked, apart, symmetry, found, some, null, odds)
+        chance = noise if null is None else null
+        said = _record(given, looked, asked, apart, symmetry, found, some, chance, odds)
         if by is not None:
             said = said._replace(background=by.which, how=by.how)
         said = said._replace(tophat=line)
@@ -244,6 +254,8 @@ def search(
     picks = picks[_inside(picks, given)]
     if asked.false is None:
         picks = _without(picks, ("false_discovery_rate", "log_odds"))
+    if asked.alarms is None:
+        picks = _without(picks, ("false_alarms",))
     picks = best_picks(picks, apart, voxel, asked)
     if asked.false is not None:
         # Of a list as long as that: aligned, peaks are in another order.
@@ -256,12 +268,16 @@ def search(
 
 def _why(asked: Wanted) -> str:
     """Say why there are no picks."""
-    if asked.false is None:
+    if not asked.by_chance:
         return "no peak is above the threshold"
-    return (
-        f"of any picks a part of more than {asked.false:g} is expected to be false; "
-        "count or threshold alone give the best all the same"
-    )
+    reasons, others = [], "count, threshold or false_alarms"
+    if asked.false is not None:
+        part = f"a part of more than {asked.false:g}"
+        reasons.append(f"of any picks {part} is expected to be false")
+    if asked.alarms is not None:
+        reasons.append(f"noise has more than {asked.alarms:g} that score as much")
+        others = "count or threshold"
+    return f"{', or '.join(reasons)}; {others} alone give the best all the same"
 
 
 def _apart(asked: Wanted, looked: LookedFor, given: Given) -> Apart:
@@ -339,7 +355,8 @@ def _aligned(
         "z_score": score * np.sqrt(np.repeat([each.numbers for each in found], sizes)),
         "false_discovery_rate": np.concatenate([each.false for each in some]),
         "log_odds": np.concatenate([each.odds for each in some]),
-        **{name: aligned.features[name] for name in PICKED[4:]},
+        "false_alarms": np.concatenate([each.alarms for each in some]),
+        **{name: aligned.features[name] for name in PICKED[5:]},
         **less,
     }
     return Molecules(aligned.positions, aligned.rotations, table)
@@ -410,4 +427,5 @@ def _record(
         false,
         None if null is None else of_all(null, None)[0],
         false_discovery_rate=asked.false,
+        false_alarms=asked.alarms,
     )

@@ -56,8 +56,11 @@ class SearchRecord(NamedTuple):
     """(n,), how likely each peak is one of chance; None where it was not estimated."""
     null: NDArray[np.float64] | None = None
     """(k,), the scores of the null's peaks, see `funpipe.jobs.chance`; likewise. Where
-    both have one at a place the higher one is in its list alone."""
+    both have one at a place the higher one is in its list alone. Without a null those
+    in noise, where that was searched."""
     false_discovery_rate: float | None = None
+    """As asked."""
+    false_alarms: float | None = None
     """As asked."""
     background: str | None = None
     """What scores are corrected by."""

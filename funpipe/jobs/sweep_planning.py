@@ -100,7 +100,7 @@ def looked_for(
         whiten,
         exact,
         maps,
-        _MORE * asked.most if asked.most and not asked.false else _PEAKS,
+        _PEAKS if asked.by_chance or not asked.most else _MORE * asked.most,
         None if asked.threshold is None else _GRID * asked.threshold,
     )
     if background is not None:

@@ -37,6 +37,7 @@ from funpipe.engine.rivals import best_by_chance
 from funpipe.engine.settings import SWEEP
 from funpipe.engine.sweep import Tiling, step_for, sweep, tiling
 from funpipe.engine.tophat import along_lines
+from funpipe.jobs.chance import phases_randomised
 from funpipe.jobs.looking import LookedFor, Place, basis_for, plan_of, seen_in
 from funpipe.jobs.running import Task
 from funpipe.jobs.working import Job, Result, Running, results
@@ -287,6 +288,8 @@ def _sweep(
         go_on()
         tile = part.tile.values
         wanted &= part.tile.free
+        if looked.in_noise:
+            tile = phases_randomised(tile, (first % _SEEDS).tolist())
     if wanted.any() and tile.any():
         options: dict[str, Any] = {"faint": float(faint), "go_on": go_on}
         if looked.exact:
@@ -325,6 +328,7 @@ def _sweep(
     }
 
 
+_SEEDS = 2**32  # that tiles' places, some of them negative, are numbered by
 _FAINT = 1e-4  # of the power of a place, where the tomogram is white noise
 
 

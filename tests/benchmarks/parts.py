@@ -20,6 +20,8 @@ import crowding
 import molecules
 import numpy as np
 import refining
+import scenes
+import search_tables
 import searching
 import tilts
 from molecules import TILT, made
@@ -613,9 +615,15 @@ PARTS = {
     "search-growth": searching.growth,
     "search-pytme": searching.beside_pytme,
     "search-same": searching.same,
-    "search-crowd": crowding.crowd,
+    **{
+        f"{search_tables.CROWD}{name}-{noise}": partial(
+            crowding.crowd, name=name, noise=noise
+        )
+        for name in scenes.TEMPLATES
+        for noise in (3, 6)
+    },
     "search-told": crowding.told,
-    "search-crowd-peers": crowding.crowd_peers,
+    "search-peers": crowding.peers,
     "windows": windows,
     "clean": clean,
     "falling": falling,
