@@ -7,6 +7,7 @@
 - `findings`: what looks wrong in them, and costs little to see
 - `sharing`: what goes to a worker in another process, and what it does there;
   `workers`: who works where nobody says
+- `together`: brief parts of work, several of which go to a worker together
 - `interrupts`: interrupts that are not lost
 - `running`: work in parts, here or by an executor, that ends soon when it must
 - `checkpoints`: finished chunks kept in a folder, and found there again
@@ -31,7 +32,7 @@
 - `looking`: what tomograms are swept for, and how each shows it
 - `sweeping`: a tomogram swept tile by tile for turned templates
 - `nulls`: a search for what is not there, for comparison; `chance`: mirror images and
-  noise like templates, for that; `rivals`: how those compare with them
+  noise like templates and tomograms, for that; `rivals`: how those compare with them
 - `choosing`: which of the peaks are picks
 - `spacing`: peaks that are apart, by a distance or a mask's shape
 - `odds`: which part of those is false, and how likely each is a particle

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 import threading
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import (
     CancelledError,
     Executor,
@@ -37,6 +37,7 @@ from funpipe.jobs.sharing import (
     parcel,
     work_there,
 )
+from funpipe.jobs.together import Pace, each_alone, one_by_one, size_of, together
 from funpipe.jobs.workers import own_workers
 
 __all__ = ["Task", "Work", "run"]
@@ -52,7 +53,8 @@ Keep: TypeAlias = Callable[[int, Any], None]
 """Called with the number of a part and its result."""
 
 _FEW = 16  # parts that wait for an executor
-_MANY = 4096  # likewise, where nobody knows how many work
+_FIRST = 64  # the most of them while nobody knows how long they take
+_MANY = 4096  # and where nobody knows how many work
 _BYTES = 2**28  # of parts and results that wait
 _PATIENCE = 1.5  # seconds for the parts that run to see that they are called off
 
@@ -116,9 +118,11 @@ def run(
             yield from _in_order(_Near(pool, task), work(None), keep, rest, heard)
         else:
             with scratch(beside or tempfile.gettempdir()) as folder:
-                sent = parcel(task, folder / "task", pool, most=0)
-                far = _Far(pool, sent, folder, alone)
-                yield from _in_order(far, work(folder), keep, rest, heard)
+                sent = parcel(together(task), folder / "task", pool, most=0)
+                far = _Far(pool, sent, folder, each_alone(alone))
+                pace = Pace()
+                parts, kept = pace.several(work(folder)), pace.kept(keep)
+                yield from one_by_one(_in_order(far, parts, kept, rest, heard))
 
 
 class _Sent(NamedTuple):
@@ -220,10 +224,11 @@ def _in_order(
     sent: dict[int, _Sent] = {}
     done: dict[int, Future[Any]] = {}
     finished: SimpleQueue[int] = SimpleQueue()
-    coming, first, largest = enumerate(parts), 0, 1
+    coming, first, largest, known = enumerate(parts), 0, 1, False
     try:
         while True:
-            room = _most(there.executor, largest) - len(sent) - len(done)
+            most = _most(there.executor, largest)
+            room = min(most, most if known else _FIRST) - len(sent) - len(done)
             for number, part in itertools.islice(coming, max(0, room)):
                 sent[number] = there.send(number, part).tell(finished, number)
                 largest = max(largest, sent[number].size)
@@ -239,8 +244,8 @@ def _in_order(
                     sent[number] = again.tell(finished, number)
                     continue
                 each.remove()
-                done[number] = each.future
-                largest = max(largest, _size(result))
+                done[number], known = each.future, True
+                largest = max(largest, size_of(result))
                 if result is not None:
                     keep(number, result)
             else:
@@ -276,13 +281,6 @@ def _most(executor: Executor, largest: int) -> int:
     workers = getattr(executor, "_max_workers", None)
     many = 4 * workers if isinstance(workers, int) else _MANY
     return max(_FEW, min(many, _BYTES // largest))
-
-
-def _size(result: Any) -> int:
-    """Return the bytes of a result that is a mapping to arrays."""
-    if not isinstance(result, Mapping):
-        return 1
-    return sum(each.nbytes for each in result.values())
 
 
 def _go_on_unless(called_off: threading.Event) -> None:
