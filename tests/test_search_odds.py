@@ -361,3 +361,16 @@ def test_both_limits_of_chance_hold():
         told["false_discovery_rate"] <= 0.3
     ).all()
     assert len(both) > 40
+
+
+def test_what_noise_has_is_kept_apart_from_what_a_tomogram_has(tmp_path):
+    tomogram, _ = crowded(7, 0.3, count=12, shape=(40, 60, 60))
+    once = IN_NOISE(tomogram, false_alarms=1)
+    kept, again = (
+        IN_NOISE(tomogram, false_alarms=1, checkpoint=tmp_path) for _ in range(2)
+    )
+    for each in (kept, again):
+        np.testing.assert_array_equal(each.positions, once.positions)
+        said = each.features["false_alarms"]
+        np.testing.assert_array_equal(said, once.features["false_alarms"])
+    assert len(once) >= 10

@@ -5,8 +5,9 @@
     python tests/benchmarks/benchmark.py --table
 
 Each part takes less than five minutes on two idle processors, but for ``average-many``,
-which takes a quarter of an hour, prints its figures and keeps them as
-``results/PART.csv``; ``--table`` writes them into the READMEs. All
+a quarter of an hour, and searches of crowds for the 30S and beside peers, up to ten
+minutes. It prints its figures and keeps them as ``results/PART.csv``; ``--table``
+writes them into the READMEs. All
 programs get the same data, with two threads each. Particles are sums of Gaussians, so
 that their truth has no interpolation error. Noise is in units of the template's
 standard deviation inside its mask. RELION 3.1 joins in where ``relion_refine`` is

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import executor_tables
 import numpy as np
 import search_tables
 from cells import Results, all_rows, mean, pair, section, two, whole, wrapped
@@ -64,6 +65,7 @@ def figures(results: Results) -> str:
         other,
         many,
         scale,
+        *executor_tables.MAKERS,
         microtubule,
         ran,
     )
@@ -373,16 +375,18 @@ def microtubule(results: Results) -> str:
     rows = [
         (
             "with `whiten`" if row["whiten"] else "without `whiten`",
-            f"{row['windows nm']} nm",
+            f"{row['windows nm']} nm, {row['degrees']}°",
             row["patches"],
             f"{100 * row['differ']:.1f} %",
+            f"{100 * row['differ along one']:.1f} %",
             f"{100 * row['differ inside']:.1f} %",
             f"{100 * row['at a limit']:.0f} %",
             f"{two(row['median nm apart'])} nm, {two(row['median degrees apart'])}°",
         )
         for row in all_rows(results, ("microtubule",))
     ]
-    titles = ("", "windows", "patches", "differ", "differ, none at a limit")
+    titles = ("", "windows", "patches", "differ", "were errors of one direction")
+    titles += ("differ, none at a limit",)
     titles += ("at a limit", "median distance of the two")
     return section("A real microtubule, aligned twice", titles, rows)
 
