@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from funpipe.jobs.running import run
-from funpipe.jobs.together import Pace, one_by_one, size_of, together
+from funpipe.jobs.together import Pace, one_by_one, size_of, together, together_at
 
 
 class Elsewhere(Executor):
@@ -72,11 +72,12 @@ def test_a_part_that_fails_among_several_ends_the_work():
 
 
 def test_as_many_parts_go_together_as_take_a_quarter_of_a_second():
-    assert [Pace(each).count for each in (9.0, 0.13, 0.12, 0.02)] == [1, 1, 2, 12]
-    pace = Pace(0.1)
+    assert [together_at(each) for each in (9.0, 0.13, 0.12, 0.02)] == [1, 1, 2, 12]
+    pace = Pace()
+    pace.last.append(0.1)
     parts = pace.several("abcdefg")
     assert next(parts).parts == ["a", "b"]
-    pace.seconds = 0.07
+    pace.last.append(0.07)
     assert [(each.first, each.parts) for each in parts] == [
         (2, ["c", "d", "e"]),
         (5, ["f", "g"]),
@@ -84,7 +85,9 @@ def test_as_many_parts_go_together_as_take_a_quarter_of_a_second():
 
 
 def test_the_size_of_results_is_that_of_their_arrays():
-    (some,) = Pace(0.01).several([1, 2, 3])
+    pace = Pace()
+    pace.last.append(0.01)
+    (some,) = pace.several([1, 2, 3])
     done = together(partial(squared, seconds=0.0))(some, go_on=lambda: None)
     assert size_of(done) == 3 * 3 * 8 and size_of(None) == 1
     assert [each["square"][0] for each in one_by_one(each for each in [done])] == [

@@ -1,20 +1,27 @@
 """Brief parts of work, several of which go to another process together.
 
-What goes there costs those who send it, and those who take it, some milliseconds, of
-which a brief part takes not much more itself.
+To send a task and to take it takes some milliseconds of both sides, whatever is in it.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["Pace", "each_alone", "one_by_one", "size_of", "together"]
+__all__ = [
+    "Pace",
+    "each_alone",
+    "one_by_one",
+    "size_of",
+    "together",
+    "together_at",
+]
 
 Task: TypeAlias = Callable[..., Any]  # see `funpipe.jobs.running`
 Keep: TypeAlias = Callable[[int, Any], None]
@@ -38,37 +45,38 @@ class _Done(NamedTuple):
     """Of all."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Pace:
-    """How long parts take: as long as those that were finished last."""
+    """How long a part takes: as long as those that were finished last."""
 
-    seconds: float = _BRIEF
+    last: deque[float] = field(default_factory=partial(deque, [_BRIEF], maxlen=1))
+    """Seconds."""
 
     def several(self, parts: Iterable[Any]) -> Iterator[Any]:
         """Yield parts, as many together as are brief."""
         coming, first = iter(parts), 0
-        while some := list(itertools.islice(coming, self.count)):
+        while some := list(itertools.islice(coming, together_at(self.last[0]))):
             yield _Several(first, some)
             first += len(some)
-
-    @property
-    def count(self) -> int:
-        """How many go together.
-
-        Examples
-        --------
-        >>> [Pace(seconds).count for seconds in (1.0, 0.05, 0.0001)]
-        [1, 5, 16]
-        """
-        return max(1, min(_MOST, int(_BRIEF / max(self.seconds, 1e-6))))
 
     def kept(self, keep: Keep) -> Keep:
         """Return what keeps each result of several parts, and learns their pace."""
         return partial(_keep_each, keep, self)
 
 
+def together_at(seconds: float) -> int:
+    """Return how many parts go together that take so long each.
+
+    Examples
+    --------
+    >>> [together_at(seconds) for seconds in (1.0, 0.05, 0.0001)]
+    [1, 5, 16]
+    """
+    return max(1, min(_MOST, int(_BRIEF / max(seconds, 1e-6))))
+
+
 def _keep_each(keep: Keep, pace: Pace, number: int, done: _Done) -> None:
-    pace.seconds = done.seconds / len(done.results)
+    pace.last.append(done.seconds / len(done.results))
     for i, result in enumerate(done.results):
         keep(done.first + i, result)
 
