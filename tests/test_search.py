@@ -16,8 +16,10 @@ import funpipe as fp
 from funpipe.boxes.tiles import plan_tiles
 from funpipe.engine.basis import Seen, ball_of, search_basis
 from funpipe.engine.chances import limits_of, score_of_chance
+from funpipe.engine.settings import SWEEP
 from funpipe.engine.sweep import step_for, sweep, tiling
 from funpipe.io.volumes import read_volume
+from funpipe.jobs import sweeping
 from funpipe.jobs.chance import noise_like
 from funpipe.jobs.picking import max_shift
 from funpipe.jobs.preparing import masked_templates, prepare_all
@@ -115,6 +117,21 @@ def test_a_threshold_is_the_least_score():
     picks = fp.search(TOMOGRAM, threshold=limit, **OPTIONS)
     assert picks.features["score"].min() >= limit
     assert len(picks) >= 9
+
+
+def test_more_places_are_followed_where_all_above_a_threshold_are_asked_for(
+    tmp_path, monkeypatch
+):
+    def peaks(brighter, **asked):
+        monkeypatch.setattr(sweeping, "SWEEP", SWEEP._replace(brighter=brighter))
+        record = tmp_path / "record.json"
+        fp.search(TOMOGRAM, record=record, **asked, **OPTIONS)
+        return read_record(record).counts[0]
+
+    wide, narrow = (peaks(each, threshold=0.5) for each in (0.75, 1.0))
+    assert wide[:2] == narrow[:2]
+    assert wide[2] > narrow[2] and wide[3] > narrow[3]
+    assert peaks(0.75, count=5) == peaks(1.0, count=5)
 
 
 def test_boxes_about_picks_lie_in_the_tomogram():
