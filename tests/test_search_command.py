@@ -157,6 +157,18 @@ def test_a_record_and_maps_are_written_beside_the_picks(here):
     assert list(Path("maps").rglob("*.mrc"))
 
 
+def test_it_says_how_many_peaks_noise_has(here, capsys):
+    more = ("--false-alarms", 5, "--record", "searched.json", "--out", "picks.csv")
+    assert run(*ONE, *WHAT, *TILT, *more) == 0
+    alarms = fp.read_molecules("picks.csv").features["false_alarms"]
+    assert 0 <= alarms.max() <= 5
+    said = f"; noise has {alarms.max():.2g} in each that score as much; written to"
+    assert said in capsys.readouterr().out
+    record = read_record("searched.json")
+    assert record.false_alarms == 5
+    assert record.false is None and record.null is not None
+
+
 # What becomes of options.
 
 

@@ -109,4 +109,7 @@ def _told(picks: Molecules) -> str:
     )
     if share is not None:
         text += f"; {share.max():.2g} of them are expected to be false"
+    alarms = picks.features.get("false_alarms")
+    if alarms is not None:
+        text += f"; noise has {alarms.max():.2g} in each that score as much"
     return text
