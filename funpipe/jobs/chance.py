@@ -63,6 +63,13 @@ def noise_like(
 def phases_randomised(image: Array, seed: Any) -> NDArray[np.float32]:
     """Return noise that has an image's power at each wave, (z, y, x).
 
+    Parameters
+    ----------
+    image : (z, y, x) array
+        A tomogram, or a tile of one.
+    seed : int or sequence of int
+        Of the phases.
+
     Examples
     --------
     >>> image = np.zeros((8, 8, 8))

@@ -59,14 +59,16 @@ def wanted(
         false = _part("false_discovery_rate", "a part", false)
     elif count is None and threshold is None and alarms is None:
         false = FALSE
-    if alarms is not None and not 0 < check.number("false_alarms", alarms) <= ALARMS:
-        fail("false_alarms", f"above 0 and at most {ALARMS}", alarms)
+    if alarms is not None:
+        alarms = check.number("false_alarms", alarms)
+        if not 0 < alarms <= ALARMS:
+            fail("false_alarms", f"above 0 and at most {ALARMS}", alarms)
     if isinstance(distance, str):
         if distance != "mask":
             fail("distance", "a number above 0, 'mask' or None", distance)
-        return Wanted(count, threshold, false, None, True, alarms)
+        return Wanted(count, threshold, false, None, by_mask=True, alarms=alarms)
     apart = check.optional_positive("distance", distance)
-    return Wanted(count, threshold, false, apart, False, alarms)
+    return Wanted(count, threshold, false, apart, alarms=alarms)
 
 
 def _part(name: str, what: str, value: Any) -> float:
